@@ -235,7 +235,7 @@ check_1(kept)
 # %% [markdown]
 # ## What to read
 #
-# * The project's `README.md`: two commands, and the map of the code. `docs/choosing.md`: which
+# * The project's `README.md`: two commands, and the map of the code. `docs/how-to/choose-estimator.md`: which
 #   hypergradient estimator, when.
 # * Franceschi and others, *Bilevel programming for hyperparameter optimization and meta-learning*, arXiv
 #   1806.04910: both problems in one framework.

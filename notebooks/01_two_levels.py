@@ -480,6 +480,6 @@ check_3(neumann, implicit, truncated, learn)
 #   truncation costs.
 # * Lorraine and others, *Optimizing millions of hyperparameters by implicit differentiation*, arXiv
 #   1911.02590; Rajeswaran and others, *Meta-learning with implicit gradients*, arXiv 1909.04630.
-# * In this toolkit: `docs/choosing.md`, a checklist for choosing an estimator, and
+# * In this toolkit: `docs/how-to/choose-estimator.md`, a checklist for choosing an estimator, and
 #   `bilevel.check_hypergradient`, which compares all estimators on your problem.
 # * Next: `02_differentiable_optimizers`, where the pupil learns with Adam, and gradients get lost.

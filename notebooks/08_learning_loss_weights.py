@@ -323,7 +323,7 @@ for way in LABELS:
 # `uniform` memorizes the wrong labels: its accuracy rises, then falls. `learned` uses 100 images more than
 # `uniform`, so that this comparison would be unfair; the fair baselines use these 100 images differently:
 # train on them alone, or use them for early stopping. `clean` is the upper bound: the wrong labels are
-# known and removed. The table with 20 seeds, 600 steps and two more baselines is in `docs/tasks.md`; its
+# known and removed. The table with 20 seeds, 600 steps and two more baselines is in `docs/studies/tasks.md`; its
 # command is `bilevel tune noisy-digits --seeds 20`.
 #
 # ## A world model, end to end
@@ -360,7 +360,7 @@ plt.show()
 
 # %% [markdown]
 # `bilevel tune world-model --seed 1 --seeds 10` trains for 12 times as long, and compares with weights set
-# by hand, a published schedule and staged training; the table is in `docs/world_model.md`. In short:
+# by hand, a published schedule and staged training; the table is in `docs/studies/world-model.md`. In short:
 # learned weights were clearly better than equal weights (a return of 177 against 53). Their estimate was
 # also higher than that of the best of five settings by hand (115), but these seeds do not show a
 # difference: its interval goes from -34 to 178, and in another run with the same seeds learned weights
@@ -421,8 +421,8 @@ check_3(sample_slopes)
 #
 # ## What to read
 #
-# * `docs/loss_weights.md`: five lines around your own loop, all options, and the limitations.
-#   `docs/tasks.md`: noisy digits, and a task of your own.
+# * `docs/how-to/loss-weights.md`: five lines around your own loop, all options, and the limitations.
+#   `docs/studies/tasks.md`: noisy digits, and a task of your own.
 # * Ren and others, *Learning to reweight examples for robust deep learning*, arXiv 1803.09050. Shu and
 #   others, *Meta-Weight-Net*, arXiv 1902.07379. Liu and others, *DARTS*, arXiv 1806.09055: the same
 #   look-ahead gradient.

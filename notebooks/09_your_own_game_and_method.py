@@ -464,7 +464,7 @@ print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by 
 # So learning found a good rate, but no miracle: with a tax of 1 (everything goes into the pot, a common
 # reward) the catch is at least as large. If you know that, you need no hypergradient; if not, it saves the
 # other training runs. And half of the tax would have given most of the fish: the learned rate *overshoots*,
-# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and `docs/theory.md`
+# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and `docs/explanation/theory.md`
 # computes the minimal transfer.
 #
 # ## Play
@@ -586,8 +586,8 @@ check_4(my_game)
 # ## What to read
 #
 # * `CONTRIBUTING.md`: how to add a game, a method or an estimator to the toolkit, and which tests they need.
-# * `docs/comparing.md`: reproducing the tables of papers, and what their intervals mean;
-#   `docs/choosing.md`: which estimator.
+# * `docs/how-to/compare-methods.md`: reproducing the tables of papers, and what their intervals mean;
+#   `docs/how-to/choose-estimator.md`: which estimator.
 # * Agarwal and others, *Deep reinforcement learning at the edge of the statistical precipice*, arXiv
 #   2108.13264: why few seeds mislead. Henderson and others, *Deep reinforcement learning that matters*, arXiv
 #   1709.06560.

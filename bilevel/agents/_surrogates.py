@@ -2,7 +2,7 @@
 
 Episodes were drawn from the policies, so their distribution depends on theta. Derivatives of `reinforce` are
 unbiased at first order only; those of `dice` and, with less variance, `loaded_dice` at any order.
-docs/sampled.md measures the effect on a hypergradient.
+docs/studies/sampled-hypergradients.md measures the effect on a hypergradient.
 """
 
 from __future__ import annotations

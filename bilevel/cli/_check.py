@@ -147,8 +147,8 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
             "is, how noisy, how slow, and how much memory it takes.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER writes a figure and a file of the numbers there. --load "
-            "FILE.py runs a file of yours that adds a game, a method or an estimator. docs/choosing.md says "
-            "how to read the table."
+            "FILE.py runs a file of yours that adds a game, a method or an estimator. "
+            "docs/how-to/choose-estimator.md says how to read the table."
         ),
     )
     return CheckSettings(game_name=game_name, method_name=method_name, method=method, **others)

@@ -132,7 +132,8 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
             "--game NAME chooses another game; the options below are those of this one. --out FOLDER says "
             "where runs and files go (default: runs/compare/GAME): runs that are finished there, with the "
             "same settings, are used as they are, interrupted ones go on. --load FILE.py runs a file of "
-            "yours that adds a game, a method or an estimator. docs/comparing.md says how to read the table."
+            "yours that adds a game, a method or an estimator. docs/how-to/compare-methods.md says how to "
+            "read the table."
         ),
         default=CompareSettings(game_name=game_name, game=game, **sizes(game)),
     )

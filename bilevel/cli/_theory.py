@@ -78,7 +78,7 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
             "anarchy and of stability, and the greatest share of their own rewards that agents can keep so "
             "that the optimum is dominant (arXiv 2310.12928), with the proof.\n\n"
             "--game NAME chooses another (bilevel games); the options below are those of this game. --load "
-            "FILE.py runs a file of yours that adds a game. docs/theory.md says more."
+            "FILE.py runs a file of yours that adds a game. docs/explanation/theory.md says more."
         ),
         default=TheorySettings(game_name=game_name, game=game),
     )

@@ -105,7 +105,7 @@ def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
             f"{task.summary}\n\nWeightings of the losses (--weightings):\n{lines}\n\n"
             f"--out FOLDER says where trials, table and figure go (default: runs/tune/{name}): trials "
             "that are there, with the same settings, are used as they are. --load FILE.py runs a file of "
-            "yours that adds a task. docs/tasks.md says more."
+            "yours that adds a task. docs/studies/tasks.md says more."
         ),
         default=Tune(settings=defaults),
     )

@@ -80,7 +80,7 @@ class RunConfig:
     """CPU threads, from 1 to 1024; sums may round differently with another number."""
     compile: CompileChoice = "auto"
     """Whether the hypergradient's steps are compiled, which rounds differently: always, never, or auto, where
-    the run measures its first steps and compiles if that saves time (docs/compiled.md)."""
+    the run measures its first steps and compiles if that saves time (docs/explanation/compiled-steps.md)."""
 
     def __post_init__(self) -> None:
         for name in (*LEAST, "seed"):

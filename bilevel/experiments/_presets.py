@@ -38,9 +38,9 @@ FOREIGN: dict[str, Any] = {
 FOREIGN_RUN: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
 
 INNER: dict[str, dict[str, Any]] = {
-    # Several levers are seldom pulled together by chance: explore longer (docs/starts.md).
+    # Several levers are seldom pulled together by chance: explore longer (docs/studies/initial-sharing.md).
     "escape-room": {"inner.entropy_coef": anneal(0.3, 200)},
-    # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned (docs/theory.md).
+    # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned (docs/explanation/theory.md).
     "braess": {"inner.learning_rate": 0.5},
     # Few decisions, worth about 1 each: learn faster.
     "clans": {"inner.learning_rate": 1.0},
@@ -57,7 +57,7 @@ INNER: dict[str, dict[str, Any]] = {
 """Game name -> inner loop's settings, on top of those of its kind."""
 
 VALUE_BASED: dict[str, dict[str, Any]] = {
-    # More noise, throughout: values learned at one share say nothing about others (docs/ltos.md).
+    # More noise, throughout: values learned at one share say nothing about others (docs/studies/ltos.md).
     "ltos": {
         "inner.learning_rate": 0.003,
         "inner.steps": 30,
@@ -75,7 +75,7 @@ GRIDS = (
     *("prisoner-corridor", "coin-game", "cleanup-lio-7x7", "cleanup-lio-10x10"),
     *("stag-hunt-grid", "snowdrift", "jungle"),
 )
-"""The grid games of docs/dilemmas.md."""
+"""The grid games of docs/studies/grid-dilemmas.md."""
 
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Incentives take time to learn, and exploration of the lever must last as long.

@@ -52,7 +52,7 @@ def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator
     require(
         not isinstance(built, Compiled),
         "Losses that use a model as it is cannot be compiled: leave Compiled out, or write them as pure "
-        "functions (docs/functional_loss_weights.md).",
+        "functions (docs/how-to/functional-loss-weights.md).",
     )
     return ThroughStep(built)
 

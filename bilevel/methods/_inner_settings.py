@@ -59,7 +59,7 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     """Use exact values where the game has them (no sampling); off: play episodes."""
     surrogate: SurrogateName = "reinforce"
     """Surrogate of sampled returns: right when differentiated again (dice; loaded-dice, with less noise) or
-    only once (reinforce: enough with one inner step); docs/sampled.md."""
+    only once (reinforce: enough with one inner step); docs/studies/sampled-hypergradients.md."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
@@ -118,7 +118,7 @@ class PPO(CriticLoop, variant="ppo"):
     """Gradient steps of each pass, each on a part of the episodes, 1 or more."""
     norm_adv: bool = False
     """Whether advantages are normalized, for each agent and seed; the entropy bonus is then in units of their
-    standard deviation per nat (docs/learners.md)."""
+    standard deviation per nat (docs/explanation/inner-learners.md)."""
     clip_vloss: Annotated[float | None, Range(above=0)] = None
     """Clipping range of values in an inner step, above 0, in reward units; None: no clipping."""
 

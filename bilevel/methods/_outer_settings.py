@@ -103,7 +103,8 @@ class Curriculum(Training, variant="curriculum"):
     """Phases choose the levels that move, and change settings, in given outer steps."""
 
     phases: tuple[Phase, ...]
-    """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5); docs/training.md."""
+    """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5);
+    docs/how-to/schedules-and-curricula.md."""
 
     def training_phases(self) -> tuple[Phase, ...]:
         return self.phases
@@ -115,7 +116,7 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
 
     Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
     through the policies' steps; their objective counts the game's own rewards, on fresh episodes, so no
-    weight changes the objective (docs/loss_weights_and_sharing.md). The policy's is then a learned scale of
+    weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's is then a learned scale of
     its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of 0 stays 0.
 
     Source:

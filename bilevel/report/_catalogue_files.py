@@ -31,8 +31,8 @@ LOOKS = {"cooperator": (BLUE, "o", "-"), "defector": (RED, "s", "--"), "all agen
 HEAD = """\
 # The games
 
-Every game of the catalogue, as `bilevel games --out docs/games` wrote it; `bilevel games GAME` prints one
-page, and `games.make("GAME", setting=value)` makes the game. Repeated games have the rules of
+Every game of the catalogue, as `bilevel games --out docs/reference/games` wrote it; `bilevel games GAME`
+prints one page, and `games.make("GAME", setting=value)` makes the game. Repeated games have the rules of
 `repeated-prisoners-dilemma`, with another game as the stage. Diagrams show what scripted cooperators and
 defectors earn (`bilevel games GAME --out FOLDER` draws one, with the numbers behind it), and say which
 conditions of a social dilemma hold between these two scripts: other policies were not tried. Where agents

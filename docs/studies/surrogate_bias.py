@@ -1,4 +1,4 @@
-"""The study behind docs/sampled.md: every surrogate's meta-gradient against the exact one.
+"""The study behind sampled-hypergradients.md: every surrogate's hypergradient against the exact one.
 
 python -m docs.studies.surrogate_bias --help
 

@@ -24,7 +24,7 @@ def least(reward, sucker, temptation, punishment):
 # each of them passes $(1 - s)/(n - 1)$ of that on to me: $2(1 - s)$ in total. So I clean if
 # $s \le 2 (1 - s)$, that is $s \le 2/3$, for any $n$. The common mistake is to count the share from only one
 # of them. (Where a *fixed* help is divided among the others it does get harder: the table in
-# `docs/theory.md` has such games.)
+# `docs/explanation/theory.md` has such games.)
 
 
 # %% tags=["wrong-2"]

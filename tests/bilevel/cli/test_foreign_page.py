@@ -1,4 +1,4 @@
-"""docs/foreign_environments.md: its file and its commands, in order, on the real environments."""
+"""docs/how-to/foreign-environments.md: its file and its commands, in order, on the real environments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from games._catalogue import CATALOGUE
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "foreign_environments.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "foreign-environments.md"
 SMALL = {
     "--seeds": "3",
     "--outer-steps": "1",

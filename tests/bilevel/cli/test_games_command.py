@@ -18,7 +18,7 @@ from bilevel.report._catalogue import bytes_per_copy
 from bilevel.report._catalogue_files import document_text, has_diagram, shown
 
 Call = Callable[..., Any]
-DOCUMENT = Path(__file__).parents[3] / "docs" / "games"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "games"
 
 
 @pytest.mark.parametrize("name", games.names())

@@ -16,7 +16,7 @@ from bilevel.report import stage_of
 from games.matrix import MatrixGame, RepeatedGame
 
 Call = Callable[..., Any]
-DOCUMENT = Path(__file__).parents[3] / "docs" / "theory.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "explanation" / "theory.md"
 
 
 def words(text: str) -> str:

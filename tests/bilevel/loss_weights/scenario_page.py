@@ -1,4 +1,4 @@
-"""Write docs/tuner_scenarios.md from what is found: `python -m tests.bilevel.loss_weights.scenario_page`."""
+"""Write docs/reference/tuner-scenarios.md: `python -m tests.bilevel.loss_weights.scenario_page`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.bilevel.loss_weights.reference import ESTIMATORS, SCENARIOS, STEPS, Cell, found
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "tuner_scenarios.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "tuner-scenarios.md"
 HEAD = """# Scenarios of the tuner: right, or refused
 
 Each row is a training loop as users write them, each column an estimator of `LossWeightTuner`, for 1 virtual

@@ -1,4 +1,4 @@
-"""The diff in docs/loss_weights.md is what it says: few lines, and both programs run."""
+"""The diff in docs/how-to/loss-weights.md is what it says: few lines, and both programs run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGE = ROOT / "docs" / "loss_weights.md"
+PAGE = ROOT / "docs" / "how-to" / "loss-weights.md"
 
 
 def diff() -> list[str]:

@@ -1,4 +1,4 @@
-"""Every scenario with every estimator is right or refused, as docs/tuner_scenarios.md has it.
+"""Every scenario with every estimator is right or refused, as docs/reference/tuner-scenarios.md has it.
 
 Each cell takes some hundredths of a second, and there are more than a thousand: this finds those anew in
 which estimators differ, and `python -m tests.bilevel.loss_weights.scenario_page` finds all.

@@ -52,7 +52,7 @@ ANSWERS = [
     ("braess", {}, (-260, -320, -320, 16 / 13, 16 / 13, None, None)),
     ("pigou", {}, (-3, -3.25, -4, 13 / 12, 4 / 3, None, 0)),
 ]
-"""Game -> optimum, best and worst pure equilibrium, their prices, s* and g*: most are in docs/theory.md."""
+"""Game -> optimum, best and worst pure equilibrium, their prices, s* and g*: most are in theory.md."""
 
 
 @pytest.mark.parametrize(("name", "settings", "answer"), ANSWERS, ids=[name for name, *_ in ANSWERS])

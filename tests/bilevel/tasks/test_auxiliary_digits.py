@@ -161,7 +161,7 @@ def test_without_torchjd_upgrad_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_the_harmful_weight_goes_to_about_0_and_what_counts_is_no_worse() -> None:
-    """In the middle of fresh seeds, as docs/tasks.md has it for 20; not in each, as it says too."""
+    """In the middle of fresh seeds, as docs/studies/tasks.md has it for 20; not in each, as it says too."""
     seeds, settings = range(100, 105), AuxiliaryDigitsSettings()
     learned = [run("learned", settings, seed) for seed in seeds]
     single = [run("single", settings, seed) for seed in seeds]

@@ -159,7 +159,7 @@ def test_settings_out_of_range_are_refused(change: dict[str, float], sentence: s
 
 @pytest.mark.slow
 def test_learned_weights_find_the_wrong_labels() -> None:
-    """On one seed of those that the settings were not chosen on; docs/tasks.md has twenty."""
+    """On one seed of those that the settings were not chosen on; docs/studies/tasks.md has twenty."""
     accuracy = {way: run(way, seed=3).measures[ACCURACY] for way in ("uniform", "clean")}
     learned = run("learned", seed=3).measures
     assert learned[WEIGHT] < 1 / 3

@@ -28,7 +28,7 @@ LONG = FiniteRepeatedGame(discount=0.96, horizon=50)
 
 
 def measured(surrogate: str, **settings) -> Deviation:
-    """From the start of docs/sampled.md: bent policies, a weak sharing."""
+    """From the start of docs/studies/sampled-hypergradients.md: bent policies, a weak sharing."""
     chosen = {"inner.steps": 2, "inner.learning_rate": 5.0, "inner.episodes": 64} | settings
     game, samples = chosen.pop("game", GAME), chosen.pop("samples", 400)
     method = ToS(own_share=0.95).with_settings({"inner.surrogate": surrogate, **chosen})
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_numbers_and_so_do_its_parts(monkeypatch: p
 
 @pytest.mark.slow
 def test_reinforce_is_biased_through_two_steps_and_dice_is_not() -> None:
-    """Measured with 1000 samples: +30.0 +- 1.4 %, -0.5 +- 1.9 % and +1.7 +- 1.2 % (docs/sampled.md)."""
+    """Measured with 1000 samples: +30.0 +- 1.4 %, -0.5 +- 1.9 % and +1.7 +- 1.2 % (first table)."""
     found = {name: measured(name) for name in ("reinforce", "dice", "loaded-dice")}
     assert all(one.margin < 0.035 for one in found.values())
     assert 0.25 < found["reinforce"].bias < 0.35
@@ -83,7 +83,7 @@ def test_reinforce_is_biased_through_two_steps_and_dice_is_not() -> None:
 
 @pytest.mark.slow
 def test_few_episodes_bias_every_surrogate_and_many_do_not() -> None:
-    """Through one step: -10.6 +- 1.6 % with 16 episodes, -0.7 +- 0.4 % with 256 (docs/sampled.md)."""
+    """Through one step: -10.6 +- 1.6 % with 16 episodes, -0.7 +- 0.4 % with 256 (first table)."""
     few, many = (
         measured("reinforce", **{"inner.steps": 1, "inner.episodes": count}, samples=200)
         for count in (16, 256)
@@ -94,7 +94,7 @@ def test_few_episodes_bias_every_surrogate_and_many_do_not() -> None:
 
 @pytest.mark.slow
 def test_in_long_episodes_the_baseline_of_dice_is_not_enough() -> None:
-    """The second table of docs/sampled.md: several times the noise, from 50 steps on."""
+    """The second table of sampled-hypergradients.md: several times the noise, from 50 steps on."""
     plain, loaded = (
         measured(name, **{"game": LONG, "inner.learning_rate": 0.2, "samples": 60})
         for name in ("dice", "loaded-dice")
@@ -139,7 +139,7 @@ def test_a_row_has_a_cell_for_every_title() -> None:
 
 
 def test_the_commands_of_the_page_parse() -> None:
-    text = (ROOT / "docs/sampled.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/studies/sampled-hypergradients.md").read_text(encoding="utf-8")
     text = text.replace("\\\n", " ")
     commands = re.findall(r"^ *python -m docs\.studies\.surrogate_bias(.*)$", text, re.MULTILINE)
     assert len(commands) >= 2

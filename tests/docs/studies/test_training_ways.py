@@ -1,4 +1,4 @@
-"""The study behind docs/training.md: its table says what the runs found, its figure shows them."""
+"""The study behind training-modes.md: its table says what the runs found, its figure shows them."""
 
 from __future__ import annotations
 
