@@ -1,4 +1,4 @@
-"""The study behind training-modes.md: ways to train the two levels, on several games, in one table and figure.
+"""The study behind training-modes.md: ways to train both levels, in one table and figure.
 
 python -m docs.studies.training_ways --help
 """
