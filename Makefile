@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
+DOCS := $(VENV)/.docs
 JAX := $(VENV)/.jax
 
-.PHONY: demo test test-fast check format notebooks lab bench bench-fast clean
+.PHONY: demo test test-fast check format docs notebooks lab bench bench-fast clean
 
 demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
@@ -28,6 +29,9 @@ check: $(READY)  ## lint, format and types
 format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(DOCS)  ## the site, into build/docs: open build/docs/index.html
+	$(BIN)/python -m sphinx --builder html --jobs auto --fail-on-warning --keep-going --quiet docs build/docs
 
 notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 minutes each)
 	$(BIN)/python notebooks/build.py
@@ -56,7 +60,12 @@ $(DEMO): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 
 $(READY): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch
-	$(PIP) --editable '.[dev,environments,films,games,learners,lightning,notebooks,openspiel,rivals,tasks,transformers]'
+	$(PIP) --editable '.[dev,docs,environments,films,games,learners,lightning,notebooks,openspiel,rivals,tasks,transformers]'
+	touch $@
+
+$(DOCS): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch
+	$(PIP) --editable '.[docs,games,tasks]'
 	touch $@
 
 # JAX is only compared with; where it cannot be installed the benchmarks run without it, and say so.

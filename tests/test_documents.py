@@ -1,10 +1,12 @@
-"""What the documents say: their Python runs, their commands parse, their links and maps lead somewhere."""
+"""What the documents say: their Python runs, their commands parse, their links lead somewhere."""
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -90,18 +92,30 @@ def test_links_lead_somewhere(name: str) -> None:
         assert target.startswith("https://") or ((ROOT / name).parent / target).exists(), target
 
 
-def test_the_map_is_the_tree() -> None:
-    tree = next(block for block in blocks(ROOT / "README.md", "text") if block.startswith("games/"))
-    folder = ROOT
-    named = set()
-    for line in tree.splitlines():
-        entries = re.split(r"\s{2,}", line.strip())[0].split(", ")
-        if not line.startswith(" "):
-            folder = ROOT / entries[0]
-            assert folder.is_dir(), folder
-            continue
-        for entry in entries:
-            assert (folder / entry).exists(), folder / entry
-            named.add((folder / entry).resolve())
-    rooms = {path.parent for path in (ROOT / "bilevel").glob("*/__init__.py")}
-    assert rooms <= named, f"rooms without a place on the map: {rooms - named}"
+def imported(path: Path) -> Iterator[str]:
+    """The packages of `bilevel` that a file imports, those for annotations alone left out."""
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    annotations = [
+        inner
+        for node in ast.walk(module)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    ]
+    for node in ast.walk(module):
+        if node not in annotations and isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            yield from {".".join(name.split(".")[:2]) for name in names if name.startswith("bilevel.")}
+
+
+def test_a_package_imports_only_those_above_it() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    order = [f"bilevel.{name}" for name in re.findall(r"^\d+\. `bilevel\.(\w+)`$", text, re.MULTILINE)]
+    assert {path.parent.name for path in ROOT.glob("bilevel/*/__init__.py")} == {
+        name.removeprefix("bilevel.") for name in order
+    }
+    for place, package in enumerate(order):
+        below = set(order[place + 1 :])
+        for path in ROOT.joinpath(*package.split(".")).rglob("*.py"):
+            assert not below & set(imported(path)), path
+    for path in (ROOT / "games").rglob("*.py"):
+        assert not set(imported(path)), path
