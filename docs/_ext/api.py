@@ -93,7 +93,10 @@ def name_page(public: PublicName) -> str:
 
 def prepare_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Turn a docstring into reStructuredText before Napoleon reads its sections."""
-    first = [""] if what in ("attribute", "data", "property") else []  # else Napoleon looks for a type there
+    described = what in ("attribute", "data", "property") and any(lines)
+    first = (
+        ["\\"] if described else []
+    )  # an escaped line end, or Napoleon takes what is before a colon for a type
     lines[:] = [*first, *prepare(lines)]
 
 

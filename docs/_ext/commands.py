@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import textwrap
 from pathlib import Path
 from unittest.mock import patch
 
@@ -95,7 +96,10 @@ def command_page(name: str, summary: str) -> str:
         arguments = [*LEADING.get(name, []), "--help"]
         parts += _block(f"bilevel {name} {' '.join(arguments)}", said(name, *arguments))
     if name == "train":
-        parts += ["The options depend on the game and the method: :doc:`/reference/methods/index` has those of the", ""]
+        parts += [
+            "The options depend on the game and the method: :doc:`/reference/methods/index` has those of the",
+            "",
+        ]
         parts[-2] += " other methods."
     return "\n".join(parts)
 
@@ -117,8 +121,13 @@ def method_page(name: str) -> str:
 
 
 def _block(command: str, text: str) -> list[str]:
-    lines = [f"   {line}".rstrip() for line in text.splitlines()]
+    lines = [f"   {part}".rstrip() for line in text.splitlines() for part in _wrapped(line)]
     return [".. code-block:: sh", "", f"   {command}", "", ".. code-block:: text", "", *lines, ""]
+
+
+def _wrapped(line: str) -> list[str]:
+    """A paragraph that no terminal has wrapped."""
+    return textwrap.wrap(line, int(WIDTH)) if len(line) > int(WIDTH) else [line]
 
 
 def _first_line(text: str | None) -> str:

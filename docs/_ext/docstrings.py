@@ -104,4 +104,6 @@ def _in_list(lines: list[str]) -> bool:
 
 def _continues_list(result: list[str]) -> bool:
     before = [line for line in result if line.strip()]
-    return bool(before) and (bool(BULLET.match(before[-1])) or (before[-1].startswith(" ") and _in_list(before)))
+    return bool(before) and (
+        bool(BULLET.match(before[-1])) or (before[-1].startswith(" ") and _in_list(before))
+    )

@@ -92,7 +92,9 @@ def exports(package: str) -> dict[str, PublicName]:
     for node in tree(stub).body:
         if not isinstance(node, ast.ImportFrom):
             continue
-        origin = package.split(".")[: len(package.split(".")) - node.level + 1] + (node.module or "").split(".")
+        origin = package.split(".")[: len(package.split(".")) - node.level + 1] + (node.module or "").split(
+            "."
+        )
         for alias in node.names:
             found[alias.asname or alias.name] = _located(package, origin, alias.name)
     return found
