@@ -39,8 +39,8 @@ def index_page() -> str:
     rows = [f"   * - :doc:`{package} <{package}>`\n     - {_first_line(package)}" for package in packages()]
     contents = "\n".join(f"   {package}" for package in packages())
     return f"""{_title("API reference")}
-Every public name, by the package that exports it. A name that two packages export is documented once, with the
-package that defines it.
+Every public name, by the package that exports it. A name that two packages export is documented once, with
+the package that defines it.
 
 .. list-table::
    :widths: 30 70

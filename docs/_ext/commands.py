@@ -59,12 +59,14 @@ def write_pages(app: Sphinx) -> None:
     }
     pages["commands"]["index"] = index_page(
         "Command line",
-        "Every command of ``bilevel``, as its ``--help`` has it. A mistake in the arguments exits with 2 and one sentence.",
+        "Every command of ``bilevel``, as its ``--help`` has it. A mistake in the arguments exits with 2 and "
+        "one sentence.",
         listed,
     )
     pages["methods"]["index"] = index_page(
         "Methods and their settings",
-        "Every method of ``bilevel train --method``, with its settings on Escape Room; other games change the game's.",
+        "Every method of ``bilevel train --method``, with its settings on Escape Room; other games change "
+        "those of the game.",
         {name: _first_line(method.__doc__) for name, method in METHODS.items()},
     )
     for folder, written in pages.items():

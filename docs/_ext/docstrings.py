@@ -1,4 +1,4 @@
-"""The docstrings of this project as reStructuredText: names in backticks, formulas and doctests as they stand."""
+"""Docstrings of this project as reStructuredText: names in backticks, formulas and doctests as they stand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def prepare(lines: list[str]) -> list[str]:
     for block in blocks(lines):
         first = block[0]
         indent = len(first) - len(first.lstrip())
-        header = first.strip().rstrip(":") in SECTIONS and first.strip().endswith(":") and indent == 0
+        header = _is_header(first)
         if header:
             in_section = True
         elif indent == 0:
@@ -44,15 +44,18 @@ def blocks(lines: list[str]) -> list[list[str]]:
     """The lines in groups that empty lines separate; a section that follows a line at once begins a group."""
     found: list[list[str]] = [[]]
     for line in lines:
+        ends_section = found[-1] and _is_header(found[-1][0]) and not line.startswith(" ")
         if not line.strip():
             found.append([])
-        elif line.rstrip(":") in SECTIONS and line.endswith(":"):
-            found.append([line])
-        elif found[-1] and not line.startswith(" ") and found[-1][0].rstrip(":") in SECTIONS:
+        elif _is_header(line) or ends_section:
             found.append([line])
         else:
             found[-1].append(line)
     return [group for group in found if group]
+
+
+def _is_header(line: str) -> bool:
+    return line.endswith(":") and line.rstrip(":") in SECTIONS
 
 
 def inline(lines: list[str]) -> list[str]:
@@ -85,9 +88,7 @@ def _paragraphs(lines: list[str]) -> list[str]:
     result: list[str] = []
     for line in lines:
         listed = BULLET.match(line)
-        if result and RUN_IN.match(line):
-            result.append("")
-        elif result and result[-1] and listed and not _in_list(result):
+        if (result and RUN_IN.match(line)) or (result and result[-1] and listed and not _in_list(result)):
             result.append("")
         result.append(RUN_IN.sub(lambda found: f"**{found[0].strip()}** ", line, count=1))
     return result

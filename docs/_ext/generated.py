@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write(folder: Path, pages: dict[str, str]) -> None:
-    """Write pages by file name and delete all others; one that is the same keeps its time, and is not built again."""
+    """Write pages by file name, delete all others, and leave those alone that are the same as before."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
         if path.name not in pages:

@@ -1,4 +1,4 @@
-"""The public names of both packages, read from their `__init__.pyi`: where each lives, and an example of it."""
+"""Public names of both packages, read from their `__init__.pyi`: where each lives, and an example of it."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def string_below(module: ast.Module, node: ast.stmt | None) -> str:
 
 
 def example(public: PublicName) -> Example | None:
-    """The shortest code that uses a name: in docstrings, documents, lessons, tests, or in the packages themselves.
+    """The shortest code that uses a name: in docstrings, documents, lessons, tests or the packages.
 
     A class that nothing constructs is shown by a function that returns it; data are their own example.
     """

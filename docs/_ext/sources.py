@@ -42,7 +42,7 @@ def copy_lessons(app: Sphinx) -> None:
 
 
 def take_in(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Put in the files that a page includes, and lead links to files of the repository to the site's pages."""
+    """Put in the files that a page includes, and lead links to files of the repository to their pages."""
     path = Path(app.env.doc2path(docname))
     if path.suffix == ".md":
         included = INCLUDE.sub(lambda found: _included(app, path.parent, found[1], found[2]), source[0])

@@ -1,4 +1,4 @@
-"""The built site: no warning, no dead link, no picture without words, no network; names, commands and search."""
+"""The built site: no warning, dead link, picture without words, or network; names, commands and search."""
 
 from __future__ import annotations
 
