@@ -32,6 +32,8 @@ myst_heading_anchors = 4
 nb_execution_mode = "off"
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # by default from another host
 
+suppress_warnings = ["ref.python"]  # a short name in a signature may also be an attribute of classes
+
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
