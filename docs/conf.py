@@ -1,4 +1,4 @@
-"""Settings of the site; `make docs` builds it into build/docs."""
+"""Settings of the site; `make docs` builds it into docs/_build/html."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ extensions = [
     "mathml",
     "sources",
 ]
-exclude_patterns = ["_ext", "_static"]
+exclude_patterns = ["_build", "_ext", "_static"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4

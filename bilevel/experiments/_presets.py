@@ -40,7 +40,8 @@ FOREIGN_RUN: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
 INNER: dict[str, dict[str, Any]] = {
     # Several levers are seldom pulled together by chance: explore longer (docs/studies/initial-sharing.md).
     "escape-room": {"inner.entropy_coef": anneal(0.3, 200)},
-    # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned (docs/explanation/theory.md).
+    # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned
+    # (docs/explanation/theory.md).
     "braess": {"inner.learning_rate": 0.5},
     # Few decisions, worth about 1 each: learn faster.
     "clans": {"inner.learning_rate": 1.0},

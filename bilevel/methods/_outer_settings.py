@@ -116,8 +116,9 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
 
     Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
     through the policies' steps; their objective counts the game's own rewards, on fresh episodes, so no
-    weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's is then a learned scale of
-    its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of 0 stays 0.
+    weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's is then a
+    learned scale of its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of
+    0 stays 0.
 
     Source:
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its

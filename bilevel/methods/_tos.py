@@ -75,8 +75,8 @@ class ToS(OuterMethod):
     """The outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
     nash-welfare, gini-welfare, or one of `register_objective`."""
     own_share: float | None = None
-    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours (docs/studies/initial-sharing.md
-    describes the effect)."""
+    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours
+    (docs/studies/initial-sharing.md describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
     """Measure of giving: l1, the share given away; kl, minus the logarithm of the share kept."""
     cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
