@@ -59,7 +59,7 @@ class PublicName:
         node = definition(self)
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             return ast.get_docstring(node) or ""
-        if node is None or inspect.isfunction(self.value):
+        if self.kind != "data":
             return inspect.getdoc(self.value) or ""
         return string_below(tree(self.source), node)
 
@@ -123,6 +123,7 @@ def definition(public: PublicName) -> ast.stmt | None:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == public.name:
             return node
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        targets = [part for one in targets for part in (one.elts if isinstance(one, ast.Tuple) else [one])]
         if any(isinstance(target, ast.Name) and target.id == public.name for target in targets):
             return node
     return None
@@ -203,8 +204,9 @@ def _uses(one: Example, public: PublicName) -> bool:
     if public.name not in one.code:
         return False
     own = one.where.is_relative_to(ROOT / public.package.split(".")[0])
-    inside = own and public.name in _module_names(one.where)  # a doctest runs among its module's names
-    return public.name in _names_used(one.code, inside)
+    known = own and public.name in _module_names(one.where)
+    bare = known or (own and f".{public.name}(" in one.code)  # code runs among its module's names
+    return public.name in _names_used(one.code, bare)
 
 
 def _returns(public: PublicName) -> str:
@@ -253,12 +255,13 @@ def _names_used(code: str, bare: bool) -> frozenset[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES
         for alias in node.names
     }
+    modules = {*PACKAGES, *(name for name in imported if name.islower())}
     through = {
         node.attr
         for node in nodes
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
-        and node.value.id in {*PACKAGES, "bg", *(name for name in imported if name.islower())}
+        and (bare or node.value.id in modules)
     }
     return frozenset((loaded if bare else loaded & imported) | through)
 

@@ -115,7 +115,9 @@ def test_every_public_name_has_a_page_with_an_example(site: Path) -> None:
     lacking = []
     for full in names():
         text = (site / "reference" / "api" / f"{full}.html").read_text(encoding="utf-8")
-        if f'id="{full}"' not in text or 'class="highlight' not in text:
+        if f'id="{full}"' not in text or not re.search(
+            r"<pre>(<span></span>)?\s*[^\s<]|<pre><span></span><", text
+        ):
             lacking.append(full)
     assert not lacking
 
