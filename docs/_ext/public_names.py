@@ -181,10 +181,20 @@ def has_doctest(public: PublicName) -> bool:
 
 
 def _located(package: str, origin: list[str], name: str) -> PublicName:
-    path = ROOT.joinpath(*origin)
-    if path.with_suffix(".py").exists():
-        return PublicName(package, name, path.with_suffix(".py"))
-    return exports(".".join(origin))[name]
+    path = ROOT.joinpath(*origin).with_suffix(".py")
+    if not path.exists():
+        return exports(".".join(origin))[name]
+    for node in tree(path).body:  # a module may pass on what another package defines
+        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+            other = node.module or ""
+            if not node.level and other.startswith(PACKAGES) and name in exports_if_public(other):
+                return exports(other)[name]
+    return PublicName(package, name, path)
+
+
+def exports_if_public(package: str) -> dict[str, PublicName]:
+    """What a package exports; nothing where there is no such public package."""
+    return exports(package) if ROOT.joinpath(*package.split("."), "__init__.pyi").exists() else {}
 
 
 def _shortest(candidates: list[Example], public: PublicName) -> Example | None:
@@ -193,11 +203,21 @@ def _shortest(candidates: list[Example], public: PublicName) -> Example | None:
 
 
 def _around(one: Example, name: str) -> Example:
-    """The lines around the first use of a name."""
+    """The shortest statement that uses a name."""
     lines = one.code.splitlines()
-    first = next(index for index, line in enumerate(lines) if re.search(rf"\b{name}\b", line))
-    begin = max(0, first - LONGEST // 4)
-    return Example(textwrap.dedent("\n".join(lines[begin : first + LONGEST // 4])) + "\n", one.where)
+    using = [
+        lines[node.lineno - 1 : node.end_lineno]
+        for node in ast.walk(ast.parse(one.code))
+        if isinstance(node, ast.stmt) and re.search(rf"\b{name}\b", _without_strings(node))
+    ]
+    return Example(textwrap.dedent("\n".join(min(using, key=lambda found: len(found)))) + "\n", one.where)
+
+
+def _without_strings(node: ast.stmt) -> str:
+    """What a statement refers to, docstrings and other texts left out."""
+    inner = ast.walk(node)
+    parts = [n.id if isinstance(n, ast.Name) else getattr(n, "attr", "") for n in inner]
+    return " ".join(map(str, parts))
 
 
 def _uses(one: Example, public: PublicName) -> bool:
@@ -300,13 +320,14 @@ def _lesson_cells() -> list[Example]:
 
 @functools.cache
 def _tests() -> list[Example]:
-    """Every test function, below the imports that it uses."""
-    return [
+    """Every test function that needs public names alone, below the imports that it uses."""
+    found = [
         Example(_with_imports(path, node), path)
         for path in _files("tests")
         for node in tree(path).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test")
     ]
+    return [one for one in found if not re.search(r"import _|\._\w", one.code)]
 
 
 @functools.cache

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 FETCHING = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
 """Elements that a browser fetches by itself."""
 FIRST = {
-    "trajectory": {"reference/glossary", "reference/api/bilevel.agents.Trajectory"},
+    "trajectory": {"reference/glossary", "reference/api/bilevel.sharing.Trajectory"},
     "replay buffer": {"reference/glossary", "reference/api/bilevel.agents.ReplayBuffer"},
     "GAE": {"reference/glossary", "explanation/inner-learners"},
     "curriculum": {"how-to/schedules-and-curricula"},
