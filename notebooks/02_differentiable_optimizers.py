@@ -533,6 +533,6 @@ check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps)
 #   others, *TorchOpt: an efficient library for differentiable optimization*, arXiv 2211.06934.
 # * Kingma and Ba, *Adam*, arXiv 1412.6980: the place of $\varepsilon$ in the formulas.
 # * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: checkpointing.
-# * In this toolkit: `docs/how-to/loss-weights.md` adds this lesson's task to your own training loop, in five new
-#   lines; `tests/benchmarks/RESULTS.md` compares time and memory of all three.
+# * In this toolkit: `docs/how-to/loss-weights.md` adds this lesson's task to your own training loop, in five
+#   new lines; `tests/benchmarks/RESULTS.md` compares time and memory of all three.
 # * Next: `08_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.

@@ -173,8 +173,8 @@ print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_a
 
 # %% [markdown]
 # The command `bilevel theory --game public-goods` prints the same for any one-shot game of the library.
-# Schelling diagrams of games with many steps, such as harvesting apples on a grid, are in `docs/reference/games`,
-# measured with scripted policies that cooperate or defect.
+# Schelling diagrams of games with many steps, such as harvesting apples on a grid, are in
+# `docs/reference/games`, measured with scripted policies that cooperate or defect.
 #
 # ## Play with the pot
 #
@@ -418,6 +418,6 @@ check_4(my_strategy, play_match, always_defect, sorry)
 #   1803.08884: greed, fear, and games over time.
 # * Koutsoupias and Papadimitriou, *Worst-case equilibria*, STACS 1999: the price of anarchy.
 # * Axelrod, *The evolution of cooperation*, 1984: strategies that reciprocate.
-# * In this toolkit: `docs/reference/games/README.md`, every game with its rules and diagram; `docs/explanation/theory.md`,
-#   the minimal transfer.
+# * In this toolkit: `docs/reference/games/README.md`, every game with its rules and diagram;
+#   `docs/explanation/theory.md`, the minimal transfer.
 # * Next: `04_sharing_in_the_prisoners_dilemma`.

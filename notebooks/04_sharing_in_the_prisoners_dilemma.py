@@ -595,6 +595,6 @@ check_3(slope)
 #   2112.08702: the learner of sharing.
 # * Yang and others, *Learning to incentivize other learning agents*, arXiv 2006.06051: paying instead
 #   of sharing.
-# * In this toolkit: `docs/explanation/theory.md`, `bilevel theory --game prisoners-dilemma`, and `docs/studies/initial-sharing.md`
-#   on the initial sharing.
+# * In this toolkit: `docs/explanation/theory.md`, `bilevel theory --game prisoners-dilemma`, and
+#   `docs/studies/initial-sharing.md` on the initial sharing.
 # * Next: `05_learning_to_share`, with more agents, sampled games, and training schedules for both loops.

@@ -517,6 +517,6 @@ check_3(least_giving)
 # * Yang and others, *Learning to incentivize other learning agents*, arXiv 2006.06051: the escape room.
 # * Willis and others, *Resolving social dilemmas with minimal reward transfer*, arXiv 2310.12928: the
 #   ring, $s^*$ and $g^*$.
-# * In this toolkit: `docs/studies/training-modes.md` (seven training schedules on four games), `docs/studies/initial-sharing.md` (the
-#   initial sharing), `docs/studies/ltos.md` (LToS as released).
+# * In this toolkit: `docs/studies/training-modes.md` (seven training schedules on four games),
+#   `docs/studies/initial-sharing.md` (the initial sharing), `docs/studies/ltos.md` (LToS as released).
 # * Next: `06_incentives_and_empathy`.

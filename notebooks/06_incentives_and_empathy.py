@@ -512,7 +512,8 @@ print("lio with paying givers: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged)
 # ("Must know": the required information. "Created": total effective reward minus total payoff, at the end.
 # "Shifted": the welfare with all payoffs lowered by 6, plus 12 for comparison. Interquartile means over
 # seeds with 95 % intervals. The numbers hold for this game, these settings and this length of training;
-# `docs/how-to/compare-methods.md` and `docs/studies/grid-dilemmas.md` have other games, on some of which the ranking differs.)
+# `docs/how-to/compare-methods.md` and `docs/studies/grid-dilemmas.md` have other games, on some of which the
+# ranking differs.)
 #
 # The last line: the reward that LIO creates is not what makes it work here. What a giver pays depends on the
 # *other's* action, and so does not change its own incentives.
@@ -579,8 +580,8 @@ check_4(resting_chance, with_thanks, learn_step)
 
 # %% [markdown]
 # **For discussion.** (a) Two agents with LIO both pay up to 2 in each step, at no cost. What may happen in
-# a game with small and rare rewards? (`docs/studies/grid-dilemmas.md` has the answer.) (b) "I expect you to do what I
-# would do": where does that go wrong with people? (c) Which of the four could run on robots of two
+# a game with small and rare rewards? (`docs/studies/grid-dilemmas.md` has the answer.) (b) "I expect you to
+# do what I would do": where does that go wrong with people? (c) Which of the four could run on robots of two
 # manufacturers that share no code, only a payment protocol?
 
 # %% [markdown]
@@ -593,5 +594,6 @@ check_4(resting_chance, with_thanks, learn_step)
 #   docstring of `bilevel.methods.D3C` says which parts of the rule were checked against it.
 # * Lupu and Precup, *Gifting in multi-agent reinforcement learning*, AAMAS 2020; Wang and others, *Emergent
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
-# * In this toolkit: `docs/how-to/compare-methods.md`, eight methods on one game; `bilevel methods`, all of them.
+# * In this toolkit: `docs/how-to/compare-methods.md`, eight methods on one game; `bilevel methods`, all of
+#   them.
 # * Next: `07_zero_sum`, where agents have nothing in common.

@@ -210,7 +210,8 @@ def _around(one: Example, name: str) -> Example:
         for node in ast.walk(ast.parse(one.code))
         if isinstance(node, ast.stmt) and re.search(rf"\b{name}\b", _without_strings(node))
     ]
-    return Example(textwrap.dedent("\n".join(min(using, key=lambda found: len(found)))) + "\n", one.where)
+    shortest: list[str] = min(using, key=len)
+    return Example(textwrap.dedent("\n".join(shortest)) + "\n", one.where)
 
 
 def _without_strings(node: ast.stmt) -> str:
@@ -332,12 +333,12 @@ def _tests() -> list[Example]:
 
 @functools.cache
 def _library_functions() -> list[Example]:
-    """Every function and class of the packages themselves."""
+    """Every function, class and table of the packages themselves."""
     return [
         Example(source(path, node), path)
         for path in _files(*PACKAGES)
         for node in tree(path).body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign)
     ]
 
 
