@@ -323,8 +323,8 @@ for way in LABELS:
 # `uniform` memorizes the wrong labels: its accuracy rises, then falls. `learned` uses 100 images more than
 # `uniform`, so that this comparison would be unfair; the fair baselines use these 100 images differently:
 # train on them alone, or use them for early stopping. `clean` is the upper bound: the wrong labels are
-# known and removed. The table with 20 seeds, 600 steps and two more baselines is in `docs/studies/tasks.md`; its
-# command is `bilevel tune noisy-digits --seeds 20`.
+# known and removed. The table with 20 seeds, 600 steps and two more baselines is in `docs/studies/tasks.md`;
+# its command is `bilevel tune noisy-digits --seeds 20`.
 #
 # ## A world model, end to end
 #

@@ -464,8 +464,8 @@ print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by 
 # So learning found a good rate, but no miracle: with a tax of 1 (everything goes into the pot, a common
 # reward) the catch is at least as large. If you know that, you need no hypergradient; if not, it saves the
 # other training runs. And half of the tax would have given most of the fish: the learned rate *overshoots*,
-# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and `docs/explanation/theory.md`
-# computes the minimal transfer.
+# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and
+# `docs/explanation/theory.md` computes the minimal transfer.
 #
 # ## Play
 #

@@ -363,5 +363,5 @@ print(f"goes to others: {0.3 * (1 - 1 / 4):.3f}")
 # ## What to read
 #
 # * `notebooks/README.md`: how lessons are made, in case you want to change one, or write a tenth.
-# * `docs/how-to/choose-estimator.md`, `docs/how-to/compare-methods.md` and `docs/explanation/theory.md`: the background of most questions that
-#   students ask.
+# * `docs/how-to/choose-estimator.md`, `docs/how-to/compare-methods.md` and `docs/explanation/theory.md`: the
+#   background of most questions that students ask.
