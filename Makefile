@@ -30,8 +30,9 @@ format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Without --fresh-env the search would lose the index entries of pages that have not changed.
 docs: $(DOCS)  ## the site, into docs/_build/html: open docs/_build/html/index.html
-	$(BIN)/python -m sphinx --builder html --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
+	$(BIN)/python -m sphinx --builder html --fresh-env --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
 
 notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 minutes each)
 	$(BIN)/python notebooks/build.py
