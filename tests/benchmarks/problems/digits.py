@@ -12,7 +12,6 @@ import itertools
 from typing import NamedTuple
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from bilevel.loss_weights import SampleWeights
@@ -50,6 +49,8 @@ class Digits(NamedTuple):
 def digits(case: Case) -> Digits:
     """Build it; weights start where samples are weighed unlike each other."""
     generator, dtype = torch.Generator().manual_seed(0), getattr(torch, case.dtype)
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - two seconds, for all who import this module
+
     pixels, labels = load_digits(return_X_y=True)
     inputs, truth = torch.tensor(pixels / 16, dtype=dtype), torch.tensor(labels)
     samples, layers = (SMALL, 1) if case.size <= SMALL else (case.size, 2)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
-from bilevel.compile import _aoti as aoti
 from bilevel.compile import _cache as cache
 from bilevel.compile import _program as program
-from bilevel.compile._functions import Run
 from bilevel.core import Tree, inner_step
 from bilevel.hypergradient import BilevelProblem
 from bilevel.optimizers import GradientTransformation, sgd
+from tests.bilevel.compile.graphs import run_graphs_as_they_are
 
 
 class Start(NamedTuple):
@@ -60,32 +59,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """List what is compiled; graphs of plain tensors run as they are, without the C++ compiler."""
-    graphs: dict[str, fx.GraphModule] = {}
-    names: list[str] = []
-    keep = cache.keep
-
-    def recorded(key: str, build: Callable[[Path], None], about: Any) -> None:
-        keep(key, build, about)
-        names.append(key)
-
-    def compile_graph(plan: aoti.Plan, path: Path) -> None:
-        path.write_text("a package")
-        graphs[path.name] = plan.graph
-
-    def open_graph(path: Path, folder: Path) -> Run:
-        graph = graphs[path.name]
-
-        def run(leaves: list[Tensor]) -> list[Tensor]:
-            assert all(leaf.is_contiguous() for leaf in leaves)
-            with torch.no_grad():
-                return list(graph(*leaves))
-
-        return run
-
-    monkeypatch.setattr(cache, "keep", recorded)
-    monkeypatch.setattr(aoti, "compile_graph", compile_graph)
-    monkeypatch.setattr(aoti, "open_graph", open_graph)
-    yield names
+    yield run_graphs_as_they_are(monkeypatch)
     shutil.rmtree(cache.folder(), ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bilevel.compile import Compiled
+from bilevel.compile import _cache as cache
 from bilevel.hypergradient import Unrolled
 from bilevel.loss_weights import FunctionalTuner, LossWeights, LossWeightTuner, ScheduledLossWeights
 from bilevel.optimizers import adam
+from tests.bilevel.compile.graphs import run_graphs_as_they_are
 
 SEEDS, STEPS, SAMPLES = 32, 4, 6
 NETWORK = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
@@ -91,17 +94,16 @@ def test_seeds_at_once_are_tuners_one_by_one(virtual_steps: int) -> None:
             torch.testing.assert_close(theta[name][seed], parameter.detach(), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.slow
-def test_compiled_it_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In small: every multiplication of every sample becomes a line of C++."""
-    small = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1)).double()
-    monkeypatch.setitem(globals(), "NETWORK", small)
-    monkeypatch.setitem(globals(), "SAMPLES", 2)
+def test_compiled_it_learns_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As one graph of the whole step; what C++ makes of such graphs is tested with the compiler."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "packages"))
+    built = run_graphs_as_they_are(monkeypatch)
     found = []
     for compiled in (False, True):
         tuner, weights = functional(estimator=Compiled(Unrolled()) if compiled else Unrolled())
         theta, _ = run(tuner, 1)
         found.append((weights.values().detach(), *theta.values()))
+    assert len(built) == 1
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 

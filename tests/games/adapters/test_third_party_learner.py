@@ -63,5 +63,5 @@ def test_ppo_learns_to_pick_up_coins() -> None:
         return sum(1.0 in rewards.values() for rewards, _ in play(env, act, episodes=40)) / 40
 
     by_chance = coins(lambda seen: int(draws.integers(4)))
-    learner = train(env, 40_000, discount=0.9)
+    learner = train(env, 20_000, discount=0.9)
     assert coins(lambda seen: int(learner.predict(seen)[0])) > 1.5 * by_chance
