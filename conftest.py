@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from bilevel.compile import _cache as cache
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 from bilevel.tasks import TASKS
 from games._catalogue import CATALOGUE
+
+settings.register_profile("untimed", deadline=None)  # the first call of an operation loads its code
+settings.load_profile("untimed")
 
 collect_ignore = [
     "bilevel/loss_weights/_lightning.py",

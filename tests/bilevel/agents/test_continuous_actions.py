@@ -48,7 +48,7 @@ def inverse(action: float, low: float, high: float) -> float:
 
 @pytest.mark.parametrize(("low", "high"), BOXES)
 @given(mean=MEANS, std=STDS, share=st.floats(0.02, 0.98))
-@examples(max_examples=60, deadline=None)
+@examples(max_examples=60)
 def test_the_density_is_scipys_after_a_change_of_variables(
     low: float, high: float, mean: float, std: float, share: float
 ) -> None:

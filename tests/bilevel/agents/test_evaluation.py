@@ -100,7 +100,7 @@ def test_blocks_joined_are_the_episodes_bit_for_bit(game: Any, steps: int) -> No
 
 
 @given(name=st.sampled_from(sorted(VARIABLES)), training=st.integers(1, 40), episodes=st.integers(2, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_an_evaluation_is_the_same_whatever_training_samples(name: str, training: int, episodes: int) -> None:
     """The length of the blocks follows from what training samples: numbers of play do not, bit for bit."""
     setting = Setting(*VARIABLES[name], training)

@@ -33,7 +33,7 @@ def second_derivative(loss, variable: Tensor, along: Tensor) -> Tensor:
 
 
 @given(seed=SEEDS, discount=SHARES, decay=SHARES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_its_value_is_the_mean_return_and_its_first_derivative_that_of_dice(
     seed: int, discount: float, decay: float
 ) -> None:
@@ -49,7 +49,7 @@ def test_its_value_is_the_mean_return_and_its_first_derivative_that_of_dice(
 
 
 @given(seed=SEEDS, discount=SHARES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: int, discount: float) -> None:
     """sum_t g^t (box_t - box_{t-1}) G_t = sum_t g^t box_t r_t - G_0 (derived)."""
     joint, rewards, _, mask = random_batch(seed)
@@ -69,7 +69,7 @@ def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: in
 
 
 @given(seed=SEEDS, discount=SHARES, decay=SHARES, trace=SHARES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, trace: float) -> None:
     """Step by step: w <- decay w + log pi, v = w - log pi, J += g^t (box(w) - box(v)) A_t, after V_0."""
     joint, rewards, values, mask = random_batch(seed)
@@ -130,7 +130,7 @@ def test_its_second_derivative_is_far_less_noisy_than_that_of_dice() -> None:
 
 
 @given(seed=SEEDS, discount=SHARES, trace=SHARES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_advantages_are_the_usual_recursion(seed: int, discount: float, trace: float) -> None:
     _, rewards, values, _ = random_batch(seed)
     found = generalized_advantages(rewards, values, discount, trace)
@@ -142,7 +142,7 @@ def test_advantages_are_the_usual_recursion(seed: int, discount: float, trace: f
 
 
 @given(seed=SEEDS, decay=SHARES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_decayed_sums_are_the_usual_recursion(seed: int, decay: float) -> None:
     values = draw(seed, 2, 4, 5)
     found, total = decayed_sums(values, decay), torch.zeros(2, 5, dtype=torch.float64)

@@ -28,7 +28,7 @@ def played(values: Tensor, mask: Tensor, seed: int, agent: int) -> Tensor:
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_value_losses_are_means_over_the_steps_played(seed: int) -> None:
     values, targets, mask = batch(seed)
     found = value_losses(values, targets, mask)
@@ -41,7 +41,7 @@ def test_value_losses_are_means_over_the_steps_played(seed: int) -> None:
 
 
 @given(seed=SEEDS, clip=st.floats(0.01, 3))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_clipped_value_losses_take_the_greater_error(seed: int, clip: float) -> None:
     values, targets, mask = batch(seed)
     old = values + draw(seed + 5, *values.shape)
@@ -61,7 +61,7 @@ def test_values_within_the_clip_lose_as_without() -> None:
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_normalized_advantages_have_mean_0_and_deviation_1_of_every_agent_and_seed(seed: int) -> None:
     advantages, _, mask = batch(seed)
     scale = torch.tensor([0.1, 1.0, 100.0], dtype=torch.float64).reshape(3, 1, 1)
@@ -83,7 +83,7 @@ def test_equal_advantages_become_0_and_have_derivatives() -> None:
 
 
 @given(seed=SEEDS, discount=st.floats(0, 1), trace=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_targets_are_mixtures_of_returns_of_every_length(seed: int, discount: float, trace: float) -> None:
     """A + V = (1 - trace) sum_n trace^(n-1) G^(n), the last one with the rest of the weight (derived)."""
     mask = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)

@@ -80,7 +80,7 @@ def test_a_stacked_network_is_a_loop_over_modules(policy: MLP) -> None:
 
 
 @given(theta=st.lists(st.floats(-8, 8), min_size=5, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_with_two_actions_a_parameter_is_the_log_odds_of_the_first(theta: list[float]) -> None:
     policy = Tabular(num_observations=5, num_actions=2)
     odds = torch.tensor(theta, dtype=torch.float64)

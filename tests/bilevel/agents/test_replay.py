@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.agents import ReplayBuffer, add, draw, empty_replay_buffer, split
@@ -23,7 +23,6 @@ def kept(buffer: ReplayBuffer) -> list[list[float]]:
 @given(
     rounds=st.lists(st.lists(st.booleans(), min_size=2, max_size=8), max_size=6), capacity=st.integers(4, 9)
 )
-@settings(deadline=None)
 def test_a_ring_holds_the_latest_of_each_seed(rounds: list[list[bool]], capacity: int) -> None:
     """Against lists: two seeds take turns in what they keep; numbers name the items."""
     buffer = empty_replay_buffer(torch.zeros(2, 1, dtype=torch.float64), capacity)

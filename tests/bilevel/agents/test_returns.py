@@ -21,7 +21,7 @@ def episodes_that_end(seed: int, *shape: int) -> torch.Tensor:
 
 
 @given(seed=SEEDS, steps=st.integers(1, 9), discount=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_returns_to_go_are_a_loop_from_the_end(seed: int, steps: int, discount: float) -> None:
     rewards = draw(seed, 2, 3, steps, 4)
     expected, ahead = torch.empty_like(rewards), torch.zeros(2, 3, 4, dtype=torch.float64)
@@ -32,7 +32,7 @@ def test_returns_to_go_are_a_loop_from_the_end(seed: int, steps: int, discount: 
 
 
 @given(seed=SEEDS, discount=st.floats(0, 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_first_return_is_the_discounted_sum(seed: int, discount: float) -> None:
     rewards = draw(seed, 6, 4)
     total = (discounts(6, discount, rewards).unsqueeze(-1) * rewards).sum(-2)
@@ -47,7 +47,7 @@ def test_discounts_at_the_ends_of_the_range() -> None:
 
 
 @given(seed=SEEDS, episodes=st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_leave_one_out_is_a_loop_over_the_others_alive(seed: int, episodes: int) -> None:
     returns, mask = draw(seed, 2, 3, 4, episodes), episodes_that_end(seed + 1, 2, 1, 4, episodes)
     baseline = leave_one_out(returns, mask)
@@ -63,7 +63,7 @@ def test_leave_one_out_is_a_loop_over_the_others_alive(seed: int, episodes: int)
 
 
 @given(seed=SEEDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_an_episodes_baseline_does_not_see_its_own_return(seed: int) -> None:
     """Why it adds no bias: b_e is a function of the other episodes, which are independent of what e did."""
     returns, mask = draw(seed, 3, 5), episodes_that_end(seed + 1, 3, 5)

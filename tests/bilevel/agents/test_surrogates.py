@@ -39,7 +39,7 @@ def test_a_magic_box_has_the_value_one_and_every_derivative_of_its_exponential()
 
 
 @given(seed=SEEDS, discount=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_both_surrogates_have_the_same_first_derivative(seed: int, discount: float) -> None:
     own, others, rewards, mask = random_batch(seed)
     gradients = []
@@ -51,7 +51,7 @@ def test_both_surrogates_have_the_same_first_derivative(seed: int, discount: flo
 
 
 @given(seed=SEEDS, discount=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_value_of_dice_is_the_mean_discounted_return(seed: int, discount: float) -> None:
     own, others, rewards, mask = random_batch(seed)
     expected = sum(discount**time * rewards[:, time] for time in range(4)).mean(-1)
@@ -108,7 +108,7 @@ def test_the_baseline_lowers_the_variance() -> None:
 
 
 @given(logits=st.lists(st.floats(-20, 20), min_size=2, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_entropy_is_that_of_the_distribution(logits: list[float]) -> None:
     values = torch.tensor(logits, dtype=torch.float64)
     expected = torch.distributions.Categorical(logits=values).entropy()

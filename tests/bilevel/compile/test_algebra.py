@@ -65,7 +65,7 @@ def counted(function: Callable[..., Tensor]) -> Counter[str]:
     ),
     st.integers(0, 2**32),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_any_expression_comes_to_the_same(program: list[tuple[str, int, int]], seed: int) -> None:
     def function(x: Tensor) -> tuple[Tensor]:
         values = list(x.unbind(1))

@@ -117,7 +117,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
 
 @pytest.mark.parametrize("name", CASES)
 @given(members=st.integers(1, 11), seed=st.integers(0, 2**32))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_written_out_it_is_the_function(name: str, members: int, seed: int, compiled: Compiled) -> None:
     leaves = drawn(members, seed)
     expected = CASES[name](*leaves)

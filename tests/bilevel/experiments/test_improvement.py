@@ -57,7 +57,7 @@ def test_only_the_order_counts(one: np.ndarray, other: np.ndarray) -> None:
     assert probability_of_improvement(one, other) == pytest.approx(float(expected), abs=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(SCORES)
 def test_nothing_is_better_than_itself(scores: np.ndarray) -> None:
     chance = improvement_interval(scores, scores, resamples=400)

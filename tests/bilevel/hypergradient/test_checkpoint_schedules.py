@@ -71,7 +71,7 @@ def walked(plan):
 
 
 @given(plan=plans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_step_is_pulled_once_from_the_last_one_back(plan):
     walker = walked(plan)
     assert walker.order == list(reversed(range(plan.length)))
@@ -85,7 +85,7 @@ def test_what_is_kept_whole_is_never_taken_again(length):
 
 
 @given(length=LENGTHS, count=st.integers(1, 130), levels=st.integers(1, 4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(length=10, count=4, levels=1)
 def test_the_laws_of_cutting(length, count, levels):
     """Each level keeps `count` states or fewer and takes each step again at most once."""
@@ -125,7 +125,7 @@ def fewest_steps(length, slots):
 
 
 @given(length=st.integers(2, 40), slots=st.integers(1, 39))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_schedule_of_so_many_states_is_cheaper(length, slots):
     slots = min(slots, length - 1)
     plan = BinomialSchedule(length, slots)
@@ -134,7 +134,7 @@ def test_no_schedule_of_so_many_states_is_cheaper(length, slots):
 
 
 @given(length=LENGTHS, more=st.integers(0, 130))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_fitted_plans_fit(length, more):
     states = fewest_states(length) + more
     walker = walked(fit(length, states))

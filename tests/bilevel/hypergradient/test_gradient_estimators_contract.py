@@ -143,7 +143,7 @@ BATCHED = {
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
 @pytest.mark.parametrize("estimator", BATCHED.values(), ids=BATCHED)
 @given(seeds=st.lists(st.integers(0, 2**31), min_size=1, max_size=3))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, several, seeds):
     optimizer = optimizers.adam(0.05, epsilon=1e-2)
 

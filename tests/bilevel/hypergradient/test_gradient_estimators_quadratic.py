@@ -60,7 +60,7 @@ class Quadratic:
 
 
 @given(seed=SEEDS, steps=st.integers(1, 10), kept=st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_truncated_keeps_the_last_terms(seed, steps, kept):
     q = Quadratic(seed)
     estimate = q.run(Truncated(steps=kept), steps)
@@ -71,7 +71,7 @@ def test_truncated_keeps_the_last_terms(seed, steps, kept):
 
 
 @given(seed=SEEDS, steps=st.integers(1, 10))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_one_step_is_the_first_term(seed, steps):
     q = Quadratic(seed)
     estimate = q.run(OneStep(), steps)
@@ -79,7 +79,7 @@ def test_one_step_is_the_first_term(seed, steps):
 
 
 @given(seed=SEEDS, steps=st.integers(1, 10))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_forward_is_all_terms(seed, steps):
     q = Quadratic(seed)
     estimate = q.run(Forward(), steps)
@@ -88,7 +88,7 @@ def test_forward_is_all_terms(seed, steps):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @given(seed=SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_implicit_is_exact_at_the_fixed_point(solver, seed):
     q = Quadratic(seed)
     terms = math.ceil(math.log(1e-11) / math.log(q.contraction)) if solver == "neumann" else 100
@@ -97,7 +97,7 @@ def test_implicit_is_exact_at_the_fixed_point(solver, seed):
 
 
 @given(seed=SEEDS, terms=st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neumann_terms_are_truncated_steps_at_the_fixed_point(seed, terms):
     q = Quadratic(seed)
     neumann = Implicit(solver="neumann", iterations=terms, tolerance=math.inf)

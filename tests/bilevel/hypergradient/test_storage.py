@@ -76,7 +76,7 @@ def product(steps_data):
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 @pytest.mark.parametrize("bounds", [{}, {"segments": "sqrt"}, {"segments": 2, "levels": 3}])
 @given(seed=st.integers(0, 2**31), start=st.floats(0.5, 2))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_error_of_rounding_is_bounded(name, bounds, seed, start):
     """All parts -rate data_k theta_k prod (1 - rate phi data) have one sign, so they err by u each (derived).
 

@@ -122,7 +122,7 @@ MEMBERWISE = {
 
 @pytest.mark.parametrize("make", MEMBERWISE.values(), ids=MEMBERWISE)
 @given(seeds=st.lists(st.integers(0, 2**31), min_size=1, max_size=4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_batch_of_seeds_equals_its_members(sharing_of, error, make, seeds):
     optimizer = make()
     batch = run(sharing_of(seeds), optimizer)

@@ -42,7 +42,7 @@ def double(numbers):
 
 
 @given(start=st.tuples(UNIT, UNIT), w=st.tuples(UNIT, UNIT), rate=RATES, steps=st.integers(1, 6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_prisoners_who_share_rewards(start, w, rate, steps):
     """dV1/dw1 = dV2/dw2 = 3 alpha K and dV2/dw1 = dV1/dw2 = 0, for any start and any w."""
     problem = BilevelProblem(
@@ -72,7 +72,7 @@ def test_prisoners_in_numbers(steps, expected):
 
 
 @given(start=st.tuples(UNIT, UNIT), incentives=st.tuples(UNIT, UNIT), rate=RATES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_incentives_for_the_other_prisoner(start, incentives, rate):
     """LIO (Yang et al., arXiv 2006.06051) on the same game: the giver's gradient is (+2 alpha, -2 alpha)."""
 
@@ -90,7 +90,7 @@ def test_incentives_for_the_other_prisoner(start, incentives, rate):
 
 
 @given(agents=st.integers(2, 6), k=st.floats(1.1, 5), rate=RATES, seed=st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_public_goods_with_kept_shares(agents, k, rate, seed):
     """r_i = 1 - c_i + (k/N) sum c; each keeps s_i and splits the rest evenly: dW/ds_i = -alpha (k - 1)."""
     generator = torch.Generator().manual_seed(seed)
@@ -144,7 +144,7 @@ class Quadratic:
 
 
 @given(seed=st.integers(0, 2**31), steps=st.integers(1, 12))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_quadratic_is_a_matrix_power(seed, steps):
     """With M = I - alpha H: theta_K = M^K theta_0 + S phi, S = (I - M^K) H^-1 A'B.
 

@@ -103,7 +103,7 @@ RATES = st.floats(0.05, 0.9)
     window=st.integers(1, 9),
     start=st.floats(-2, 2),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_quadratic_in_closed_form(rate, phis, steps, window, start):
     """theta' = theta - a phi (theta - 1): with c_t = a (theta_t - 1) and q_t = 1 - a phi_t (derived),
 

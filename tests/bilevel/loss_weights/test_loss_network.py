@@ -26,7 +26,7 @@ def losses(*values: float) -> dict[str, Tensor]:
 
 
 @given(st.integers(0, 99), st.floats(-20, 20), st.floats(-20, 20))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_no_loss_counts_below_0_after_any_step_and_slopes_are_as_told(
     seed: int, one: float, other: float
 ) -> None:

@@ -30,7 +30,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 @given(budget=st.integers(1, 60), cost=st.integers(1, 60))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_budget_counts_whole_trainings(budget: int, cost: int) -> None:
     if budget < cost:
         with pytest.raises(ValueError, match="the budget must be enough for one"):

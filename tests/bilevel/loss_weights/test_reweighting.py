@@ -45,7 +45,7 @@ def test_a_line_by_hand() -> None:
 
 
 @given(seed=st.integers(0, 10_000), rate=st.floats(1e-4, 1.0))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_weights_are_the_papers_derivative(seed: int, rate: float) -> None:
     """-d L_val / d eps at eps = 0 after one gradient step of any length, its positive part over its sum."""
     task = regression(seed=seed)

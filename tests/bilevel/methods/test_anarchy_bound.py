@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -44,7 +44,6 @@ rows = st.tuples(st.floats(0.05, 0.95), st.floats(0.05, 0.95)).map(
 )
 
 
-@settings(deadline=None)
 @given(points, rows)
 def test_the_bound_is_its_definition(point: Tensor, weights: Tensor) -> None:
     """1 + relu(d/dt log f_i^A + |grad_i f_i^A|^2 / f_i^A) along the flow, by differences."""
@@ -58,7 +57,6 @@ def test_the_bound_is_its_definition(point: Tensor, weights: Tensor) -> None:
     torch.testing.assert_close(at(point, weights)[0], 1 + growth.clamp(min=0), rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(points, rows)
 def test_the_slope_is_that_of_differences(point: Tensor, weights: Tensor) -> None:
     """Of each agent's bound by its own row, entries moved one at a time as free numbers."""
@@ -96,7 +94,6 @@ def test_seeds_are_independent() -> None:
             torch.testing.assert_close(one[0], many[seed], rtol=1e-13, atol=1e-13)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.01, 1e4))
 def test_a_mirror_step_keeps_rows_on_the_simplex_and_above_the_floor(seed: int, rate: float) -> None:
     draws = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -66,7 +66,6 @@ def test_strangers_get_nothing_and_neighbours_are_fewer() -> None:
 
 
 @given(seed=st.integers(0, 10_000), agents=st.integers(2, 5), actions=st.integers(1, 4))
-@settings(deadline=None)
 def test_what_always_holds(seed: int, agents: int, actions: int) -> None:
     """W is from -1 to 1, in whatever units values are; rows of g sum to 1, and keep what the source says."""
     draws = torch.Generator().manual_seed(seed)
@@ -135,7 +134,6 @@ chances = st.floats(0.01, 0.99)
 @given(
     worst=numbers, both=st.floats(0.1, 5), punished=numbers, tempted=st.floats(0.1, 5), p=chances, q=chances
 )
-@settings(deadline=None)
 def test_slopes_have_their_closed_form(
     worst: float, both: float, punished: float, tempted: float, p: float, q: float
 ) -> None:

@@ -89,7 +89,7 @@ def test_each_receiver_hands_back_its_own_gradient() -> None:
 
 
 @given(seed=st.integers(0, 10_000), name=st.sampled_from(sorted(GRAPHS)), moves=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rows_sum_to_one_along_the_edges_and_conserve_every_total(seed: int, name: str, moves: bool) -> None:
     case = Case(seed, GRAPHS[name])
     graph = case.moving if moves else None

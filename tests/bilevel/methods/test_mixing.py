@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.agents import Trajectory
@@ -21,7 +21,6 @@ def episodes(rewards: torch.Tensor) -> Trajectory:
     return Trajectory(still.long(), still.long(), rewards, torch.ones_like(rewards[:, :1]), None)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([ALL, RING]), st.floats(0.01, 0.99))
 def test_rows_of_weights_sum_to_one_whatever_the_logits(seed: int, graph: torch.Tensor, own: float) -> None:
     mixing = Mixing(graph, own)

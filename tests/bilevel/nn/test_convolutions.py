@@ -138,7 +138,7 @@ def test_of_an_odd_number_of_zeros_one_more_is_below_and_to_the_right() -> None:
     stride=st.integers(1, 4),
     padding=st.sampled_from(["same", "valid"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_shapes_are_as_stated(
     rows: int, columns: int, kernel: int, stride: int, padding: PaddingName
 ) -> None:

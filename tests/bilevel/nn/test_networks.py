@@ -82,7 +82,7 @@ def test_no_activation_follows_the_last_layer() -> None:
     samples=st.integers(1, 5),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_stacked_networks_are_torchs_one_by_one(
     sizes: list[int], activation: ActivationName, batch: list[int], samples: int, seed: int
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchopt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.core import leaves, tree_map
@@ -17,7 +17,6 @@ def apply(transformation, updates):
 
 
 @given(st.lists(NUMBERS, min_size=4, max_size=4), st.floats(0.01, 100))
-@settings(deadline=None)
 def test_the_norm_is_over_all_leaves_and_at_most_the_limit(numbers, max_norm):
     gradient = torch.tensor(numbers, dtype=torch.float64)
     clipped = apply(clip_by_norm(max_norm), {"a": gradient[:1], "b": gradient[1:].reshape(3, 1)})
@@ -28,7 +27,6 @@ def test_the_norm_is_over_all_leaves_and_at_most_the_limit(numbers, max_norm):
 
 
 @given(st.lists(NUMBERS, min_size=12, max_size=12))
-@settings(deadline=None)
 def test_a_batch_equals_its_members(numbers):
     batch = torch.tensor(numbers, dtype=torch.float64).reshape(2, 2, 3)
     members = torch.stack([apply(clip_by_norm(1.0), row) for row in batch.reshape(4, 3)]).reshape(2, 2, 3)

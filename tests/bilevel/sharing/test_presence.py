@@ -80,7 +80,7 @@ def acted(variable: OuterVariable, episodes: Trajectory, seed: int) -> Trajector
 
 @pytest.mark.parametrize("variable", EVERYTHING.values(), ids=EVERYTHING.keys())
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_nothing_goes_to_or_from_agents_that_have_left(variable: OuterVariable, seed: int) -> None:
     episodes = acted(variable, leaving(seed), seed)
     present = episodes.present
@@ -95,7 +95,7 @@ def test_nothing_goes_to_or_from_agents_that_have_left(variable: OuterVariable, 
 
 @pytest.mark.parametrize("variable", CONSERVED.values(), ids=CONSERVED.keys())
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_total_is_conserved_among_the_agents_present(variable: OuterVariable, seed: int) -> None:
     episodes = acted(variable, leaving(seed), seed)
     assert episodes.present is not None

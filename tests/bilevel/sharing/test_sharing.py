@@ -29,7 +29,7 @@ def everybody(agents: int) -> torch.Tensor:
 
 
 @given(agents=AGENTS, seed=SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_total_is_conserved_whatever_is_shared(agents: int, seed: int) -> None:
     sharing = (3 * draw(seed, 4, agents, agents)).softmax(-1)
     rewards = 10 * draw(seed + 1, 4, agents)
@@ -94,7 +94,7 @@ def test_rounding_of_a_softmax_is_forgiven(dtype: torch.dtype) -> None:
 
 
 @given(agents=AGENTS, seed=SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_learned_rows_sum_to_one_and_strangers_get_nothing(agents: int, seed: int) -> None:
     graph = random_graph(seed, agents)
     logits = (4 * draw(seed + 1, 3, agents, agents)).requires_grad_()  # a batch of seeds
@@ -113,7 +113,7 @@ def test_learned_rows_sum_to_one_and_strangers_get_nothing(agents: int, seed: in
 
 
 @given(agents=AGENTS, seed=SEEDS, own_share=st.floats(0.01, 0.99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_start_keeps_the_own_share_and_splits_the_rest_evenly(
     agents: int, seed: int, own_share: float
 ) -> None:
@@ -144,7 +144,7 @@ def test_an_own_share_that_no_softmax_reaches_is_refused(own_share: float) -> No
 
 
 @given(agents=AGENTS, seed=SEEDS, self_interest=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_self_interest_is_a_sharing_matrix_on_every_graph(
     agents: int, seed: int, self_interest: float
 ) -> None:

@@ -87,7 +87,7 @@ BALANCED: dict[str, OuterVariable] = {
 
 @pytest.mark.parametrize("variable", BALANCED.values(), ids=BALANCED.keys())
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_what_is_balanced_conserves_the_total_of_each_step(variable: OuterVariable, seed: int) -> None:
     episodes = trajectory(seed)
     seen = variable.transfer(random_phi(variable, seed)).rewards(episodes)
@@ -176,7 +176,7 @@ def moving(seed: int = 0) -> Trajectory:
 
 @pytest.mark.parametrize("hold", [1, 3])
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_shares_go_along_the_edges_of_their_step(hold: int, seed: int) -> None:
     variable = SharingNetwork(Sharing(GRAPH, own_share=0.7), BOX, hold=hold)
     phi, episodes = random_phi(variable, seed), moving(seed)
@@ -247,7 +247,7 @@ def test_incentive_costs_by_hand() -> None:
 
 @pytest.mark.parametrize("balanced", [False, True])
 @given(seed=st.integers(0, 1000), scale=st.sampled_from([1.0, 100.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_planner_keeps_to_its_budget(balanced: bool, seed: int, scale: float) -> None:
     variable = Planner(BOX, AGENTS, ACTIONS, budget=1.5, balanced=balanced)
     payments = variable.transfer(scale * random_phi(variable, seed)).payments(trajectory(seed))

@@ -25,7 +25,7 @@ def run(weighting: str, seed: int = 0, **changes: float) -> Trial:
 
 
 @given(seed=st.integers(0, 2**31), noise=st.floats(0, 1))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_the_data_are_all_digits_once_with_so_many_wrong_labels(seed: int, noise: float) -> None:
     chosen = NoisyDigitsSettings(noise=noise, train=300, clean=40)
     data = draw_data(chosen, torch.Generator().manual_seed(seed))

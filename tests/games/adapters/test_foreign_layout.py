@@ -29,7 +29,7 @@ SPACES = st.recursive(
 
 
 @given(space=SPACES, other=SPACES, flat=st.booleans(), seed=st.integers(0, 99))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_is_observed_lies_in_the_common_space(
     space: spaces.Space, other: spaces.Space, flat: bool, seed: int
 ) -> None:

@@ -131,7 +131,7 @@ def test_agents_that_leave_are_terminated_and_act_no_more():
 
 
 @given(seed=st.integers(0, 2**31))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_sharing_a_game_and_sharing_its_view_pay_the_same(seed: int) -> None:
     """One rule: a share that would go to an agent that has left stays with its giver, in both forms."""
     torch.set_default_dtype(torch.float64)

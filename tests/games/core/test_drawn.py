@@ -36,7 +36,7 @@ def assert_same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
 
 
 @every_drawn_game
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**32), batch=st.integers(2, 20))
 def test_a_batch_equals_its_members(game: DrawnGame, seed: int, batch: int) -> None:
     generator = torch.Generator().manual_seed(seed)

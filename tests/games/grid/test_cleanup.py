@@ -137,7 +137,7 @@ def test_chances_are_those_of_trying_cells_one_after_the_other() -> None:
     assert appeared / 40_000 == pytest.approx(0.3 + 0.7 * 0.3, abs=0.0125)  # 5 standard errors
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), name=st.sampled_from(("cleanup", "cleanup-lio-10x10", "cleanup-lio-7x7")))
 def test_waste_and_apples_change_by_the_rules_only(seed: int, name: str) -> None:
     game = make(name, horizon=25, fining=False)

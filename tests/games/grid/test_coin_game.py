@@ -171,7 +171,7 @@ def test_a_window_is_centered_on_oneself_and_wraps() -> None:
 
 
 @every_version
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32))
 def test_coins_are_neither_made_nor_lost(version: dict[str, Any], seed: int) -> None:
     game = CoinGame(**version)
@@ -324,7 +324,7 @@ def test_frames_tell_states_apart() -> None:
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 
-@settings(max_examples=60, deadline=None)  # the first call makes the tables
+@settings(max_examples=60)  # the first call makes the tables
 @given(
     size=st.sampled_from([2, 3]),
     color=st.sampled_from(["alternate", "random"]),

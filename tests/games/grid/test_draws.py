@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from games.grid._moves import choose_cell
 
 
-@settings(deadline=None)
 @given(
     allowed=st.lists(st.booleans(), min_size=1, max_size=12),
     draw=st.floats(0, 1, exclude_max=True, width=32),

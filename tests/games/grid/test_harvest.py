@@ -61,7 +61,7 @@ def test_nothing_grows_under_an_agent_and_all_cells_look_at_the_same_map() -> No
     assert grown.apples[0].tolist() == [False, True, False, False]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), regrowth=st.sampled_from(((0.0, 0.0, 0.0, 0.0), (0.0, 0.1, 0.3, 0.6))))
 def test_apples_are_neither_made_nor_lost_outside_the_rules(seed: int, regrowth: tuple[float, ...]) -> None:
     game = Harvest(map=PATCH, agents=4, regrowth=regrowth, fining=False, horizon=30)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def test_who_cooperates_leaves_apples_with_fewer_than_two_beside_them() -> None:
         assert game.cooperates(state, torch.tensor([[right]])).item()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_scripted_agents_do_as_they_are_called(seed: int) -> None:
     game = make("harvest-open", horizon=60)

@@ -126,7 +126,7 @@ def test_a_game_around_the_jungle_has_its_neighbours():
     assert torch.equal(around.neighbours_now(state), game.neighbours_now(state))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), nearest=st.integers(1, 5))
 def test_nobody_else_is_nearer_than_a_neighbour(seed, nearest):
     game = Jungle(agents=6, foods=2, size=7, nearest=nearest)
@@ -142,13 +142,13 @@ def test_nobody_else_is_nearer_than_a_neighbour(seed, nearest):
 variants = st.sampled_from([SMALL, Jungle(agents=6, foods=3, size=4, horizon=12, view=2)])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
     check_game(game, seed=seed, steps=game.horizon)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_agents_and_foods_keep_cells_of_their_own(game, seed):
     for before, actions, after, rewards, _ in episode(game, seed, batch=16):

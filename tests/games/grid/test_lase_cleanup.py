@@ -101,7 +101,7 @@ def test_what_one_sees_by_hand() -> None:
     assert [np.argwhere(plane.numpy()).tolist() for plane in near] == [[[2, 3]], [[2, 1]]]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_waste_and_apples_change_by_the_rules_only(seed: int) -> None:
     game, draws = LaseCleanup(), torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from games.grid._moves import resolve_moves
@@ -54,7 +54,6 @@ def crowds(draw: st.DrawFn) -> tuple[list[int], list[int], list[float]]:
     return places, [(place + step) % 8 for place, step in zip(places, steps, strict=True)], ranks
 
 
-@settings(deadline=None)
 @given(crowd=crowds())
 def test_against_the_rule_read_plainly(crowd: tuple[list[int], list[int], list[float]]) -> None:
     places, wanted, priority = crowd

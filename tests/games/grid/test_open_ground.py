@@ -39,7 +39,6 @@ def test_who_is_nowhere_or_does_something_else_does_not_walk():
     assert beside(torch.tensor(-1), (3, 3)).tolist() == [-1] * 4
 
 
-@settings(deadline=None)
 @given(size=sizes, draws=st.data())
 def test_toward_arrives_after_as_many_steps_as_the_distance(size, draws):
     cells = st.integers(0, size[0] * size[1] - 1)
@@ -66,7 +65,7 @@ def test_toward_stays_without_a_target_and_goes_round_what_it_avoids():
         assert place.item() == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_scattered_cells_differ(seed):
     draws = torch.rand(50, 7, generator=torch.Generator().manual_seed(seed))

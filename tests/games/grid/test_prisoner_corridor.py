@@ -100,13 +100,13 @@ def test_cooperating_is_walking_to_ones_own_end():
 variants = st.sampled_from([PrisonerCorridor(), PrisonerCorridor(near=2, far=5, stay=True, horizon=30)])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
     check_game(game, seed=seed, steps=game.horizon)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_an_episode_pays_its_goals_and_its_moves(game, seed):
     """Agents keep their sides and their distance, so at most two goals are ever paid."""

@@ -113,7 +113,7 @@ def test_the_board_turned_around_with_the_agents_swapped_is_the_same_game() -> N
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_batch_equals_its_members(seed: int) -> None:
     game, generator = Soccer(), torch.Generator().manual_seed(seed)
     starts = torch.rand(5, game.start_draws, generator=generator)

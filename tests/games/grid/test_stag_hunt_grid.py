@@ -136,13 +136,13 @@ variants = st.sampled_from(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
     check_game(game, seed=seed, steps=game.horizon)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(game=variants, seed=st.integers(0, 2**32))
 def test_nothing_is_created_or_lost_but_by_a_hunt(game, seed):
     worth = torch.tensor([game.stag_reward] * game.stags + [game.hare_reward] * game.hares)

@@ -99,7 +99,7 @@ def within_clans(kept: list[float]) -> torch.Tensor:
     return matrix
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kept=st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4),
     benefit=st.floats(0.5, 8),
@@ -140,7 +140,7 @@ def test_sharing_by_season_reaches_the_optimum_and_static_sharing_half_of_it():
     assert welfare_of_matrix(game, {PEACE: equal, FEUD: equal}) == 4
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(game=st.sampled_from([Clans(), Clans(horizon=5, feud_chance=0.1)]), seed=st.integers(0, 2**32))
 def test_the_contract_of_drawn_games(game, seed):
     check_game(game, seed=seed, steps=game.horizon)

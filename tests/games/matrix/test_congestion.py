@@ -89,7 +89,7 @@ def networks(draw: st.DrawFn) -> RoadNetwork:
 
 
 @given(network=networks(), agents=st.integers(2, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_loads_agree_with_the_payoff_table(network: RoadNetwork, agents: int) -> None:
     game, routes = Roads(agents=agents, given=network), len(network.routes)
     profiles = torch.tensor(list(itertools.product(range(routes), repeat=agents)))
@@ -105,7 +105,7 @@ def test_loads_agree_with_the_payoff_table(network: RoadNetwork, agents: int) ->
 
 
 @given(network=networks(), drivers=st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_price_of_anarchy_is_at_most_five_halves(network: RoadNetwork, drivers: int) -> None:
     # Christodoulou and Koutsoupias 2005
     assume(social_optimum(network, drivers).mean_cost > 0)

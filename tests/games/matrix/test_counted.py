@@ -61,7 +61,7 @@ def laid_out(game: CountedFamily) -> NormalForm:
 
 
 @given(family=st.sampled_from(FAMILIES), agents=st.integers(2, 8), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_values_and_their_derivatives_are_those_of_the_table(family: type, agents: int, seed: int) -> None:
     game = family(agents=agents)
     table, policies = laid_out(game), random_policies(game, 2, seed=seed)
@@ -81,7 +81,7 @@ def test_values_and_their_derivatives_are_those_of_the_table(family: type, agent
 
 
 @given(family=st.sampled_from(FAMILIES), agents=st.integers(2, 6), seed=st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_losses_of_learners_are_those_of_the_table(family: type, agents: int, seed: int) -> None:
     """Own and other policies apart, under any sharing matrix, with both cross derivatives."""
     game = family(agents=agents)

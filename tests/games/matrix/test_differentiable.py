@@ -65,7 +65,7 @@ def test_gradients_are_differentiable_in_all_agents() -> None:
 
 
 @given(first=st.floats(-3, 3), second=st.floats(-3, 3), size=st.floats(0.05, 0.45))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_naive_learners_in_tandem_reach_the_line(first: float, second: float, size: float) -> None:
     # x + y - 1 shrinks by 1 - 4 a in each step, and x - y stays as it was.
     theta = torch.tensor([[first], [second]], dtype=torch.float64)
@@ -80,7 +80,7 @@ def test_tandem_losses_by_hand() -> None:
 
 
 @given(size=sizes)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_simultaneous_descent_spirals_out(size: float) -> None:
     theta = START
     for _ in range(20):
@@ -89,7 +89,7 @@ def test_simultaneous_descent_spirals_out(size: float) -> None:
 
 
 @given(size=sizes)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_alternating_descent_stays_on_an_ellipse(size: float) -> None:
     # x' = x - a y, then y' = y + a x', keeps x^2 - a x y + y^2, an ellipse for a < 2
     theta, kept = START, []
@@ -103,7 +103,7 @@ def test_alternating_descent_stays_on_an_ellipse(size: float) -> None:
 
 
 @given(size=st.floats(0.05, 1.5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_extragradient_turns_by_its_own_factor(size: float) -> None:
     # x' = (1 - a^2) x - a y and y' = (1 - a^2) y + a x: the radius goes by sqrt(1 - a^2 + a^4)
     theta = START

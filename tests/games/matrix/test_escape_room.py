@@ -164,7 +164,7 @@ def random_step(game: EscapeRoom, state: EscapeRoomState, draws: torch.Generator
     return game.give(after, torch.rand(*shape, game.agents, generator=draws)), rewards, done
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(size=sizes, random_start=st.booleans(), observe_gifts=st.booleans(), seed=st.integers(0, 2**32))
 def test_every_step_keeps_the_contract(size, random_start, observe_gifts, seed):
     game = EscapeRoom(agents=size[0], levers=size[1], random_start=random_start, observe_gifts=observe_gifts)
@@ -183,7 +183,7 @@ def test_every_step_keeps_the_contract(size, random_start, observe_gifts, seed):
         state = after
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(size=sizes, random_start=st.booleans(), seed=st.integers(0, 2**32))
 def test_the_generator_decides_everything(size, random_start, seed):
     game = EscapeRoom(agents=size[0], levers=size[1], random_start=random_start)
@@ -196,7 +196,7 @@ def test_the_generator_decides_everything(size, random_start, seed):
         assert torch.equal(played[0][1], played[1][1])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(size=sizes, seed=st.integers(0, 2**32))
 def test_a_batch_equals_its_members(size, seed):
     game = EscapeRoom(agents=size[0], levers=size[1])

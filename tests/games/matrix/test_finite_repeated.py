@@ -52,7 +52,7 @@ def test_values_and_their_gradients_are_those_of_all_episodes(
 
 @pytest.mark.parametrize("stage", STAGES, ids=["two agents", "three agents", "three actions"])
 @given(seed=st.integers(0, 2**31), discount=st.floats(0, 0.5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_it_tends_to_the_endless_game(stage: MatrixGame, seed: int, discount: float) -> None:
     finite = FiniteRepeatedGame(stage=stage, discount=discount, horizon=60)
     endless = RepeatedGame(stage=stage, discount=discount)

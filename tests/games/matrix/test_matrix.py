@@ -26,7 +26,7 @@ def random_policies(game: NormalForm, *batch: int, seed: int = 0) -> torch.Tenso
 
 
 @given(agents=st.integers(2, 4), actions=st.integers(2, 3), seed=st.integers(0, 999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_values_are_the_expectation_over_profiles(agents: int, actions: int, seed: int) -> None:
     game = random_game(agents, actions, seed)
     policies = random_policies(game, 2, seed=seed)
@@ -64,7 +64,7 @@ def test_values_pass_gradcheck_twice() -> None:
 
 
 @given(seed=st.integers(0, 99))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_step_pays_what_the_table_says(seed: int) -> None:
     game = random_game(3, 3, seed)
     generator = torch.Generator().manual_seed(seed)

@@ -60,7 +60,7 @@ def test_the_second_agent_sees_cd_as_dc() -> None:
 
 
 @given(seed=st.integers(0, 999), discount=st.floats(0, 0.8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_two_agents_agree_with_the_sum_over_time(seed: int, discount: float) -> None:
     policies = chain(2, seed=seed)
     expected = occupancy_by_summing(policies, discount, 170)
@@ -77,7 +77,7 @@ def test_the_chain_agrees_with_the_sum_over_time(agents: int, actions: int) -> N
 
 
 @given(seed=st.integers(0, 999), discount=st.floats(0, 0.999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_closed_form_and_chain_are_the_same_for_two_agents(seed: int, discount: float) -> None:
     policies = chain(2, 7, seed=seed)
     closed = torch.stack(two_agent_occupancy(policies, discount), -1)

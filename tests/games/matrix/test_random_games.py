@@ -7,7 +7,7 @@ from games.matrix import random_general_sum, random_zero_sum
 
 
 @given(actions=st.integers(2, 6), seed=st.integers(0, 2**40))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_zero_sum_games_sum_to_zero_and_depend_on_the_seed_alone(actions: int, seed: int) -> None:
     game = random_zero_sum(actions, seed)
     assert game.payoffs().sum(-1).eq(0).all()
@@ -33,7 +33,7 @@ def test_payoffs_are_standard_normal_with_the_correlation_asked_for(
 
 
 @given(agents=st.integers(2, 5), seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_ends_of_the_correlation(agents: int, seed: int) -> None:
     opposed = random_general_sum(2, seed, agents=agents, correlation=-1 / (agents - 1)).payoffs()
     assert opposed.sum(-1).abs().max() < 1e-13

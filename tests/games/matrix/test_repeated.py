@@ -82,7 +82,7 @@ def test_gradients_at_zero_logits() -> None:
 
 @pytest.mark.parametrize("agents", [2, 3, 4, 5])
 @given(action=st.integers(0, 1), discount=st.floats(0, 0.99))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_always_the_same_action_is_the_stage_game(agents: int, action: int, discount: float) -> None:
     stage = SymmetricalPrisonersDilemma(agents=agents)
     game = RepeatedGame(stage=stage, discount=discount)
@@ -128,7 +128,7 @@ def test_copying_the_other_against_beating_the_other() -> None:
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_three_actions_without_memory_are_the_stage_game(seed: int) -> None:
     game = RepeatedGame(stage=ROCK_PAPER_SCISSORS)
     assert game.num_observations == 10
@@ -157,7 +157,7 @@ def renamed(policies: Tensor, order: tuple[int, ...]) -> Tensor:
 
 
 @given(order=st.permutations(range(3)), seed=st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_renaming_three_agents_renames_their_values(order: list[int], seed: int) -> None:
     game = RepeatedGame(stage=PublicGoods(agents=3))
     policies = random_policies(game, seed=seed)
@@ -166,7 +166,7 @@ def test_renaming_three_agents_renames_their_values(order: list[int], seed: int)
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_swapping_two_agents_swaps_their_values(seed: int) -> None:
     game = RepeatedGame()
     policies = random_policies(game, 3, seed=seed)
@@ -176,7 +176,7 @@ def test_swapping_two_agents_swaps_their_values(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_third_agent_who_does_not_matter_changes_nothing(seed: int) -> None:
     # Agent 2 always cooperates, and no payoff depends on it: the chain must give the closed form's values.
     two = RepeatedGame()
@@ -380,7 +380,7 @@ def test_two_tits_for_tats_with_trembling_hands_have_a_closed_form(noise: float)
 
 
 @given(noise=st.floats(0, 1), discount=st.floats(0, 0.99), seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_noise_is_the_noiseless_game_of_the_policies_that_tremble(
     noise: float, discount: float, seed: int
 ) -> None:

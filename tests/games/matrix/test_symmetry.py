@@ -122,7 +122,7 @@ def advance(game: Game, state: State, actions: Tensor, draws: Tensor) -> tuple[A
 
 
 @pytest.mark.parametrize("name", PLAYED)
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=2)
 @given(seed=st.integers(0, 2**31))
 def test_a_step_of_exchanged_agents_is_the_exchanged_step(name: str, seed: int) -> None:
     """Bit for bit, when the draws are exchanged, too: whatever all do, nobody is paid for who it is."""

@@ -113,7 +113,7 @@ def test_the_equilibria_of_chicken_for_three() -> None:
 
 
 @given(agents=st.integers(2, 3), actions=st.integers(2, 3), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nobody_gains_by_leaving_a_pure_equilibrium(agents: int, actions: int, seed: int) -> None:
     game = random_general_sum(actions, seed, agents=agents)
     profiles = torch.tensor(list(itertools.product(range(actions), repeat=agents)))
@@ -127,7 +127,7 @@ def test_nobody_gains_by_leaving_a_pure_equilibrium(agents: int, actions: int, s
 
 
 @given(seed=st.integers(0, 999), moved=st.sampled_from((20.0, -20.0)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_prices_are_one_or_more(seed: int, moved: float) -> None:
     """Anarchy costs at least as much as stability, with payoffs as with costs."""
     game = NormalForm(table=(random_general_sum(2, seed).payoffs() + moved).tolist())

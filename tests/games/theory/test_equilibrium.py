@@ -56,7 +56,7 @@ def test_a_dominated_row_and_a_saddle_point_in_a_game_that_is_not_square() -> No
 
 
 @given(rows=st.integers(1, 6), columns=st.integers(1, 6), seed=st.integers(0, 999))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_laws_of_the_value(rows: int, columns: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     payoffs = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_laws_of_the_value(rows: int, columns: int, seed: int) -> None:
 
 
 @given(actions=st.integers(2, 6), seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_nobody_gains_by_leaving_what_the_program_finds(actions: int, seed: int) -> None:
     game = random_zero_sum(actions, seed)
     solved = zero_sum_equilibrium(game.payoffs()[..., 0])
@@ -126,7 +126,7 @@ def test_public_goods_with_three_agents() -> None:
 
 
 @given(agents=st.integers(2, 3), actions=st.integers(2, 3), seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_action_values_against_the_sum_over_profiles(agents: int, actions: int, seed: int) -> None:
     game = random_general_sum(actions, seed, agents=agents)
     policies = random_policies(agents, actions, seed=seed)

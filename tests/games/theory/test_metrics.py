@@ -97,7 +97,7 @@ def test_a_mask_of_another_shape_is_refused(metric):
 gains = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(returns=gains, scale=st.floats(1e-3, 1e3), data=st.data())
 def test_laws_of_equality(returns, scale, data):
     agents = len(returns)
@@ -109,7 +109,7 @@ def test_laws_of_equality(returns, scale, data):
     assert_close(metrics.equality(scale * given_to), metrics.equality(given_to), **close)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), time=st.integers(1, 5), agents=st.integers(1, 4))
 def test_bounds_and_batches(seed, time, agents):
     draws = torch.Generator().manual_seed(seed)

@@ -31,7 +31,7 @@ integers = st.integers(-10, 10)
     below=st.integers(0, 20),
     equal=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_symmetric_games_of_two(sucker: int, spread: int, above: int, below: int, equal: bool) -> None:
     """s* = min of (R - S) / (T - S) if T > R and (T - P) / (T - S) if P > S (derived).
 
@@ -58,7 +58,7 @@ def test_symmetric_games_of_two(sucker: int, spread: int, above: int, below: int
 
 
 @given(table=st.lists(integers, min_size=8, max_size=8), least=st.sampled_from((0.0, 0.3, 0.5, 1.0)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_answer_for_two_agents_is_proved(table: list[int], least: float) -> None:
     require_proved(NormalForm(table=np.reshape(table, (2, 2, 2)).tolist()), least)
 
@@ -68,7 +68,7 @@ def test_every_answer_for_two_agents_is_proved(table: list[int], least: float) -
     payoffs=st.tuples(integers, integers, integers, integers),
     least=st.sampled_from((0.0, 1 / 3)),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_answer_for_three_agents_is_proved(
     family: type[Family], payoffs: tuple[int, ...], least: float
 ) -> None:
@@ -79,7 +79,7 @@ def test_every_answer_for_three_agents_is_proved(
 
 
 @given(seed=st.integers(0, 999), agents=st.integers(2, 3), correlation=st.sampled_from((0.0, 0.9, 1.0)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_answer_with_three_actions_is_proved(seed: int, agents: int, correlation: float) -> None:
     require_proved(random_general_sum(3, seed, agents=agents, correlation=correlation))
 

@@ -81,7 +81,7 @@ def test_an_empty_purse_is_filled_by_what_the_game_pays_and_by_nothing_else() ->
 
 
 @given(amount=st.floats(0.01, 100), agents=st.integers(2, 5), seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_zero_sum_gifts_conserve_the_total(amount: float, agents: int, seed: int) -> None:
     game = gift_actions(room(agents), amount)
     for _, after, actions, rewards in some_play(game, seed):
@@ -90,7 +90,7 @@ def test_zero_sum_gifts_conserve_the_total(amount: float, agents: int, seed: int
 
 
 @given(amount=st.floats(0.01, 10), purse=st.floats(0.01, 10), seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_fixed_budgets_are_never_exceeded(amount: float, purse: float, seed: int) -> None:
     total = torch.zeros(4, 3)
     for before, after, _, rewards in some_play(gift_actions(room(), amount, "fixed", purse=purse), seed):
@@ -103,7 +103,7 @@ def test_fixed_budgets_are_never_exceeded(amount: float, purse: float, seed: int
 
 
 @given(amount=st.floats(0.01, 30), purse=st.floats(0, 5), seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_replenishable_budgets_give_no_more_than_was_there_and_earned(
     amount: float, purse: float, seed: int
 ) -> None:
@@ -117,7 +117,7 @@ def test_replenishable_budgets_give_no_more_than_was_there_and_earned(
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_without_gifts_the_game_is_as_it_was(seed: int) -> None:
     plain = CoinGame(horizon=20)
     game = gift_actions(plain, 5.0)

@@ -33,7 +33,7 @@ def some_policies(game: ExactGame, seed: int, batch: int = 3) -> Tensor:
 
 
 @every_budget
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32))
 def test_gifts_change_hands_beside_rewards_that_are_the_games_own(rules: GiftRules, seed: int) -> None:
     room = EscapeRoom(agents=3)
@@ -81,7 +81,7 @@ def test_one_shot_values_are_those_of_the_table_with_gifts(name: str, rules: Gif
     assert cooperation is None or torch.equal(cooperation, expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(amount=st.floats(0.01, 100), seed=st.integers(0, 2**32))
 def test_zero_sum_gifts_conserve_exact_totals(amount: float, seed: int) -> None:
     for name in ("public-goods", "repeated-prisoners-dilemma"):

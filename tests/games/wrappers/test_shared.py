@@ -49,7 +49,7 @@ def some_play(game: Game, seed: int, batch: int = 5) -> Iterator[tuple[object, T
 
 
 @given(agents=st.integers(2, 5), seed=st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_sharing_conserves_the_total(agents: int, seed: int) -> None:
     game = shared(EscapeRoom(agents=agents, levers=1, random_start=True), matrix(agents, seed))
     for state, rewards, _ in some_play(game, seed):
@@ -61,7 +61,7 @@ def test_sharing_conserves_the_total(agents: int, seed: int) -> None:
 @given(
     name=st.sampled_from(["repeated-chicken", "public-goods", "matching-pennies"]), seed=st.integers(0, 2**32)
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_exact_values_are_shared_exactly(name: str, seed: int) -> None:
     plain = make(name)
     assert isinstance(plain, ExactGame)
@@ -227,7 +227,7 @@ def test_incentives_by_hand(givers_pay: bool) -> None:
 
 
 @given(seed=st.integers(0, 2**32), agents=st.integers(2, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_incentives_that_givers_pay_conserve_the_total(seed: int, agents: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 

@@ -28,7 +28,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 
 @given(agents=st.integers(2, 6), seed=st.integers(0, 999))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_own_less_the_mean_of_the_others(agents: int, seed: int) -> None:
     rewards = normal(3, agents, seed=seed)
     relative = relative_rewards(rewards)
@@ -47,7 +47,7 @@ def test_between_two_agents_it_is_the_difference_to_the_bit() -> None:
 
 
 @given(agents=st.integers(2, 3), actions=st.integers(2, 3), seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_matrix_game_stays_one(agents: int, actions: int, seed: int) -> None:
     game = random_general_sum(actions, seed, agents=agents)
     apart = zero_sum(game)
@@ -87,7 +87,7 @@ def test_nobody_cooperates_any_more(game: Game) -> None:
 
 
 @given(agents=st.integers(2, 4), seed=st.integers(0, 99))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_playing_pays_the_difference_of_what_the_game_pays(agents: int, seed: int) -> None:
     game = EscapeRoom(agents=agents, random_start=True)
     apart = zero_sum(game)
