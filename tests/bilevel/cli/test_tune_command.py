@@ -162,7 +162,7 @@ def test_what_ends_a_command_is_one_sentence_and_the_next_one_goes_on(
     assert coin.done == [("loaded", 1), ("fair", 2), ("loaded", 2)]
 
 
-def test_kill_9_loses_one_trial_at_most(tmp_path: Path) -> None:
+def test_kill_9_loses_one_trial_at_most(tmp_path: Path, call: Call) -> None:
     words = [
         sys.executable,
         "-m",
@@ -182,9 +182,9 @@ def test_kill_9_loses_one_trial_at_most(tmp_path: Path) -> None:
         process.communicate(timeout=60)
     kept = {path: path.read_bytes() for path in tmp_path.rglob("*.npz")}
     seeds = len(kept) // 2 + 1
-    done = subprocess.run([*words, str(seeds)], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert f"({len(kept)} of {2 * seeds} trials are there already)" in done.stderr
+    done = call(*words[3:], seeds)
+    assert done.code == 0, done.err
+    assert f"({len(kept)} of {2 * seeds} trials are there already)" in done.err
     assert all(path.read_bytes() == content for path, content in kept.items())
 
 
