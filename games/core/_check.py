@@ -19,7 +19,7 @@ MAX_ERRORS = 5.0
 
 
 class _Step(NamedTuple):
-    seen: Tensor
+    observations: Tensor
     rewards: Tensor
     done: Tensor
 
@@ -27,16 +27,16 @@ class _Step(NamedTuple):
 def check_game(game: Game, *, seed: int = 0, steps: int = 25, episodes: int = 4000) -> None:
     """Check that a game keeps the contract of `Game`, and of `ExactGame` if it is one.
 
-    Random episodes are played and looked at: shapes, types and devices of everything that the game gives;
+    Plays random episodes and checks: shapes, dtypes and devices of everything that the game returns;
     observations inside their space; states that are NamedTuples of tensors and are not changed in place;
-    finite rewards; an end at the horizon; agents that have left staying away without pay; the same episode
-    from the same generator; and a seed of a batch playing as it does alone. Of an exact game the values must
-    be differentiable, and agree with the mean of sampled episodes.
+    finite rewards; an end at the horizon; agents that have left stay away and get no reward; the same episode
+    from the same generator; and the same episode from a seed alone as from that seed in a batch. Values of an
+    exact game must be differentiable, and agree with the mean of sampled episodes.
 
     Args:
         game: your game, with settings that make it short.
-        seed: of all draws.
-        steps: maximal number of steps that are played; the end at the horizon is checked if it lies within.
+        seed: random seed of all draws.
+        steps: maximal number of steps played; the end at the horizon is checked if it lies within.
         episodes: number of sampled episodes of an exact game.
     Raises:
         ValueError: the game breaks the contract (says where, and what would be right).
@@ -59,22 +59,22 @@ def check_game(game: Game, *, seed: int = 0, steps: int = 25, episodes: int = 40
 
 
 def _check_description(game: Game, name: str) -> None:
-    agents, acting, seen = game.num_agents, game.action_space, game.observation_space
+    agents, actions, observations = game.num_agents, game.action_space, game.observation_space
     require(isinstance(agents, int) and agents >= 1, f"{name}.num_agents must be 1 or more, not {agents!r}.")
     require(
         isinstance(game.horizon, int) and game.horizon >= 1,
         f"{name}.horizon must be a whole number of steps, 1 or more, not {game.horizon!r}.",
     )
-    bounded = isinstance(acting, spaces.Box) and len(acting.shape) == 1 and acting.is_bounded()
+    bounded = isinstance(actions, spaces.Box) and len(actions.shape) == 1 and actions.is_bounded()
     require(
-        isinstance(acting, spaces.Discrete) or bounded,
-        f"{name}.action_space must be Discrete, or a Box of one axis with finite bounds, not {acting}.",
+        isinstance(actions, spaces.Discrete) or bounded,
+        f"{name}.action_space must be Discrete, or a Box of one axis with finite bounds, not {actions}.",
     )
     require(
-        isinstance(seen, spaces.Discrete | spaces.Box),
-        f"{name}.observation_space must be a Box or Discrete, not {seen}.",
+        isinstance(observations, spaces.Discrete | spaces.Box),
+        f"{name}.observation_space must be a Box or Discrete, not {observations}.",
     )
-    count = int(acting.n) if isinstance(acting, spaces.Discrete) else acting.shape[0]
+    count = int(actions.n) if isinstance(actions, spaces.Discrete) else actions.shape[0]
     require(
         len(game.action_names) == count,
         f"{name}.action_names must name each of {count} actions; it has {len(game.action_names)} names.",
@@ -113,16 +113,16 @@ def _check_state(state: State, name: str, batch: int, method: str) -> None:
         )
 
 
-def _check_observations(game: Game, seen: Any, name: str, batch: int) -> None:
+def _check_observations(game: Game, values: Any, name: str, batch: int) -> None:
     space = game.observation_space
     what = f"{name}.observe(state)"
     if isinstance(space, spaces.Discrete):
-        _check_tensor(seen, (batch, game.num_agents), "integer", what)
-        inside = bool(((seen >= int(space.start)) & (seen < int(space.start + space.n))).all())
+        _check_tensor(values, (batch, game.num_agents), "integer", what)
+        inside = bool(((values >= int(space.start)) & (values < int(space.start + space.n))).all())
     else:
         dtype = torch.from_numpy(np.zeros(0, space.dtype)).dtype
-        _check_tensor(seen, (batch, game.num_agents, *space.shape), dtype, what)
-        inside = all(space.contains(agent) for copy in seen.numpy(force=True) for agent in copy)
+        _check_tensor(values, (batch, game.num_agents, *space.shape), dtype, what)
+        inside = all(space.contains(agent) for copy in values.numpy(force=True) for agent in copy)
     require(inside, f"{what} must lie in observation_space, {space}; some observation does not.")
 
 
@@ -142,13 +142,13 @@ def _check_episode(game: Game, name: str, seed: int, steps: int, batch: int = 4)
     generator, actor = (torch.Generator().manual_seed(number) for number in (seed, seed + 1))
     state = game.reset(batch, generator)
     _check_state(state, name, batch, "reset")
-    here = torch.ones(batch, agents, dtype=torch.bool)
+    still_present = torch.ones(batch, agents, dtype=torch.bool)
     over = torch.zeros(batch, dtype=torch.bool)
     for time in range(1, min(game.horizon, steps) + 1):
-        here = _check_shown(game, state, name, here, over)
+        still_present = _check_views(game, state, name, still_present, over)
         actions = _random_actions(game, state, actor, batch)
         if discrete:
-            _check_reading(game, state, actions, name)
+            _check_roles(game, state, actions, name)
         before = optree.tree_map(torch.clone, state)
         after, rewards, done = game.step(state, actions, generator)
         pairs = zip(optree.tree_leaves(before), optree.tree_leaves(state), strict=True)
@@ -168,7 +168,7 @@ def _check_episode(game: Game, name: str, seed: int, steps: int, batch: int = 4)
         )
         require(bool(rewards[~over].isfinite().all()), f"The rewards of {name}.step must be finite numbers.")
         require(
-            not rewards[~here & ~over[:, None]].any(),
+            not rewards[~still_present & ~over[:, None]].any(),
             f"{name}.step pays an agent that has left: its reward must be 0.",
         )
         for measure, values in game.measures(after).items():
@@ -191,9 +191,9 @@ def _check_episode(game: Game, name: str, seed: int, steps: int, batch: int = 4)
         )
 
 
-def _check_shown(game: Game, state: State, name: str, here: Tensor, over: Tensor) -> Tensor:
-    """Check observations, masks and graphs of a state; give who takes part, of those that did."""
-    batch, agents = here.shape
+def _check_views(game: Game, state: State, name: str, still_present: Tensor, over: Tensor) -> Tensor:
+    """Check observations, masks and graphs of a state; return the mask of the agents still present."""
+    batch, agents = still_present.shape
     _check_observations(game, game.observe(state), name, batch)
     mask, now, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
     if mask is not None:
@@ -206,17 +206,17 @@ def _check_shown(game: Game, state: State, name: str, here: Tensor, over: Tensor
             f"{name}.neighbours_now(state) must be True on its diagonal, and only where neighbours is.",
         )
     if present is None:
-        return here
+        return still_present
     _check_tensor(present, (batch, agents), torch.bool, f"{name}.present(state)")
     require(
-        not (present & ~here)[~over].any(),
+        not (present & ~still_present)[~over].any(),
         f"{name}.present(state) says that an agent is back, but whoever has left stays away.",
     )
     return present
 
 
-def _check_reading(game: Game, state: State, actions: Tensor, name: str) -> None:
-    """Check which actions cooperate, and the scripted policy."""
+def _check_roles(game: Game, state: State, actions: Tensor, name: str) -> None:
+    """Check `cooperates` and the scripted policy."""
     shape, mask, everybody = tuple(actions.shape), game.action_mask(state), torch.ones_like(actions).bool()
     cooperates = game.cooperates(state, actions)
     if cooperates is not None:
@@ -244,25 +244,25 @@ def _check_restart(game: Game, state: State, name: str, batch: int, generator: t
 
 
 def _check_reproducible(game: Game, name: str, seed: int, steps: int, copies: int = 2) -> None:
-    """Check that episodes follow from their generator, and that a seed of a batch plays as it does alone."""
+    """Check that episodes follow from their generator, and that a seed plays alone as in a batch."""
 
-    def played(seeds: list[int]) -> list[_Step]:
+    def play(seeds: list[int]) -> list[_Step]:
         streams = Streams([(seed, number) for number in seeds])
         actor = Streams([(seed + 1, number) for number in seeds])
-        batch, found = copies * len(seeds), []
+        batch, trajectory = copies * len(seeds), []
         with separated(game, streams, batch):
             state = game.reset(batch, streams)
             for _ in range(min(game.horizon, steps)):
-                seen = game.observe(state).clone()
+                observations = game.observe(state).clone()
                 state, rewards, done = game.step(state, _random_actions(game, state, actor, batch), streams)
-                found.append(_Step(seen, rewards, done))
+                trajectory.append(_Step(observations, rewards, done))
         try:
             require_separated(game, streams)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
-        return found
+        return trajectory
 
-    both, again, alone = (played(seeds) for seeds in ([0, 1], [0, 1], [1]))
+    together, again, alone = (play(seeds) for seeds in ([0, 1], [0, 1], [1]))
     not_repeated = (
         "plays another episode when it starts from the same generator: draw from nothing but the generator "
         "that is passed, and keep nothing in the game"
@@ -272,8 +272,8 @@ def _check_reproducible(game: Game, name: str, seed: int, steps: int, copies: in
         "drawn have the batch as its first axis, and let copies not depend on each other"
     )
     for other, start, sentence in ((again, 0, not_repeated), (alone, copies, not_apart)):
-        running = torch.ones(len(other[0].done), dtype=torch.bool)  # copies that were over do not count
-        for step, twin in zip(both, other, strict=True):
+        running = torch.ones(len(other[0].done), dtype=torch.bool)  # finished copies do not count
+        for step, twin in zip(together, other, strict=True):
             same = all(
                 torch.equal(one[start:][running], two[running]) for one, two in zip(step, twin, strict=True)
             )
@@ -298,19 +298,19 @@ def _check_values(game: ExactGame, name: str, seed: int, episodes: int) -> None:
     )
     policy, exact = policies[0].detach(), values[0].detach()
     state = game.reset(episodes, generator)
-    paid, running = [], torch.ones(episodes, 1, dtype=torch.bool)
+    rewards_paid, running = [], torch.ones(episodes, 1, dtype=torch.bool)
     everyone = torch.arange(agents)
     for _ in range(game.horizon):
         rows = policy[everyone, game.observe(state).long()]
         actions = torch.multinomial(rows.flatten(0, 1), 1, generator=generator).view(episodes, agents)
         state, rewards, done = game.step(state, actions, generator)
-        paid.append(torch.where(running, rewards.double(), 0))
+        rewards_paid.append(torch.where(running, rewards.double(), 0))
         running = running & ~done[:, None]
-    sampled = game.episode_value(torch.stack(paid))
+    sampled = game.episode_value(torch.stack(rewards_paid))
     error = sampled.std(0) / episodes**0.5
     # Values per step are those of a game without end, of which the horizon cuts off a tail.
     tail = game.discount**game.horizon if game.effective_horizon > 1 else 0.0
-    slack = 1e-6 + tail * float(torch.stack(paid).abs().max())
+    slack = 1e-6 + tail * float(torch.stack(rewards_paid).abs().max())
     require(
         bool(((sampled.mean(0) - exact).abs() <= MAX_ERRORS * error + slack).all()),
         f"{name}.values must be the expectation of episode_value; it says {exact.tolist()}, and {episodes} "

@@ -1,4 +1,4 @@
-"""Constant tensors, made once and kept, and whether a compiler records the operations under way."""
+"""Cached constant tensors, and detection of a compiler that traces the current operations."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 Arguments = TypeVarTuple("Arguments")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Make a tensor that is safe to cache, whatever is going on around the call.
+    """Make a tensor that is safe to cache, from numbers, whatever context surrounds the call.
 
     A tensor made inside `torch.func.grad`, under a tracing mode or in inference mode belongs to that context
     and breaks later calls when it outlives it. All of these are settings of one thread, so the tensor is made
@@ -31,8 +31,8 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     return in_fresh_thread(lambda: torch.as_tensor(array).to(dtype=dtype, device=device, copy=True))
 
 
-def in_fresh_thread(make: Callable[[], Made]) -> Made:
-    """Call a function as if nothing went on around it: in a thread of its own.
+def in_fresh_thread(make: Callable[[], Result]) -> Result:
+    """Call a function outside all torch.func transforms and modes of the caller: in a thread of its own.
 
     >>> in_fresh_thread(lambda: 1)
     1
@@ -41,19 +41,19 @@ def in_fresh_thread(make: Callable[[], Made]) -> Made:
         return thread.submit(make).result()
 
 
-def cached_constants(make: Callable[[*Arguments], Made]) -> Callable[[*Arguments], Made]:
-    """Let a function that returns constants make each of them only once.
+def cached_constants(make: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
+    """Decorate a function that returns constants: each is made once.
 
-    Its arguments must be hashable and are given by position. `torch.compile` takes what it returns as a
-    constant, as long as the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
+    Its arguments must be hashable and positional. `torch.compile` takes its result as a constant, as long as
+    the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
     attribute, but loads the compiler, which takes longer than loading all the games.
 
     >>> cached_constants(lambda number: [number])(1)
     [1]
     """
-    cached: Callable[..., Made] = functools.lru_cache(maxsize=1024)(make)
+    cached: Callable[..., Result] = functools.lru_cache(maxsize=1024)(make)
 
-    def look_up(*arguments: *Arguments) -> Made:
+    def look_up(*arguments: *Arguments) -> Result:
         return cached(*arguments)
 
     look_up._dynamo_marked_constant = True  # type: ignore[attr-defined]
@@ -64,9 +64,9 @@ TRACER = "torch.fx.experimental.proxy_tensor"
 
 
 def traced() -> bool:
-    """Whether a compiler records the operations under way: `torch.compile`, `torch.export` or `make_fx`.
+    """True while `torch.compile`, `torch.export` or `make_fx` traces the current operations.
 
-    Where the tracer's module is not loaded nothing is traced by it, and this does not load it.
+    A tracer whose module is not loaded cannot be tracing; it is not loaded to find out.
 
     >>> from torch.fx.experimental.proxy_tensor import make_fx
     >>> seen = []
@@ -81,11 +81,14 @@ def traced() -> bool:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right for a right matrix that all members share, each member's product computed by itself.
+    """left @ right for a right matrix shared by all batch members, each member's product computed separately.
 
     torch.matmul takes one large product for some batches and many small ones for others, which round
     differently; here there are always many small ones, so that a member of a batch equals that member alone.
-    Left is [..., row, column], or vectors [..., column]; right is [column, result].
+
+    Args:
+        left: [..., row, column], or vectors [..., column].
+        right: [column, result].
 
     >>> product(torch.ones(3, 2), torch.tensor([[1.0], [2.0]])).flatten()
     tensor([3., 3., 3.])
@@ -93,5 +96,5 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     if left.dim() == 1:
         return left @ right
     rows = left if left.dim() > 2 else left.unsqueeze(-2)
-    found = rows @ right.expand(*rows.shape[:-2], *right.shape)
-    return found if left.dim() > 2 else found.squeeze(-2)
+    products = rows @ right.expand(*rows.shape[:-2], *right.shape)
+    return products if left.dim() > 2 else products.squeeze(-2)

@@ -18,7 +18,7 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def require_name(name: str, known: Iterable[str], kind: str) -> None:
-    """Raise ValueError, naming the nearest ones whatever their case, unless `name` is known.
+    """Raise ValueError, suggesting the nearest names (ignoring case), unless `name` is known.
 
     >>> require_name("adm", ["adam", "sgd"], "optimizer")
     Traceback (most recent call last):
@@ -36,4 +36,4 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
 
 
 class CopyError(RuntimeError):
-    """The code of an environment from outside failed; the sentence says in which copy."""
+    """The code of a foreign environment failed; the message says in which copy."""

@@ -1,4 +1,4 @@
-"""The contract that every game keeps: batched tensors in, batched tensors out."""
+"""The contract of games: batched tensors in, batched tensors out."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Step = tuple[State, Tensor, Tensor]
 
 
 computed: Any = property
-"""`property` for a lambda, which states one of the facts below in one line: `computed(lambda self: ...)`."""
+"""`property` for a lambda: states one of the facts below in one line, `computed(lambda self: ...)`."""
 
 
 def alias(path: str) -> Any:
-    """Make a property that is another attribute, or one of a part, for instance "stage.horizon"."""
+    """Make a property that reads another attribute by its path, for instance "stage.horizon"."""
     return property(operator.attrgetter(path))
 
 
 class Game(abc.ABC):
-    """A game of N agents who move at the same time, played in many copies at once.
+    """A game of N agents that act simultaneously, played in many copies at once.
 
     A game is a frozen dataclass: its fields are its settings, checked in `__post_init__` (ValueError, one
     sentence). It holds no tensor and no state; all randomness comes from the generator passed in, and every
@@ -50,7 +50,7 @@ class Game(abc.ABC):
     @property
     @abc.abstractmethod
     def horizon(self) -> int:
-        """The most steps one episode can take."""
+        """Maximal number of steps of an episode."""
 
     @property
     @abc.abstractmethod
@@ -63,12 +63,12 @@ class Game(abc.ABC):
     @property
     def num_actions(self) -> int:
         """Number of Discrete actions; ValueError where actions are continuous."""
-        return numbered_actions(self, "What was asked for")
+        return numbered_actions(self, "num_actions")
 
     @property
     @abc.abstractmethod
     def observation_space(self) -> spaces.Box | spaces.Discrete:
-        """One agent's observation: a Box, of floats or of bytes, or Discrete where a number says it all."""
+        """One agent's observation: a Box of floats or bytes, or Discrete."""
 
     @property
     def discount(self) -> float:
@@ -87,10 +87,10 @@ class Game(abc.ABC):
 
     @property
     def symmetric(self) -> bool:
-        """Whether all agents have the same part: False unless a game says so.
+        """True if all agents have the same role; False unless a game says so.
 
-        True promises that some exchange of agents takes any one to the place of any other and leaves the game
-        as it is. Then one policy can act for all, and means over agents hide nothing.
+        True promises that any agent can be moved to the place of any other by a permutation of agents that
+        leaves the game unchanged. Then one policy can act for all, and means over agents hide nothing.
         """
         return False
 
@@ -107,58 +107,58 @@ class Game(abc.ABC):
         return None
 
     def present(self, state: State) -> Tensor | None:
-        """Which agents still take part in this state, boolean [batch, agent]; None where all always do.
+        """Mask of the agents that still take part, boolean [batch, agent]; None where all always do.
 
-        An agent that has left stays away until its copy starts anew: the game pays it nothing, and its
-        actions do not count. The share of a reward that would go to it stays with the giver (see
+        An agent that has left stays away until its copy restarts: its rewards are 0 and its actions are
+        ignored. The share of a reward that would go to it stays with the giver (see
         `games.wrappers.share_among_present`).
         """
         return None
 
     @property
     def truncates(self) -> bool:
-        """Whether an episode that does not end by the rules (`ended`) is cut off, and would go on.
+        """True if an episode that does not end by the rules (`ended`) is truncated, and would go on.
 
-        Critics then learn to value what would come. The horizon is a rule of most games.
+        Critics then bootstrap from the last state. In most games the horizon is one of the rules.
         """
         return False
 
     @property
     def draws_by_rows(self) -> bool:
-        """Whether all that is drawn is drawn with `games.uniform`, or nothing is: faster with many seeds.
+        """True if all draws, if any, are made with `games.uniform`: faster with many seeds.
 
-        Other games may draw with torch's functions from the generator that they are passed, everything with
-        the batch as its first axis.
+        Other games may draw with torch's functions from the generator that they are passed, always with the
+        batch as the first axis.
         """
         return False
 
     @property
     def pure(self) -> bool:
-        """Whether everything is a function of its arguments and the generator's draws, and may be cached.
+        """True if all methods are functions of their arguments and the generator's draws, and may be cached.
 
-        Not so a game that asks a network that learns, or another program.
+        False of a game that calls a network in training, or another program.
         """
         return False
 
     @property
     def takes_gifts(self) -> bool:
-        """Whether the game does anything with what agents gave (`give`)."""
+        """True if the game uses the agents' gifts (`give`)."""
         return type(self).give is not Game.give
 
     @property
     def action_names(self) -> tuple[str, ...]:
-        """Names of the actions, in order; in a Box, names of the numbers of an action."""
+        """Names of the actions, in order; in a Box, of the components of an action."""
         space = self.action_space
         return tuple(map(str, range(int(space.n) if isinstance(space, spaces.Discrete) else space.shape[0])))
 
     @property
     def best_welfare(self) -> float | None:
-        """The greatest sum of all agents' `episode_value` (the group optimum); None where it is not known."""
+        """The greatest sum of all agents' `episode_value` (the group optimum); None where unknown."""
         return None
 
     @property
     def defection_welfare(self) -> float | None:
-        """The sum of all agents' `episode_value` when everybody defects; None where that has no meaning.
+        """The sum of all agents' `episode_value` under full defection; None where that has no meaning.
 
         It is the zero of "share of the optimum": (welfare - defection) / (best - defection).
         """
@@ -173,9 +173,9 @@ class Game(abc.ABC):
         """Observations: [batch, agent, *shape] in the Box's dtype, or integer [batch, agent]."""
 
     def action_mask(self, state: State) -> Tensor | None:
-        """Which actions are legal, boolean [batch, agent, action]; None where all of them always are.
+        """Mask of legal actions, boolean [batch, agent, action]; None where all of them always are.
 
-        Every agent has a legal action, and `step` refuses the others.
+        Every agent has a legal action, and `step` refuses illegal ones.
         """
         return None
 
@@ -184,18 +184,18 @@ class Game(abc.ABC):
         """Play one step of every copy.
 
         Args:
-            state: as `reset` or `step` gave it; it is not changed.
+            state: from `reset`, `step` or `restart`; not changed in place.
             actions: integer [batch, agent]; in a Box, float [batch, agent, number].
             generator: the source of every draw.
         Returns:
             the next state; rewards, float [batch, agent], in the game's units; done, boolean [batch], True in
-            the step in which a copy ended, by the game's rules or at the horizon. What a copy does after its
-            end, before `restart`, has no meaning.
+            the step in which a copy ended, by the game's rules or at the horizon. Results for a copy after
+            its end, before `restart`, have no meaning.
         """
 
     @property
     def can_render(self) -> bool:
-        """Whether the game can be drawn: `render` is optional."""
+        """True if the game can be drawn: `render` is optional."""
         return type(self).render is not Game.render
 
     def render(self, state: State, index: int = 0, scale: float = 1.0) -> np.ndarray:
@@ -210,41 +210,41 @@ class Game(abc.ABC):
         )
 
     def ended(self, state: State) -> Tensor:
-        """Which copies ended by the rules, rather than at the horizon: boolean [batch]."""
+        """Mask of the copies that ended by the rules, rather than at the horizon: boolean [batch]."""
         first = optree.tree_leaves(state)[0]
         return torch.zeros(first.shape[0], dtype=torch.bool, device=first.device)
 
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
-        """Which of these actions cooperate: boolean [batch, agent]; None where the word has no meaning."""
+        """Mask of cooperating actions: boolean [batch, agent]; None where cooperation is not defined."""
         return None
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
         """Actions of scripted cooperators and defectors, integer [batch, agent]; None without a script.
 
-        Who cooperates is boolean [batch, agent].
+        `cooperative`, boolean [batch, agent], marks the cooperators.
         """
         return None
 
     def measures(self, state: State) -> dict[str, Tensor]:
-        """Further measures of each agent's last step, by name: [batch, agent]; the state is one of `step`."""
+        """Further measures of each agent's last step, by name: [batch, agent]; the state is from `step`."""
         return {}
 
     def give(self, state: State, gifts: Tensor) -> State:
-        """Tell the game what was given in the last step: [batch, giver, receiver], in reward units.
+        """Record the gifts of the last step, [batch, giver, receiver], in reward units, in the state.
 
-        Most games do not show gifts to the agents and return the state as it is.
+        Most games do not show gifts to the agents and return the state unchanged.
         """
         return state
 
     def episode_value(self, rewards: Tensor) -> Tensor:
-        """The number that papers report for an episode, here the undiscounted sum: [..., agent].
+        """Each agent's return as papers on the game report it, here the undiscounted sum: [..., agent].
 
-        Rewards, [time, ..., agent], are zero after the end.
+        Rewards, [time, ..., agent], are zero after the end of the episode.
         """
         return rewards.sum(0)
 
     def restart(self, state: State, done: Tensor, generator: torch.Generator) -> State:
-        """Replace the copies that are done, boolean [batch], by fresh ones, so that a batch never waits."""
+        """Replace the copies that are done, boolean [batch], by new episodes, so that a batch never waits."""
         fresh = self.reset(done.shape[0], generator)
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
@@ -274,18 +274,21 @@ class ExactGame(Game):
 
     @abc.abstractmethod
     def cooperation(self, policies: Tensor) -> Tensor | None:
-        """Each agent's expected share of cooperating actions, [..., agent]; None where that means nothing."""
+        """Each agent's expected share of cooperating actions, [..., agent]; None where not defined."""
 
     def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
-        """`values` and `cooperation` of the same policies, which may have work in common."""
+        """`values` and `cooperation` of the same policies, for games that can share the computation."""
         return self.values(policies), self.cooperation(policies)
 
 
 def numbered_actions(game: Game, whose: str) -> int:
     """Number of Discrete actions of a game.
 
+    Args:
+        game: any game.
+        whose: subject of the error sentence, which "needs Discrete actions".
     Raises:
-        ValueError: actions are continuous; `whose`, as a sentence begins, says who needs others.
+        ValueError: actions are continuous.
     """
     space = game.action_space
     require(
@@ -307,9 +310,9 @@ def two_action_policies(cooperate: Tensor) -> Tensor:
 
 
 class DrawnGame(Game):
-    """A game that states how many numbers it draws in a step, and is a pure function of them.
+    """A game that declares its number of random draws per step, and is a pure function of them.
 
-    Row b of the draws is all the randomness of copy b. So a batch equals its members bit for bit.
+    Row b of the draws is all the randomness of copy b, so that a batch equals its members bit for bit.
     """
 
     draws_by_rows = True
@@ -336,11 +339,11 @@ class DrawnGame(Game):
 
     @abc.abstractmethod
     def begin(self, draws: Tensor) -> State:
-        """Start copies, by draws that are uniform in [0, 1), float32 [batch, start_draws]."""
+        """Start copies from draws that are uniform in [0, 1), float32 [batch, start_draws]."""
 
     @abc.abstractmethod
     def advance(self, state: State, actions: Tensor, draws: Tensor) -> Step:
-        """Play one step, as `step` does, by draws that are uniform in [0, 1), float32 [batch, step_draws]."""
+        """Play one step, as `step` does, from uniform draws in [0, 1), float32 [batch, step_draws]."""
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.begin(uniform((batch, self.start_draws), generator))

@@ -14,9 +14,13 @@ T = TypeVar("T")
 
 
 class Registry(UserDict[str, T], Generic[T]):
-    """A mapping from names to values of one kind (in the singular), to which users may add theirs.
+    """A mapping from names to values of one kind, to which users may add theirs.
 
     A value may be given as the text "module:attribute"; it is imported when it is first looked up.
+
+    Args:
+        kind: noun for the values, in the singular, for error messages.
+        values: the initial ones, by name.
 
     >>> colors = Registry("color", {"dark-red": (139, 0, 0)})
     >>> colors.register("white", (255, 255, 255))
@@ -37,14 +41,15 @@ class Registry(UserDict[str, T], Generic[T]):
         return value
 
     def find(self, name: str) -> T:
-        """Look up a name that a user wrote; ValueError names the nearest, whatever its letters' case."""
+        """Look up a name from user input; ValueError suggests the nearest, ignoring case."""
         require_name(name, self, self.kind)
         return self[name]
 
     def register(self, name: str, value: T | str, *, replace: bool = False) -> None:
         """Add a value, or "module:attribute", for the rest of the process.
 
-        ValueError: the name is taken, and not to be replaced, or is not lower case, words joined by hyphens.
+        Raises:
+            ValueError: the name is taken and `replace` is False, or is not hyphenated lower case.
         """
         require(
             re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None,

@@ -1,4 +1,4 @@
-"""Named random streams, one for each seed of a batch: no seed's draws depend on the others."""
+"""Named random streams, one per seed of a batch: no seed's draws depend on the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from games.core._game import Game
 
 AHEAD = 1024
-"""Minimal number of draws per call: a call costs as much as so many numbers."""
+"""Minimal number of draws per call of a generator: a call costs about as much as so many draws."""
 WORDS = slice(24, 24 + 8 * 624)
 """Bytes of torch's state of a CPU generator that hold the Mersenne Twister's 624 words, eight bytes each."""
 STEPS = np.arange(1, 625, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -30,7 +30,7 @@ MIXING = tuple(
     (np.uint64(shift), np.uint64(factor))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 )
-"""Its shifts and multipliers."""
+"""Shifts and multipliers of SplitMix64."""
 
 Name = tuple[int, ...]
 """Whole numbers, for instance (random seed, purpose, outer step)."""
@@ -40,22 +40,22 @@ def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> lis
     """Make the generators with these names.
 
     On a CPU torch keeps 32 bits of a seed only, so that one in some thousands of streams would equal another;
-    their states are therefore written whole, by SplitMix64 from 64 bits of the name.
+    the whole state is therefore filled by SplitMix64 from 64 bits of the name.
     """
     texts = [repr(tuple(map(int, name))).encode() for name in names]
     keys = [int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in texts]
-    made = [torch.Generator(device) for _ in keys]
+    result = [torch.Generator(device) for _ in keys]
     if torch.device(device).type != "cpu":
-        return [each.manual_seed(key >> 1) for each, key in zip(made, keys, strict=True)]
+        return [each.manual_seed(key >> 1) for each, key in zip(result, keys, strict=True)]
     states = np.tile(_fresh_state(), (len(keys), 1))
     mixed = np.array(keys, np.uint64)[:, None] + STEPS
     for shift, factor in MIXING:
         mixed = (mixed ^ (mixed >> shift)) * factor
     states[:, WORDS] = (mixed >> np.uint64(32)).view(np.uint8)
-    states[:, :8] = np.array(keys, np.uint64)[:, None].view(np.uint8)  # what initial_seed says
-    for each, state in zip(made, states, strict=True):
+    states[:, :8] = np.array(keys, np.uint64)[:, None].view(np.uint8)  # returned by initial_seed
+    for each, state in zip(result, states, strict=True):
         each.set_state(torch.from_numpy(state))  # torch ignores where in its storage a tensor begins
-    return made
+    return result
 
 
 def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator:
@@ -88,12 +88,12 @@ def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype 
 
 
 def for_members(generator: torch.Generator, members: int) -> torch.Generator:
-    """See `Streams.for_members`; any other generator serves as many as you like."""
+    """Streams for this many members (see `Streams.for_members`); any other generator as it is."""
     return generator.for_members(members) if isinstance(generator, Streams) else generator
 
 
 def separated(game: Game, generator: torch.Generator, batch: int) -> AbstractContextManager[None]:
-    """See `Streams.separated`; a game that draws by rows, and any other generator, need nothing."""
+    """`Streams.separated`, or a null context for a game that draws by rows and for other generators."""
     if game.draws_by_rows or not isinstance(generator, Streams):
         return nullcontext()
     return generator.separated(batch)
@@ -106,11 +106,17 @@ def require_separated(game: Game, generator: torch.Generator) -> None:
 
 
 class Streams(torch.Generator):
-    """The streams of all seeds of a batch, as one generator: what a seed draws depends on its name alone.
+    """The streams of all seeds of a batch, as one generator: a seed's draws depend on its name alone.
 
-    A batch that is drawn from it has the seeds one after the other, each with the same number of rows, so
-    that a member of a batch draws what it would draw alone, bit for bit. Draw with `uniform` and `normal`;
-    `separated` lets torch's own functions draw from it, too. Each seed's stream has a name.
+    Rows of a drawn batch are ordered by seed, the same number for each, so that a member of a batch draws
+    what it would draw alone, bit for bit. Draw with `uniform` and `normal`; `separated` lets torch's own
+    functions draw from it, too.
+
+    Args:
+        names: the name of each seed's stream.
+        device: device of the draws.
+    Raises:
+        ValueError: there is no name; from `draw`, the first axis is not a multiple of the number of members.
 
     >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
     >>> bool(torch.equal(uniform((6, 5), both)[3:], uniform((3, 5), alone)))
@@ -121,14 +127,14 @@ class Streams(torch.Generator):
     _tiles: int
 
     def __new__(cls, names: Sequence[Name], device: str | torch.device = "cpu") -> Streams:
-        """Make a generator that is never drawn from: the streams are."""
+        """Make a generator whose own state is never used: all draws come from the streams."""
         return cls._of(StreamSource(names, torch.device(device)), 1)
 
     @classmethod
     def _of(cls, source: StreamSource, tiles: int) -> Streams:
-        made = super().__new__(cls, source.device)  # type: ignore[call-arg]
-        made._source, made._tiles = source, tiles
-        return made
+        result = super().__new__(cls, source.device)  # type: ignore[call-arg]
+        result._source, result._tiles = source, tiles
+        return result
 
     def for_members(self, members: int) -> Streams:
         """The same streams for several samples of all seeds, sample by sample; or ValueError."""
@@ -141,7 +147,7 @@ class Streams(torch.Generator):
         return self if members == seeds * self._tiles else Streams._of(self._source, members // seeds)
 
     def draw(self, fill: Callable[..., Tensor], shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Draw numbers, the batch first, by `Tensor.uniform_` or `Tensor.normal_`; may raise as `_rows`."""
+        """Draw numbers, batch first, by `Tensor.uniform_` or `Tensor.normal_`."""
         rows = self._rows(shape)
         seeds, inner = len(self._source.names), tuple(shape[1:])
         drawn = self._source.take(fill, dtype, self._tiles * rows * math.prod(inner))
@@ -196,14 +202,14 @@ class Streams(torch.Generator):
             return torch.cat([function(*args, **kwargs, generator=next(owners)) for _ in range(members)])
 
         def part(value: Any, member: int) -> Any:
-            ours = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == shape[0]
-            return value[member * rows : (member + 1) * rows] if ours else value
+            has_rows = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == shape[0]
+            return value[member * rows : (member + 1) * rows] if has_rows else value
 
         parts = []
         for member, source in zip(range(members), owners, strict=False):
-            mine = tuple(part(value, member) for value in args)
-            named = {key: part(value, member) for key, value in kwargs.items()}
-            parts.append(function(*mine, **named, generator=source))
+            member_args = tuple(part(value, member) for value in args)
+            member_kwargs = {key: part(value, member) for key, value in kwargs.items()}
+            parts.append(function(*member_args, **member_kwargs, generator=source))
         if name.endswith("_"):  # in place, on slices
             changed: Tensor = args[0]
             return changed
@@ -228,7 +234,7 @@ class Streams(torch.Generator):
 
 
 class StreamSource:
-    """The generators of all seeds, and what was drawn ahead."""
+    """The generators of all seeds, and buffers of draws made ahead."""
 
     def __init__(self, names: Sequence[Name], device: torch.device) -> None:
         require(len(names) > 0, "Streams need a name each, and there is none.")
@@ -246,7 +252,7 @@ class StreamSource:
     def take(self, fill: Callable[..., Tensor], dtype: torch.dtype, count: int) -> Tensor:
         """The next numbers of every seed, [seed, count].
 
-        How many are drawn ahead depends on what was asked for, not on how many seeds there are.
+        The number of draws made ahead depends on the requests, not on the number of seeds.
         """
         ahead = self._ahead.get((fill, dtype))
         if ahead is None:
@@ -261,7 +267,7 @@ class StreamSource:
 
 
 class _Separated(TorchFunctionMode):
-    """Hands what torch's functions draw from `Streams` to these."""
+    """Mode that redirects torch functions called with `Streams` as their generator to `Streams.apply`."""
 
     def __init__(self, streams: Streams, batch: int | None) -> None:
         super().__init__()
@@ -278,13 +284,13 @@ class _Separated(TorchFunctionMode):
 
 
 Resized = Callable[[tuple[int, ...]], tuple[tuple[Any, ...], dict[str, Any]]]
-"""A shape -> the arguments of a function that is to draw it."""
+"""From a shape to the arguments of a random function that draws it."""
 
 
 def _shape_of(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[int, ...] | None, Resized | None]:
-    """The shape that a random function draws, if known, and how to change it, unless a tensor has it."""
+    """Shape drawn by a random function, if known, and, unless a tensor sets it, a function to change it."""
     if "size" in kwargs:
         return tuple(kwargs["size"]), lambda shape: (args, {**kwargs, "size": shape})
     if name in ("rand", "randn") and args and isinstance(args[0], int):

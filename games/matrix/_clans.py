@@ -29,22 +29,22 @@ class ClansState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Clans(DrawnGame):
-    """Two clans of two: help your partner, which is good for all in peace, and a raid in a feud.
+    """Two clans of two: helping one's partner is good for all in peace, and a raid in a feud.
 
     Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season (an observation is
     its number), peace or feud, and helps its partner or rests; helping costs `cost`. In peace the partner
     gains `benefit`. In a feud it gains `spoils`, which an agent of the other clan loses: agent 0 raids 2,
-    agent 1 raids 3, and the other way round. The next step's season is drawn anew. Agents share within their
-    clan only.
+    agent 1 raids 3, and the other way round. The season of each step is drawn independently. Agents share
+    within their clan only.
 
-    Helping is right in peace (benefit - cost for the group) and wrong in a feud (-cost), and selfish agents
-    never help. Under a sharing matrix T what agent i does changes the reward that it sees, in peace, by
-    `benefit` T_ji - `cost` T_ii, j being its partner, and in a feud by `spoils` T_ji - `cost` T_ii, whatever
-    the others do. So it helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost
-    / spoils. With spoils above benefit no static matrix makes anybody help who does not raid, too. Of the
-    best welfare, 4 (1 - feud_chance) (benefit - cost) a step, static sharing reaches `best_static_welfare`;
-    sharing that depends on the season reaches all, by half the reward in peace and nothing in a feud. So
-    would equal shares of everything, if clans could share with each other.
+    Helping gains the group benefit - cost in peace and -cost in a feud, and selfish agents never help. Under
+    a sharing matrix T helping changes agent i's shared reward by `benefit` T_ji - `cost` T_ii in peace, j
+    being its partner, and by `spoils` T_ji - `cost` T_ii in a feud, whatever the others do. So it helps in
+    peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils. With spoils above
+    benefit no static matrix makes an agent help without also making it raid. The best welfare is
+    4 (1 - feud_chance) (benefit - cost) a step. Static sharing reaches `best_static_welfare`; sharing that
+    depends on the season reaches the best, with half the reward in peace and nothing in a feud. So would
+    equal shares of everything, if clans could share with each other.
 
     Raises:
         ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.
@@ -66,7 +66,7 @@ class Clans(DrawnGame):
     spoils: float = 5.0
     """Gain of the partner, and loss of the agent that is raided, in a feud; 0 or more."""
     feud_chance: float = 0.5
-    """The probability that a step is one of feud; from 0 to 1."""
+    """Probability that a step is a feud; from 0 to 1."""
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
@@ -88,7 +88,7 @@ class Clans(DrawnGame):
 
     @property
     def neighbours(self) -> Tensor:
-        """One's clan."""
+        """The agent's clan."""
         clan = torch.arange(AGENTS) // CLAN
         return clan[:, None] == clan
 
@@ -98,10 +98,10 @@ class Clans(DrawnGame):
 
     @property
     def best_static_welfare(self) -> float:
-        """The most that agents earn who follow what one sharing matrix makes them want, season by season.
+        """The greatest welfare when agents follow the incentives of one sharing matrix in every season.
 
-        Either all rest; or all help, and raid as well if the spoils are no less than the benefit (at equal
-        ones both begin at the same share). Ties, where an agent does not care, are left out.
+        Either all rest; or all help, and also raid if the spoils are at least the benefit (if equal, helping
+        and raiding start at the same share). Ties, where an agent is indifferent, are left out.
         """
         if self.spoils < self.benefit:
             return self.best_welfare
@@ -115,9 +115,9 @@ class Clans(DrawnGame):
     def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> Step:
         helps = (actions == HELP).float()
         feud = (state.season == FEUD)[:, None]
-        given, taken = helps.unflatten(1, (CLAN, CLAN)), helps.roll(CLAN, 1)
-        helped = given.flip(2).flatten(1)
-        gains = torch.where(feud, self.spoils * (helped - taken), self.benefit * helped)
+        raided = helps.roll(CLAN, 1)
+        helped = helps.unflatten(1, (CLAN, CLAN)).flip(2).flatten(1)
+        gains = torch.where(feud, self.spoils * (helped - raided), self.benefit * helped)
         after = ClansState(self._season(draws), state.time + 1)
         return after, gains - self.cost * helps, after.time >= self.horizon
 
@@ -147,5 +147,5 @@ class Clans(DrawnGame):
         return torch.where(draws[:, 0] < self.feud_chance, FEUD, PEACE)
 
     def _in_peace(self, each: float) -> float:
-        """Mean welfare of an episode, if a step of peace is worth this to each agent."""
+        """Mean welfare of an episode in which each agent earns this in each step of peace."""
         return self.horizon * AGENTS * (1 - self.feud_chance) * each

@@ -15,7 +15,7 @@ from games.core import computed, require
 from games.matrix._matrix import MatrixGame, require_finite
 
 TOLERANCE = 1e-9
-"""Routes whose costs differ by less than this share of them count as equally long: it is rounding."""
+"""Routes whose costs differ by less than this share of the largest count as equal: it is rounding."""
 
 MAX_AGENTS = 10
 MAX_LOADS = 20_000_000
@@ -25,8 +25,9 @@ MAX_LOADS = 20_000_000
 class RoadNetwork:
     """The routes from one place to another, over roads that cost fixed + slope * load each.
 
-    ValueError: there are fewer than two routes, a route has no road or an unknown one, or a road's numbers
-    are missing, negative or not finite.
+    Raises:
+        ValueError: there are fewer than two routes, a route has no road or an unknown one, or a number of
+            a road is missing, negative or not finite.
 
     >>> network = RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
     >>> network.route_costs(np.array([1, 3]))
@@ -58,7 +59,7 @@ class RoadNetwork:
             )
 
     def route_costs(self, loads: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Each route's cost in units of time, of the number of drivers on each route: both [..., route]."""
+        """Each route's cost in units of time, from the number of drivers on each route: both [..., route]."""
         empty: NDArray[np.float64] = self._takes() @ np.array(self.fixed, dtype=np.float64)
         return empty + loads @ self.shared()
 
@@ -81,9 +82,10 @@ class Traffic(NamedTuple):
 
 
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
-    """The loads whose total cost is least, by trying all; the first of several.
+    """The loads with the least total cost, by exhaustive search; the first of several.
 
-    ValueError: nobody drives, or there are too many possible loads.
+    Raises:
+        ValueError: nobody drives, or there are too many possible loads.
 
     >>> social_optimum(Braess().network, drivers=4)
     Traffic(loads=(2, 2, 0), mean_cost=65.0)
@@ -98,7 +100,7 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
 
 
 def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
-    """All pure equilibria, by trying all loads: nobody is faster on another route, having moved there.
+    """All pure equilibria, by exhaustive search: loads where no driver gains by changing its route.
 
     There is always one. Raises as `social_optimum`.
 
@@ -110,20 +112,24 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
     (Traffic(loads=(0, 0, 4), mean_cost=80.0),)
     """
     shared = network.shared()
-    detours = shared.diagonal() - shared  # cost that a driver adds to a route who comes over: [from, to]
-    found = []
+    detours = shared.diagonal() - shared  # cost that a driver adds to its new route: [from, to]
+    stable_loads = []
     for loads in _all_loads(network, drivers):
         costs = network.route_costs(loads)
         gains = costs[:, :, None] - costs[:, None, :] - detours
         stays = (loads == 0)[:, :, None] | (gains <= TOLERANCE * costs.max())
         for stable in np.flatnonzero(stays.all((1, 2))):
             mean = float(loads[stable] @ costs[stable]) / drivers
-            found.append(Traffic(tuple(loads[stable].tolist()), mean))
-    return tuple(found)
+            stable_loads.append(Traffic(tuple(loads[stable].tolist()), mean))
+    return tuple(stable_loads)
 
 
 def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
-    """The pure equilibrium that costs most; see `equilibria`."""
+    """The pure equilibrium with the highest cost; arguments and errors as for `social_optimum`.
+
+    >>> worst_equilibrium(Braess().network, drivers=4)
+    Traffic(loads=(0, 0, 4), mean_cost=80.0)
+    """
     return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
 
 
@@ -146,12 +152,16 @@ def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class CongestionGame(MatrixGame):
-    """A few drivers, each choosing a route at once; a reward is minus the time the route takes."""
+    """A few drivers choose routes simultaneously; a reward is minus the time of the route.
+
+    Raises:
+        ValueError: there are fewer than 2 drivers or more than 10, or the network is bad.
+    """
 
     agents: int = 4
-    """Number of drivers, from 2 to 10: the payoff table has a row for each way they can choose."""
+    """Number of drivers, from 2 to 10: the payoff table has a row for each joint choice."""
 
-    cooperative = False  # no: which route spares the others depends on where they drive
+    cooperative = False  # the route that spares the others depends on where they drive
 
     def __post_init__(self) -> None:
         require(
@@ -189,7 +199,7 @@ class Braess(CongestionGame):
     """
 
     shortcut: bool = True
-    """Whether the shortcut is open."""
+    """Open the shortcut."""
     slope: float = 10
     """Cost that each driver adds to a narrow road, in units of time; 0 or more."""
     fixed: float = 45
@@ -209,9 +219,9 @@ class Braess(CongestionGame):
 
 @dataclass(frozen=True, kw_only=True)
 class Pigou(CongestionGame):
-    """Pigou's two roads: a wide one that takes 1, and a narrow one that takes the share of drivers on it.
+    """Pigou's two roads: a wide one that costs 1, and a narrow one that costs the share of drivers on it.
 
-    Everybody may take the narrow road, and then gains nothing by it; half of them should.
+    In equilibrium everybody may take the narrow road and gains nothing by it; in the optimum half do.
 
     Source:
         Pigou, The Economics of Welfare, 1920; as in Roughgarden and Tardos, How bad is selfish routing?,
@@ -244,7 +254,7 @@ def _all_loads(network: RoadNetwork, drivers: int) -> Iterator[NDArray[np.int64]
 
 
 def _spread(drivers: int, routes: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks vary in the last two routes."""
+    """All loads, in blocks that vary in the last two routes."""
     if routes == 2:
         first = np.arange(drivers + 1)
         yield np.stack((first, drivers - first), -1)

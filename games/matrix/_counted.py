@@ -1,4 +1,4 @@
-"""Games of two actions whose payoffs depend on the own action and on the number of other cooperators."""
+"""Games of two actions whose payoffs depend on one's own action and the number of other cooperators."""
 
 from __future__ import annotations
 
@@ -16,29 +16,33 @@ from games.core import Step, alias, cached_constants, computed, constant, produc
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
-MAX_IN_A_TABLE = 16  # up to so many agents the payoffs of all 2^N profiles can be laid out
+MAX_IN_A_TABLE = 16  # maximal number of agents for a table of the payoffs of all 2^N profiles
 TOLERANCE = 1e-12
-"""Payoffs that miss a straight line by up to this share of the largest one lie on it: it is rounding."""
+"""Payoffs that miss a straight line by up to this share of the largest count as linear: it is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CountedFamily(MatrixGame):
-    """A symmetric game of two actions that needs N payoffs per own action rather than a table of 2^N rows.
+    """A symmetric game of two actions, described by N payoffs per own action rather than 2^N rows.
 
-    So a thousand agents play, sampled and with exact values. Where payoffs are linear in the number of
-    cooperators, as in public goods, exact values take O(N) operations, and else O(N^2), by the distribution
-    of the number of others who cooperate (`others_cooperating`).
+    So a thousand agents can play, sampled or with exact values. Where payoffs are linear in the number of
+    cooperators, as in public goods, exact values take O(N) operations; otherwise O(N^2), by the distribution
+    of the number of other cooperators (`others_cooperating`).
+
+    Raises:
+        ValueError: the number of agents or another setting is out of range; from `build_payoffs`, there are
+            more than 16 agents.
     """
 
     agents: int = 3
-    """Number of agents, from 2 to 10 000; all profiles can be laid out, as theory needs, up to 16."""
+    """Number of agents, from 2 to 10 000; up to 16 for a table of all profiles, as `games.theory` needs."""
 
     num_agents = alias("agents")
     symmetric = True
     action_space = computed(lambda self: spaces.Discrete(2))
     # the greatest total over numbers of cooperators
     best_welfare = computed(lambda self: float(welfare_by_count(self).max()))
-    # the total when everybody defects
+    # the total under full defection
     defection_welfare = computed(lambda self: float(welfare_by_count(self)[0]))
 
     def __post_init__(self) -> None:
@@ -64,14 +68,14 @@ class CountedFamily(MatrixGame):
     def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
         cooperates = profile == 0
         others = cooperates.sum(-1, keepdims=True) - cooperates
-        found: NDArray[np.float64] = count_array(self)[profile, others]
-        return found
+        payoffs: NDArray[np.float64] = count_array(self)[profile, others]
+        return payoffs
 
     def values(self, policies: Tensor) -> Tensor:
         return (policies.squeeze(-2) * self.action_values(policies)).sum(-1)
 
     def action_values(self, policies: Tensor) -> Tensor:
-        """Values of actions, [..., agent, action], when the others keep to their policies."""
+        """Values of each agent's actions, [..., agent, action], against the others' policies."""
         cooperate = policies[..., 0, 0]
         line = straight_line(self)
         if line is None:
@@ -81,25 +85,25 @@ class CountedFamily(MatrixGame):
         return torch.stack([start + slope * others for start, slope in line], -1)
 
     def shared_values(self, own: Tensor, others: Tensor, sharing: Tensor) -> Tensor | None:
-        """Values of each learner, [..., learner], shared by a matrix; None where payoffs are not linear.
+        """Shared value of each learner, [..., learner]; None where payoffs are not linear.
 
-        Learner i takes the policies, probabilities [..., agent, 1, action], to be own[i] and others[j], j not
-        i; sharing is [..., giver, receiver]. Values are linear in own[i], and agent i moves every other value
-        alike, so that this takes O(N^2) operations, for the matrix.
+        Learner i's value is that of the policies own[i] and others[j] for j not i, probabilities
+        [..., agent, 1, action]; sharing is [..., giver, receiver]. Values are linear in own[i], and agent i
+        changes all other values equally, so that only the product with the matrix takes O(N^2) operations.
         """
         line = straight_line(self)
         if line is None:
             return None
         slopes = torch.tensor([slope for _, slope in line], dtype=own.dtype, device=own.device)
         action_values = self.action_values(others)
-        before = (others.squeeze(-2) * action_values).sum(-1)
-        after = (own.squeeze(-2) * action_values).sum(-1)
-        moved = own[..., 0, 0] - others[..., 0, 0]
-        response = (others.squeeze(-2) * slopes).sum(-1)  # of a value, to one more cooperator
-        received = sharing.mT @ torch.stack((before, response), -1)
+        value_now = (others.squeeze(-2) * action_values).sum(-1)
+        value_own = (own.squeeze(-2) * action_values).sum(-1)
+        change = own[..., 0, 0] - others[..., 0, 0]
+        response = (others.squeeze(-2) * slopes).sum(-1)  # change of a value per additional cooperator
+        received = sharing.mT @ torch.stack((value_now, response), -1)
         kept_share = sharing.diagonal(dim1=-2, dim2=-1)
-        theirs = received - kept_share.unsqueeze(-1) * torch.stack((before, response), -1)
-        return theirs[..., 0] + moved * theirs[..., 1] + kept_share * after
+        from_others = received - kept_share.unsqueeze(-1) * torch.stack((value_now, response), -1)
+        return from_others[..., 0] + change * from_others[..., 1] + kept_share * value_own
 
     def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
         table = count_tensor(self, torch.get_default_dtype(), actions.device)
@@ -112,31 +116,31 @@ class CountedFamily(MatrixGame):
 def others_cooperating(cooperate: Tensor) -> Tensor:
     """Distribution of the number of other cooperators, [..., agent, number from 0 to N - 1].
 
-    Each agent cooperates with its own probability, [..., agent], independently. This is the Poisson binomial
+    Agents cooperate independently, with probabilities [..., agent]. This is the Poisson binomial
     distribution, by the discrete Fourier transform of its generating function; each agent's own factor is
-    left out by products from both sides rather than by division, which is stable. O(N^2), differentiable.
+    left out by products from both sides rather than by division, for stability. O(N^2), differentiable.
 
     Source:
         Fernandez and Williams, Closed-form expression for the Poisson-binomial probability density function,
         IEEE Transactions on Aerospace and Electronic Systems 46(2), 2010.
 
-    >>> others_cooperating(torch.tensor([0.25, 0.5, 1.0]))[2]  # of the first two: none, one, both
+    >>> others_cooperating(torch.tensor([0.25, 0.5, 1.0]))[2]  # among the first two: none, one, both
     tensor([0.3750, 0.5000, 0.1250])
     """
     agents = cooperate.shape[-1]
-    turns = torch.arange(agents, dtype=cooperate.dtype, device=cooperate.device) / agents
-    roots = torch.polar(torch.ones_like(turns), -2 * math.pi * turns)
+    fractions = torch.arange(agents, dtype=cooperate.dtype, device=cooperate.device) / agents
+    roots = torch.polar(torch.ones_like(fractions), -2 * math.pi * fractions)
     factors = 1 + cooperate.unsqueeze(-1) * (roots - 1)  # [..., agent, frequency]
-    one = torch.ones_like(factors[..., :1, :])
-    before = torch.cat((one, factors[..., :-1, :]), -2).cumprod(-2)
-    after = torch.cat((one, factors[..., 1:, :].flip(-2)), -2).cumprod(-2).flip(-2)
+    ones = torch.ones_like(factors[..., :1, :])
+    before = torch.cat((ones, factors[..., :-1, :]), -2).cumprod(-2)
+    after = torch.cat((ones, factors[..., 1:, :].flip(-2)), -2).cumprod(-2).flip(-2)
     distribution: Tensor = torch.fft.ifft(before * after).real
     return distribution
 
 
 @cached_constants
 def count_array(game: CountedFamily) -> NDArray[np.float64]:
-    """Payoffs by own action and number of other cooperators, float64 [2, N], read-only."""
+    """Payoffs by own action and number of other cooperators, float64 [2, N], read-only and cached."""
     payoffs = np.stack(game.counted_payoffs(np.arange(game.agents))).astype(np.float64)
     payoffs.setflags(write=False)
     return payoffs
@@ -144,24 +148,24 @@ def count_array(game: CountedFamily) -> NDArray[np.float64]:
 
 @cached_constants
 def count_tensor(game: CountedFamily, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`count_array` as a tensor, kept per type and device: do not change it."""
+    """`count_array` as a tensor, cached per dtype and device: do not change it in place."""
     return constant(count_array(game).copy(), dtype, device)
 
 
 @cached_constants
 def straight_line(game: CountedFamily) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """Payoffs as start + slope * others, of a cooperator and of a defector; None where they are no lines."""
+    """(start, slope) of payoffs start + slope * others, cooperating and defecting; None if not linear."""
     payoffs, others = count_array(game), np.arange(game.agents)
     starts, slopes = payoffs[:, 0], (payoffs[:, -1] - payoffs[:, 0]) / (game.agents - 1)
-    misses = np.abs(starts[:, None] + slopes[:, None] * others - payoffs).max()
-    if misses > TOLERANCE * np.abs(payoffs).max():
+    error = np.abs(starts[:, None] + slopes[:, None] * others - payoffs).max()
+    if error > TOLERANCE * np.abs(payoffs).max():
         return None
     cooperator, defector = zip(starts.tolist(), slopes.tolist(), strict=True)
     return cooperator, defector
 
 
 def welfare_by_count(game: CountedFamily) -> NDArray[np.float64]:
-    """The total when so many of all agents cooperate, [0..N]."""
+    """Total payoff by the number of cooperators among all agents, float64 [N + 1]."""
     cooperator, defector = count_array(game)
     total = np.arange(game.agents + 1)
     welfare: NDArray[np.float64] = total * np.append(0.0, cooperator) + (game.agents - total) * np.append(

@@ -14,9 +14,9 @@ from games.core import cached_constants, constant, require
 
 @dataclass(frozen=True, kw_only=True)
 class DifferentiableGame:
-    """N agents, each with parameters of its own and a loss that depends on all agents'.
+    """N agents, each with parameters of its own and a loss that depends on all agents' parameters.
 
-    It has no states, actions or rewards, so it is no `Game`: a learner steps on `losses`, whose form
+    It has no states, actions or rewards, so it is not a `Game`: a learner descends `losses`, in the form that
     `inner_step_per_agent` takes: `lambda own, others, phi, data: game.losses(own, others)`.
 
     Raises:
@@ -25,7 +25,7 @@ class DifferentiableGame:
     Source:
         Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
 
-    >>> TANDEM.gradients(torch.tensor([[0.5], [0.5]]))  # on the line x + y = 1 nobody moves
+    >>> TANDEM.gradients(torch.tensor([[0.5], [0.5]]))  # stationary on the line x + y = 1
     tensor([[0.],
             [0.]])
     """
@@ -33,22 +33,22 @@ class DifferentiableGame:
     num_agents: int
     """Number of agents; at least 1."""
     loss: Callable[[Tensor], Tensor]
-    """From all agents' parameters, [..., agent, dimension], to what each agent minimizes, [..., agent]."""
+    """From all agents' parameters, [..., agent, dimension], to the losses they minimize, [..., agent]."""
 
     def __post_init__(self) -> None:
         require(self.num_agents >= 1, f"A game needs at least 1 agent; num_agents is {self.num_agents}.")
 
     def losses(self, own: Tensor, others: Tensor) -> Tensor:
-        """Each agent's loss as a function of its own parameters and, apart from them, of the others'.
+        """Each agent's loss, with its own parameters and those of the other agents as separate arguments.
 
-        With own = others these are the game's losses. The sum's gradient by `own` is every agent's gradient
-        of its own loss; the derivative of that by `others` is how it depends on everybody else.
+        With own = others these are the game's losses. The gradient of their sum by `own` stacks each agent's
+        gradient of its own loss; its derivative by `others` is the dependence on the other agents.
 
         Args:
-            own: [..., agent, dimension], of which loss i sees entry i ...
-            others: [..., agent, dimension], ... and here every entry but i.
+            own: [..., agent, dimension]; loss i depends on entry i alone.
+            others: [..., agent, dimension]; loss i depends on every entry but i.
         Returns:
-            [..., agent].
+            Losses, [..., agent].
         """
         agents = self.num_agents
         require(
@@ -56,8 +56,8 @@ class DifferentiableGame:
             f"Parameters need the shape [..., agent, dimension] with {agents} agents, the same for own and "
             f"others; they have {tuple(own.shape)} and {tuple(others.shape)}.",
         )
-        mine = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
-        profiles = torch.where(mine, own.unsqueeze(-3), others.unsqueeze(-3))  # [..., learner, agent, dim]
+        own_row = torch.eye(agents, dtype=torch.bool, device=own.device).unsqueeze(-1)
+        profiles = torch.where(own_row, own.unsqueeze(-3), others.unsqueeze(-3))  # [..., learner, agent, dim]
         losses = self.loss(profiles)
         require(
             losses.shape == profiles.shape[:-1],
@@ -118,7 +118,7 @@ class BilinearLoss:
 
 
 def bilinear(matrix: tuple[tuple[float, ...], ...] = ((1.0,),)) -> DifferentiableGame:
-    """Build the bilinear zero-sum game, L1 = x' A y = -L2: gradients turn around the equilibrium at 0.
+    """Build the bilinear zero-sum game, L1 = x' A y = -L2: gradients rotate around the equilibrium at 0.
 
     With A = 1 and steps of size a, simultaneous gradient descent multiplies the distance from 0 by
     sqrt(1 + a^2), alternating descent keeps it bounded (a < 2), and extragradient shrinks it for a < 1.

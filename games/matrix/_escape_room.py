@@ -15,21 +15,21 @@ from torch import Tensor
 from games.core import Game, Step, alias, cached_constants, computed, constant, require, uniform
 from games.render import AGENTS, INK, Pen
 
-WIDTH, HEIGHT = 150, 180  # of one room
-TITLE, PROP = 26, 52  # heights of the room's name and of the lever or the door
+WIDTH, HEIGHT = 150, 180  # of one place's picture
+TITLE, PROP = 26, 52  # heights of the place's name and of the lever or the door
 FLOOR, OPEN, SHUT = "#F2F2F2", "#FFFFFF", "#8C6D46"
 
 
 def draw_places(
     names: Sequence[str], places: Sequence[int], *, door_open: bool, scale: float = 1.0
 ) -> np.ndarray:
-    """Draw the rooms, the lever in the first and the door in the last, with each agent in its room."""
+    """Draw all places, the lever in the first and the door in the last, with each agent in its place."""
     pen = Pen(WIDTH * len(names), HEIGHT, scale=scale)
-    for room, name in enumerate(names):
-        left = room * WIDTH
+    for index, name in enumerate(names):
+        left = index * WIDTH
         pen.rectangle((left + 3, 3, left + WIDTH - 4, HEIGHT - 4), fill=FLOOR, line=2)
         pen.text((left + WIDTH / 2, TITLE / 2 + 5), name, size=16)
-        agents = [agent for agent, place in enumerate(places) if place == room]
+        agents = [agent for agent, place in enumerate(places) if place == index]
         _discs(pen, left, agents)
     _lever(pen, WIDTH / 2, down=door_open)
     _door(pen, (len(names) - 0.5) * WIDTH, door_open=door_open)
@@ -37,7 +37,7 @@ def draw_places(
 
 
 def _lever(pen: Pen, middle: float, *, down: bool) -> None:
-    """A pivot and a handle that leans to the left (up) or the right (pulled)."""
+    """Draw a pivot and a handle that leans to the left (up) or the right (pulled)."""
     pivot = (middle, TITLE + PROP - 8)
     handle = (middle + (26 if down else -26), pivot[1] - 24)
     pen.line((pivot, handle), line=5)
@@ -46,7 +46,7 @@ def _lever(pen: Pen, middle: float, *, down: bool) -> None:
 
 
 def _door(pen: Pen, middle: float, *, door_open: bool) -> None:
-    """A doorway; shut it is filled by the leaf, open the leaf stands beside it."""
+    """Draw a doorway, filled by the leaf if shut, with the leaf beside it if open."""
     left, top, right, bottom = middle - 15, TITLE + 4, middle + 15, TITLE + PROP
     pen.rectangle((left, top, right, bottom), fill=OPEN if door_open else SHUT, line=3)
     if door_open:
@@ -57,12 +57,12 @@ def _door(pen: Pen, middle: float, *, door_open: bool) -> None:
 
 
 def _discs(pen: Pen, left: float, agents: Sequence[int]) -> None:
-    """Numbered discs in the smallest square grid that holds them, below the lever or the door."""
+    """Draw numbered discs in the smallest square grid that holds them, below the lever or the door."""
     if not agents:
         return
     columns = math.ceil(math.sqrt(len(agents)))
-    top, room = TITLE + PROP + 10, WIDTH - 20
-    cell = min(room / columns, (HEIGHT - 8 - top) / math.ceil(len(agents) / columns), 44)
+    top, width = TITLE + PROP + 10, WIDTH - 20
+    cell = min(width / columns, (HEIGHT - 8 - top) / math.ceil(len(agents) / columns), 44)
     inset = (WIDTH - cell * columns) / 2
     for k, agent in enumerate(agents):
         row, column = divmod(k, columns)
@@ -73,7 +73,7 @@ def _discs(pen: Pen, left: float, agents: Sequence[int]) -> None:
 
 
 PLACES = ("lever", "start", "door")
-"""The rooms, in order; an action is the room to go to, so actions carry the same numbers."""
+"""The places, in order; an action is the place to go to, so actions have the same numbers."""
 
 LEVER, START, DOOR = range(len(PLACES))
 ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
@@ -82,7 +82,7 @@ ESCAPE_REWARD, MOVE_REWARD = 10.0, -1.0
 class EscapeRoomState(NamedTuple):
     """Positions, and gifts so far."""
 
-    places: Tensor  # index into `PLACES`, integer [batch, agent]; after a step what each agent chose
+    places: Tensor  # index into `PLACES`, integer [batch, agent]; after a step each agent's choice
     given: Tensor  # sum of all gifts so far in this episode, float32 [batch, giver, receiver]
     time: Tensor  # steps played, integer [batch]
 
@@ -96,8 +96,8 @@ class EscapeRoom(Game):
     pays for the others' escape, so selfish learners stay near 0 or below.
 
     An observation is a vector: one's own place (one-hot, 3), the places of the others in increasing index
-    (one-hot each, 3(N-1)), and, with `observe_gifts`, what one has given so far to each of them (N-1), as
-    `give` was told.
+    (one-hot each, 3(N-1)), and, with `observe_gifts`, the sum of one's gifts to each of them so far in the
+    episode (N-1), as recorded by `give`.
 
     Raises:
         ValueError: there are fewer than two agents, no lever to pull, or nobody left to go to the door.
@@ -117,17 +117,17 @@ class EscapeRoom(Game):
     levers: int = 1
     """Number of agents that must choose the lever in the same step to open the door, M; from 1 to N - 1."""
     horizon: int = 5
-    """The most steps of an episode; at least 1."""
+    """Maximal number of steps of an episode; at least 1."""
     random_start: bool = False
-    """Whether each agent's first place is drawn uniformly, rather than being the start."""
+    """Draw each agent's first place uniformly; otherwise all agents begin at the start."""
     observe_gifts: bool = True
-    """Whether an observation ends with what the agent has given so far to each other agent."""
+    """End an observation with the agent's gifts so far to each other agent."""
 
     num_agents = alias("agents")
     action_names = PLACES
     draws_by_rows = True
     pure = True
-    symmetric = True  # everybody has the same choices, for the same rewards
+    symmetric = True  # all agents have the same actions and rewards
     action_space = computed(lambda self: spaces.Discrete(len(PLACES)))
 
     def __post_init__(self) -> None:
@@ -149,23 +149,23 @@ class EscapeRoom(Game):
 
     @property
     def best_welfare(self) -> float:
-        """Open the door in the first step: 10(N - M) less one for each agent who must walk to the lever.
+        """Open the door in the first step: 10(N - M) less 1 for each agent that must walk to the lever.
 
-        With random starts this is the expectation over them: those who start at the lever need not walk.
+        With random starts this is the expectation over them: agents that start at the lever need not walk.
         """
         walkers = float(self.levers)
         if self.random_start:
             walkers = sum(
-                math.comb(self.agents, there) * 2 ** (self.agents - there) * (self.levers - there)
-                for there in range(self.levers)
+                math.comb(self.agents, count) * 2 ** (self.agents - count) * (self.levers - count)
+                for count in range(self.levers)  # of agents that start at the lever
             ) / float(3**self.agents)
         return ESCAPE_REWARD * (self.agents - self.levers) + MOVE_REWARD * walkers
 
     @property
     def defection_welfare(self) -> float:
-        """Nobody ever chooses the lever, nor moves without need: 0.
+        """0: no agent chooses the lever or moves without need.
 
-        With random starts those who start at the lever step off it once: -N/3 in expectation.
+        With random starts the agents that start at the lever step off it once: -N/3 in expectation.
         """
         return MOVE_REWARD * self.agents / len(PLACES) if self.random_start else 0.0
 
@@ -197,21 +197,21 @@ class EscapeRoom(Game):
         return after, rewards, escapes.any(-1) | (after.time >= self.horizon)
 
     def door_open(self, state: EscapeRoomState) -> Tensor:
-        """Whether the door was open in the last step: boolean [batch]; closed before the first."""
+        """True where the door was open in the last step, boolean [batch]; closed before the first."""
         return self._enough(state.places) & (state.time > 0)
 
     def ended(self, state: EscapeRoomState) -> Tensor:
-        """Which copies ended because somebody left by the open door: boolean [batch]."""
+        """Mask of the copies that ended because an agent left by the open door: boolean [batch]."""
         return self.door_open(state) & (state.places == DOOR).any(-1)
 
     def cooperates(self, state: EscapeRoomState, actions: Tensor) -> Tensor:
         return actions == LEVER  # choosing the lever cooperates: boolean [batch, agent]
 
     def scripted(self, state: EscapeRoomState, cooperative: Tensor) -> Tensor:
-        """Open the door with as few as it takes, or wait.
+        """Open the door with as few agents as possible, or wait.
 
-        The first `levers` cooperators go to the lever, the others to the door; who defects goes to the door
-        if enough cooperate to open it, and else stays, though off the lever.
+        The first `levers` cooperators go to the lever, the others to the door; defectors go to the door if
+        there are enough cooperators to open it, and otherwise stay, but off the lever.
         """
         pulls = cooperative & (cooperative.cumsum(-1) <= self.levers)
         opens = cooperative.sum(-1, keepdim=True) >= self.levers
@@ -220,7 +220,7 @@ class EscapeRoom(Game):
         return torch.where(pulls, LEVER, leaves)
 
     def give(self, state: EscapeRoomState, gifts: Tensor) -> EscapeRoomState:
-        """Add the last step's gifts to what was given so far; no gradient flows from observations to gifts.
+        """Add the last step's gifts to the sums in the state; no gradient flows from observations to gifts.
 
         Raises:
             ValueError: the gifts do not have one entry for each giver and receiver of each copy.
@@ -237,25 +237,25 @@ class EscapeRoom(Game):
         return draw_places(PLACES, places, door_open=door_open, scale=scale)
 
     def _enough(self, places: Tensor) -> Tensor:
-        """Whether as many as it takes are at the lever: boolean [batch], of places [batch, agent]."""
+        """True where enough agents are at the lever: boolean [batch], from places [batch, agent]."""
         return (places == LEVER).sum(-1) >= self.levers
 
 
 def _in_order(agents: int) -> list[list[int]]:
-    """Each agent, then the others in increasing order: [observer][agent]."""
+    """Each agent, then the others in increasing order: [me][agent]."""
     return [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
 
 
 @cached_constants
 def _order(agents: int, device: torch.device) -> Tensor:
-    """Whose place each observer sees, one observer after the other: integer [observer * agent]."""
+    """Agents in the order in which each observer sees their places: integer [observer * agent]."""
     return constant(_in_order(agents), torch.int64, device).flatten()
 
 
 @cached_constants
 def _others(agents: int, device: torch.device) -> Tensor:
-    """The entries of a matrix [giver, receiver] beside its diagonal: integer [giver * (agents - 1)]."""
-    pairs = [[me * agents + other for other in others] for me, *others in _in_order(agents)]
+    """Flat indices of the off-diagonal entries of a [giver, receiver] matrix: [giver * (agents - 1)]."""
+    pairs = [[giver * agents + other for other in others] for giver, *others in _in_order(agents)]
     return constant(pairs, torch.int64, device).flatten()
 
 

@@ -21,7 +21,7 @@ PRISONERS_DILEMMA = SymmetricTwoAgentGame(reward=3, sucker=0, temptation=4, puni
 
 @dataclass(frozen=True, kw_only=True)
 class Family(MatrixGame):
-    """A two-action dilemma for any number of agents, each payoff computed from who cooperates."""
+    """A two-action dilemma for any number of agents, with payoffs computed from the cooperators."""
 
     agents: int = 3
     """Number of agents, from 2 to 12: the payoff table has 2^agents rows."""
@@ -43,25 +43,25 @@ class Family(MatrixGame):
 
     @abc.abstractmethod
     def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Payoffs, [agent, *profile], of who cooperates, 1 or 0 in [agent, *profile]."""
+        """Payoffs from indicators of cooperation (1 or 0), both [agent, *profile]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SymmetricalFamily(CountedFamily):
-    """Everybody plays everybody; payoffs are divided by the N - 1 opponents met.
+    """A two-agent game between every pair of agents; payoffs are divided by the N - 1 opponents.
 
     Source: Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
     """
 
     c: float = 3
-    """Gift of each cooperator to the others together, in the game's units; any finite number."""
+    """Total gift of each cooperator to the other agents, in the game's units; any finite number."""
     d: float = 1
-    """Worth of the alternative to mutual cooperation, in the game's units; any finite number."""
+    """Value of the alternative to mutual cooperation, in the game's units; any finite number."""
 
     @property
     @abc.abstractmethod
     def pair_payoffs(self) -> tuple[float, float, float, float]:
-        """R, S, T and P of the game that every pair plays."""
+        """R, S, T and P of the pairwise game."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         reward, sucker, temptation, punishment = self.pair_payoffs
@@ -128,12 +128,12 @@ class GraphFamily(Family):
 
     @property
     def neighbours(self) -> Tensor:
-        """Everybody whom one plays with, in either direction, and oneself."""
+        """The opponents, in either direction, and the agent itself."""
         plays = torch.tensor(self.weights > 0)
         return plays | plays.T | torch.eye(self.agents, dtype=torch.bool)
 
     def profile_payoffs(self, cooperates: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum w_ij X(a_i, a_j) over j, with X as a polynomial in who cooperates."""
+        """Sum w_ij X(a_i, a_j) over j, with X as a polynomial in the indicators of cooperation."""
         game, defects = self.stage, 1 - cooperates
         met_cooperators = np.tensordot(self.weights, cooperates, 1)
         met_defectors = np.tensordot(self.weights, defects, 1)
@@ -155,7 +155,7 @@ class Cyclical(GraphFamily):
 
 
 class Tycoon(GraphFamily):
-    """Agent 0, the tycoon, plays with everybody and gets the sum; the others play with agent 0 only.
+    """Agent 0, the tycoon, plays every other agent and gets the sum; the others play agent 0 only.
 
     >>> Tycoon(agents=3).payoffs()[0, 1, 0]
     tensor([3., 4., 3.], dtype=torch.float64)
@@ -170,7 +170,7 @@ class Tycoon(GraphFamily):
 
 
 class Circular(GraphFamily):
-    """Everybody plays everybody on a ring; a pair at distance k counts 2^-k, not normalized.
+    """All pairs of agents on a ring play; a pair at distance k has weight 2^-k, not normalized.
 
     >>> Circular(agents=4).weights[0]
     array([0.  , 0.5 , 0.25, 0.5 ])
@@ -187,7 +187,7 @@ class Circular(GraphFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class PublicGoods(CountedFamily):
-    """A cooperator hands its unit to the pot and a defector keeps it: 1 + k n_C / n or k n_C / n.
+    """A cooperator gives its unit to the pot (payoff k n_C / n) and a defector keeps it (1 + k n_C / n).
 
     A dilemma for 1 < k < n. Source: Willis et al., arXiv 2310.12928; the default of k is ours.
 
@@ -196,7 +196,7 @@ class PublicGoods(CountedFamily):
     """
 
     k: float = 2
-    """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
+    """Multiplier of the pot; any finite number, a dilemma for 1 < k < agents."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.k * ((others + 1) / self.agents), 1 + self.k * (others / self.agents)
@@ -204,7 +204,7 @@ class PublicGoods(CountedFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class ContributionGame(CountedFamily):
-    """Contribute one unit or nothing, r_i = k sum(c) / n - c_i: public goods with nothing to start from.
+    """Contribute one unit or nothing, r_i = k sum(c) / n - c_i: public goods without an endowment.
 
     Source: the linear public goods experiment, Fehr and Gaechter 2000, American Economic Review 90(4): four
     agents and a marginal return of 0.4, which is k = 1.6.
@@ -214,7 +214,7 @@ class ContributionGame(CountedFamily):
     """
 
     k: float = 1.6
-    """By how much the pot is multiplied; any finite number, a dilemma for 1 < k < agents."""
+    """Multiplier of the pot; any finite number, a dilemma for 1 < k < agents."""
 
     def counted_payoffs(self, others: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return self.k * ((others + 1) / self.agents) - 1, self.k * (others / self.agents)

@@ -1,4 +1,4 @@
-"""Matrix games: all agents move once, at the same time, and a table holds their payoffs."""
+"""Matrix games: one simultaneous move, with payoffs in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from games.core import ExactGame, Step, cached_constants, constant, require
 from games.render import draw_table
 
-WIDEST_PAYOFF = "-8.888e+88"  # no payoff that is written with four digits needs more room
+WIDEST_PAYOFF = "-8.888e+88"  # the widest payoff with four significant digits
 
 
 class MatrixState(NamedTuple):
@@ -35,7 +35,7 @@ class MatrixGame(ExactGame):
     nothing, so a policy is [..., agent, 1, action].
     """
 
-    cooperative = True  # whether there are two actions, of which 0 reads as cooperating and 1 as defecting
+    cooperative = True  # two actions, of which 0 means cooperating and 1 defecting
     horizon = 1
     num_observations = 1
     draws_by_rows = True
@@ -67,10 +67,10 @@ class MatrixGame(ExactGame):
 
     @property
     def symmetric(self) -> bool:
-        """Whether the payoffs stay the same when every agent takes the next one's place."""
+        """True if payoffs are unchanged by the cyclic shift of all agents."""
         table = payoff_array(self)
-        moved = np.roll(np.moveaxis(table, 0, -2), -1, -1)
-        return bool(np.allclose(moved, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
+        shifted = np.roll(np.moveaxis(table, 0, -2), -1, -1)
+        return bool(np.allclose(shifted, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
 
     @property
     def best_welfare(self) -> float:
@@ -79,11 +79,11 @@ class MatrixGame(ExactGame):
 
     @property
     def defection_welfare(self) -> float | None:
-        """The total when everybody plays action 1; None where action 1 does not mean defecting."""
+        """The total when all agents play action 1; None where action 1 does not mean defecting."""
         return float(payoff_array(self)[(1,) * self.num_agents].sum()) if self.cooperative else None
 
     def values(self, policies: Tensor) -> Tensor:
-        """Each agent's expected reward, [..., agent], by averaging over one agent's action after the other.
+        """Each agent's expected reward, [..., agent], by averaging over the agents' actions one at a time.
 
         >>> game = NormalForm(table=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
         >>> game.values(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
@@ -99,9 +99,9 @@ class MatrixGame(ExactGame):
         return expected
 
     def payoffs_of(self, profile: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Payoffs in joint actions, both [..., agent]."""
-        found: NDArray[np.float64] = payoff_array(self)[tuple(np.moveaxis(profile, -1, 0))]
-        return found
+        """Payoffs of joint actions, both [..., agent]."""
+        payoffs: NDArray[np.float64] = payoff_array(self)[tuple(np.moveaxis(profile, -1, 0))]
+        return payoffs
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
         return policies[..., 0, 0] if self.cooperative else None
@@ -148,13 +148,13 @@ class MatrixGame(ExactGame):
         cooperators = {
             (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
         }
-        room = [["", name, WIDEST_PAYOFF] for name in names]
-        return draw_table(title, [["agent", "action", "reward"], *rows], cooperators, room, scale=scale)
+        sizing = [["", name, WIDEST_PAYOFF] for name in names]
+        return draw_table(title, [["agent", "action", "reward"], *rows], cooperators, sizing, scale=scale)
 
 
 @cached_constants
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
-    """A game's payoff table, float64 [A, ..., A, agent], read-only."""
+    """A game's payoff table, float64 [A, ..., A, agent], read-only and cached."""
     table = game.build_payoffs()
     table.setflags(write=False)
     return table
@@ -167,7 +167,7 @@ def _table_shape(game: MatrixGame) -> tuple[int, ...]:
 
 @cached_constants
 def payoff_tensor(game: MatrixGame, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A game's payoff table, [A, ..., A, agent], cached: do not change it."""
+    """A game's payoff table, [A, ..., A, agent], cached: do not change it in place."""
     return constant(payoff_array(game).copy(), dtype, device)
 
 
@@ -176,7 +176,7 @@ class NormalForm(MatrixGame):
     """Any matrix game, given by its table of payoffs.
 
     Raises:
-        ValueError: the table has not the shape A x ... x A x N, or what goes with it does not fit.
+        ValueError: the table is not of shape A x ... x A x N, or `names` or `cooperative` does not fit it.
 
     >>> game = NormalForm(table=(((2, 1), (0, 0)), ((0, 0), (1, 2))), names=("opera", "football"))
     >>> game.num_agents, game.action_names, game.best_welfare
@@ -186,9 +186,9 @@ class NormalForm(MatrixGame):
     table: tuple[Any, ...]
     """Nested tuples: table[a_0]...[a_(N-1)] holds the agents' payoffs, finite numbers in the game's units."""
     names: tuple[str, ...] = ()
-    """Names of the actions; empty for their numbers, or cooperate and defect."""
+    """Names of the actions; empty: numbers, or cooperate and defect if `cooperative`."""
     cooperative: bool = False
-    """Whether action 0 means cooperating and action 1 defecting; needs exactly two actions."""
+    """Read action 0 as cooperating and action 1 as defecting; needs exactly two actions."""
 
     def __post_init__(self) -> None:
         try:

@@ -5,9 +5,9 @@ the most significant digit. With s0 the distribution of the first joint action a
 matrix, the discounted shares are the row vector (1 - gamma) s0 (I - gamma P)^-1.
 
 That takes the inverse: in torch 2.13 the forward mode of `torch.linalg.solve` is silently wrong under
-`vmap(jacfwd(...))`. Where steps are traced, two agents with two actions take `flow` instead: elimination is
-written out on one tensor per entry, without branches or changes in place, and its derivatives solve the same
-system or its transpose. That compiles to a single kernel; operation by operation it is slow.
+`vmap(jacfwd(...))`. Under a tracing compiler, two agents with two actions use `flow` instead: elimination
+unrolled into one tensor per entry, without branches or in-place changes, whose derivatives solve the same
+system or its transpose. That compiles to a single kernel; run eagerly it is slow.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def flow(
 
 
 class _Flow(torch.autograd.Function):
-    """With A = I / discount - P': A dx = db + dP' x. Where x gets v and A' w = v, b gets w, P x w'."""
+    """With A = I / discount - P': A dx = db + dP' x. With v for x, and A' w = v, b gets w, P gets x w'."""
 
     generate_vmap_rule = True
 
@@ -58,12 +58,12 @@ class _Flow(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         first, second, solution = ctx.saved_tensors
         discount, transposed = ctx.rest
-        pulled = flow(first, second, gradients[0], discount, transposed=not transposed)
-        x, w = (pulled, solution) if transposed else (solution, pulled)
+        solved = flow(first, second, gradients[0], discount, transposed=not transposed)
+        x, w = (solved, solution) if transposed else (solution, solved)
         x, w = x.unsqueeze(-1), w.unflatten(-1, (1, 2, 2))
         by_first = x * (w * second.unsqueeze(-2)).sum(-1)
         by_second = x * (w * first.unsqueeze(-1)).sum(-2)
-        return by_first, by_second, pulled, None, None
+        return by_first, by_second, solved, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -76,21 +76,21 @@ class _Flow(torch.autograd.Function):
 
 
 def _joint(first: Tensor, second: Tensor) -> Tensor:
-    """[..., state, joint action] of two [..., state, action]."""
+    """Joint probabilities [..., state, joint action] from two policies [..., state, action]."""
     return (first.unsqueeze(-1) * second.unsqueeze(-2)).flatten(-2)
 
 
 def _eliminate(
     matrix: Sequence[Sequence[Tensor]], right: Sequence[Tensor], *, transposed: bool
 ) -> list[Tensor]:
-    """Solve matrix x = right, or with its transpose: both with the factors of the matrix itself."""
+    """Solve matrix x = right, or with the transpose, by the same elimination factors."""
     if not right:
         return []
     (pivot, *head), *rows = matrix
     first, *others = right
     inverse = pivot.reciprocal()
     scales = [row[0] * inverse for row in rows]
-    smaller = [
+    remainder = [
         [entry - scale * above for entry, above in zip(row[1:], head, strict=True)]
         for row, scale in zip(rows, scales, strict=True)
     ]
@@ -98,7 +98,7 @@ def _eliminate(
         first = first * inverse
     down, up = (head, scales) if transposed else (scales, head)
     others = [value - factor * first for value, factor in zip(others, down, strict=True)]
-    rest = _eliminate(smaller, others, transposed=transposed)
+    rest = _eliminate(remainder, others, transposed=transposed)
     for factor, value in zip(up, rest, strict=True):
         first = first - factor * value
     return [first if transposed else first * inverse, *rest]
@@ -108,7 +108,7 @@ NO_FUTURE = 2.0**-60  # discounts below this are lost in rounding, and their inv
 
 
 def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
-    """What a unit of each agent's action adds to an observer's number for it: [observer][agent].
+    """Place value of each agent's action in an observer's observation number: [observer][agent].
 
     The observer's own action is the most significant digit, the others follow in increasing order.
     """
@@ -117,7 +117,7 @@ def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
 
 
 def observed_states(agents: int, actions: int = 2) -> list[list[int]]:
-    """Give the observation (1, 2, ...; 0 is the start) that each joint action makes: [observer][state].
+    """Observation number (1, 2, ...; 0 is the start) of each joint action: [observer][state].
 
     >>> observed_states(2)
     [[1, 2, 3, 4], [1, 3, 2, 4]]
@@ -159,10 +159,10 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
     agents, _, actions = policies.shape[-3:]
     own, *others = policies.unbind(-3)  # the first agent's observations number the states
     seen_by_others = _seen_by_others(agents, actions, policies.device).unbind(0)
-    own_spread, *spreads = _spread(agents, actions, policies.dtype, policies.device).unbind(0)
-    joint = product(own.contiguous(), own_spread)
-    for other, seen, spread in zip(others, seen_by_others, spreads, strict=True):
-        joint = joint * product(other.index_select(-2, seen), spread)
+    own_indicator, *indicators = _indicators(agents, actions, policies.dtype, policies.device).unbind(0)
+    joint = product(own.contiguous(), own_indicator)
+    for other, observations, indicator in zip(others, seen_by_others, indicators, strict=True):
+        joint = joint * product(other.index_select(-2, observations), indicator)
     start, transitions = joint[..., :1, :], joint[..., 1:, :]
     identity = _identity(agents, actions, policies.dtype, policies.device)
     shares: Tensor = (start @ torch.linalg.inv(identity - discount * transitions)).squeeze(-2)
@@ -171,15 +171,15 @@ def chain_occupancy(policies: Tensor, discount: float) -> Tensor:
 
 @cached_constants
 def _seen_by_others(agents: int, actions: int, device: torch.device) -> Tensor:
-    """What each agent but the first observes at the start and in each state: [other, 1 + A^N]."""
+    """Observation of each agent but the first at the start and in each state: [other, 1 + A^N]."""
     return constant([[0, *row] for row in observed_states(agents, actions)[1:]], torch.int64, device)
 
 
 @cached_constants
-def _spread(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Which joint actions contain which action of each agent, 1 or 0: [agent, A, A^N].
+def _indicators(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Indicators of each agent's action in each joint action: [agent, A, A^N].
 
-    Products with these are faster than outer products of short axes, above all their derivatives are.
+    Products with these are faster than outer products of short axes, in particular their derivatives.
     """
     digits = np.indices((actions,) * agents).reshape(agents, 1, -1)
     return constant(digits == np.arange(actions)[:, None], dtype, device)
@@ -187,5 +187,5 @@ def _spread(agents: int, actions: int, dtype: torch.dtype, device: torch.device)
 
 @cached_constants
 def _identity(agents: int, actions: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One row and one column for each joint action."""
+    """Identity matrix over joint actions, [A^N, A^N]."""
     return constant(np.eye(actions**agents), dtype, device)

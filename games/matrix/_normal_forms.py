@@ -16,9 +16,9 @@ from games.matrix._matrix import MatrixGame, NormalForm, require_finite
 
 @dataclass(frozen=True, kw_only=True)
 class SymmetricTwoAgentGame(MatrixGame):
-    """Two agents, each cooperates (action 0) or defects (action 1); payoffs R, S, T, P.
+    """A symmetric game of two agents who cooperate (action 0) or defect (action 1): payoffs R, S, T, P.
 
-    The default is the prisoner's dilemma as the literature on opponent shaping plays it.
+    The default is the prisoner's dilemma of the literature on opponent shaping.
 
     Raises:
         ValueError: a payoff is not finite, or there are not two names.
@@ -32,9 +32,9 @@ class SymmetricTwoAgentGame(MatrixGame):
     reward: float = -1
     """R, the payoff when both cooperate, in the game's units; any finite number."""
     sucker: float = -3
-    """S, the payoff of who cooperates alone, in the game's units; any finite number."""
+    """S, the payoff of cooperating alone, in the game's units; any finite number."""
     temptation: float = 0
-    """T, the payoff of who defects alone, in the game's units; any finite number."""
+    """T, the payoff of defecting alone, in the game's units; any finite number."""
     punishment: float = -2
     """P, the payoff when both defect, in the game's units; any finite number."""
     names: tuple[str, str] = ("cooperate", "defect")
@@ -59,7 +59,11 @@ MOST_PAYOFFS = 1_000_000
 def random_zero_sum(actions: int, seed: int) -> NormalForm:
     """Draw a two-agent zero-sum game: agent 0's payoffs are standard normal, agent 1's are minus those.
 
-    The same seed gives the same game. ValueError: there are too few (below 2) or too many actions.
+    Args:
+        actions: number of actions of each agent, 2 or more.
+        seed: the same seed gives the same game.
+    Raises:
+        ValueError: there are too few or too many actions.
 
     >>> random_zero_sum(actions=3, seed=0).payoffs().sum(-1).abs().max()
     tensor(0., dtype=torch.float64)
@@ -70,14 +74,14 @@ def random_zero_sum(actions: int, seed: int) -> NormalForm:
 
 
 def random_general_sum(actions: int, seed: int, *, agents: int = 2, correlation: float = 0.0) -> NormalForm:
-    """Draw a game of standard normal payoffs; those of one outcome are correlated between agents.
+    """Draw a game of standard normal payoffs, correlated between agents within each outcome.
 
     Args:
-        actions: of each agent, 2 or more.
+        actions: number of actions of each agent, 2 or more.
         seed: the same seed gives the same game.
-        agents: how many play, 2 or more; there are agents * actions^agents payoffs.
+        agents: number of agents, 2 or more; there are agents * actions^agents payoffs.
         correlation: between any two agents' payoffs, from -1 / (agents - 1), which makes the game zero-sum,
-            to 1, which gives everybody the same.
+            to 1, which gives all agents the same payoff.
     Raises:
         ValueError: there are too few agents or actions, too many payoffs, or no such correlation.
     Source:
@@ -94,10 +98,10 @@ def random_general_sum(actions: int, seed: int, *, agents: int = 2, correlation:
         f"Payoffs of {agents} agents can correlate from {least:.4g} to 1; the correlation is {correlation}.",
     )
     drawn = _normal((*[actions] * agents, agents), seed)
-    # The square root of the covariance (1 - c) I + c 1 1' scales what agents share and what sets them apart.
+    # The square root of the covariance (1 - c) I + c 1 1' scales the mean over agents and the deviations.
     shared = drawn.mean(-1, keepdim=True)
-    apart = (drawn - shared) * math.sqrt(1 - correlation)
-    payoffs = apart + shared * math.sqrt((agents - 1) * (correlation - least))
+    deviation = (drawn - shared) * math.sqrt(1 - correlation)
+    payoffs = deviation + shared * math.sqrt((agents - 1) * (correlation - least))
     return NormalForm(table=tuple(payoffs.tolist()))
 
 

@@ -1,4 +1,4 @@
-"""Matrix games repeated with memory one, without end or for a number of steps."""
+"""Matrix games repeated with memory one, infinitely or for a finite number of steps."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class RepeatedGame(ExactGame):
     to agent 0 and 3 to agent 1. `values` is the infinite game's expectation; a sampled episode stops after
     `horizon` steps, so that its `episode_value` leaves out a share discount^horizon of it.
 
-    With `noise` hands tremble: each action that an agent chooses is, with this probability and independently,
-    carried out as another one, all others being equally likely. Everybody remembers what was carried out, of
-    itself too. A policy p so becomes (1 - noise) p + noise (1 - p) / (A - 1), in exact values and in samples;
-    exact shares of cooperation count what was carried out.
+    With `noise` each chosen action is, with this probability and independently, replaced by another one, all
+    others being equally likely. All agents, the acting one included, observe the executed action. A policy p
+    so becomes (1 - noise) p + noise (1 - p) / (A - 1), in exact values and in samples; exact shares of
+    cooperation count executed actions.
 
     Raises:
         ValueError: the stage is no matrix game, or a number is out of range; from `values` and
@@ -53,7 +53,7 @@ class RepeatedGame(ExactGame):
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released
         code each agent sees its own action first, as in Lu et al., arXiv 2205.01447. Noise: Wu and Axelrod,
         How to cope with noise in the iterated prisoner's dilemma, Journal of Conflict Resolution 39(1), 1995;
-        in Selten's trembling hand (1975) the action that was chosen is among those drawn, too.
+        in Selten's trembling hand (1975) the replacement may be the chosen action itself.
 
     >>> game = RepeatedGame()
     >>> game.values(torch.full((2, 5, 2), 0.5))
@@ -61,13 +61,13 @@ class RepeatedGame(ExactGame):
     """
 
     stage: MatrixGame = SymmetricTwoAgentGame()  # noqa: RUF009 - frozen
-    """The matrix game that is played in every step."""
+    """The matrix game of every step."""
     discount: float = 0.96
-    """The weight of a step relative to the one before it, in [0, 1)."""
+    """Weight of a step relative to the one before it, in [0, 1)."""
     horizon: int = 150
     """Steps of a sampled episode, 1 or more; exact values do not depend on it."""
     noise: float = 0.0
-    """The probability that an action is carried out as another one (a trembling hand), in [0, 1]."""
+    """Probability that an action is replaced by another one (a trembling hand), in [0, 1]."""
 
     # a number: 0 at the start, else 1 + the last joint action as the agent sees it
     observation_space = computed(lambda self: spaces.Discrete(self.num_observations))
@@ -112,7 +112,7 @@ class RepeatedGame(ExactGame):
         """
         if policies.ndim == 3:  # torch 2.13: jvp(grad) turns 0-dim float32 into float64 beside Python floats
             return self.values(policies.unsqueeze(0)).squeeze(0)
-        if _written_out(policies):
+        if _unrolled(policies):
             shares = memory_one.two_agent_occupancy(self.carried_out(policies), self.discount)
             rewards = _rewards_by_agent(self.stage)
             return torch.stack(
@@ -122,7 +122,7 @@ class RepeatedGame(ExactGame):
         return product(self.occupancy(policies), table)
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
-        """Each agent's discounted share of cooperation, [..., agent]; None where that has no meaning."""
+        """Each agent's discounted share of cooperation, [..., agent]; None where that is not defined."""
         if not self.stage.cooperative:
             return None
         return _share_of_cooperation(self.occupancy(policies), self.num_agents)
@@ -134,7 +134,7 @@ class RepeatedGame(ExactGame):
         return product(shares, table), cooperation
 
     def carried_out(self, policies: Tensor) -> Tensor:
-        """Probabilities of the actions that are carried out, [..., A], for those that agents choose.
+        """Probabilities of executed actions from those of chosen actions, both [..., A].
 
         >>> RepeatedGame(noise=0.25).carried_out(torch.tensor([1.0, 0.0]))
         tensor([0.7500, 0.2500])
@@ -152,7 +152,7 @@ class RepeatedGame(ExactGame):
         if policies.ndim == 3:  # for the same reason as in `values`
             return self.occupancy(policies.unsqueeze(0)).squeeze(0)
         policies = self.carried_out(policies)
-        if _written_out(policies):
+        if _unrolled(policies):
             return torch.stack(memory_one.two_agent_occupancy(policies, self.discount), -1)
         states = policies.shape[-2] - 1
         if states > MAX_EXACT_STATES:
@@ -171,7 +171,7 @@ class RepeatedGame(ExactGame):
         return torch.where(state.time.unsqueeze(-1) == 0, 0, numbers)
 
     def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
-        """Play the stage game: rewards are not discounted, and the state holds what was carried out."""
+        """Play the stage game: rewards are not discounted, and the state holds the executed actions."""
         if self.noise > 0:
             draws = uniform((*actions.shape, 2), generator)
             count = self.num_actions
@@ -188,8 +188,8 @@ class RepeatedGame(ExactGame):
         return value
 
 
-def _written_out(policies: Tensor) -> bool:
-    """Whether to write elimination out: of two agents with two actions, where a compiler makes one kernel."""
+def _unrolled(policies: Tensor) -> bool:
+    """True where elimination is unrolled: two agents with two actions, traced into one kernel."""
     return policies.shape[-3] == policies.shape[-1] == 2 and traced()
 
 
@@ -200,7 +200,7 @@ def _rewards_by_agent(stage: MatrixGame) -> tuple[tuple[float, ...], ...]:
 
 
 def _share_of_cooperation(shares: Tensor, agents: int) -> Tensor:
-    """How often each agent takes the first of two actions: [..., joint action] -> [..., agent]."""
+    """Frequency of each agent's first action of two: [..., joint action] -> [..., agent]."""
     return product(shares, _cooperators(agents, shares.dtype, shares.device))
 
 
@@ -217,14 +217,14 @@ def _observation_weights(agents: int, actions: int, device: torch.device) -> Ten
 
 @dataclass(frozen=True, kw_only=True)
 class FiniteRepeatedGame(RepeatedGame):
-    """A repeated game whose exact values are those of its episodes: `horizon` steps, and nothing after.
+    """A repeated game whose exact values are those of its finite episodes of `horizon` steps.
 
     `RepeatedGame.values` are those of infinitely many steps, which sampled estimates miss by a share of
-    discount^horizon. Here `values` are the expectation of `episode_value`, and `occupancy` is that of the
-    steps played. It loops over the horizon: a reference to measure against, not to learn with.
+    discount^horizon. Here `values` are the expectation of `episode_value`, and `occupancy` covers the steps
+    played. It loops over the horizon: a reference for measurements, too slow for learning.
 
     >>> game = FiniteRepeatedGame(discount=0.5, horizon=2)
-    >>> game.values(torch.full((2, 5, 2), 0.5))  # of -1.5 a step, 1 - 0.5^2
+    >>> game.values(torch.full((2, 5, 2), 0.5))  # -1.5 a step times 1 - 0.5^2
     tensor([-1.1250, -1.1250])
     """
 
@@ -242,7 +242,7 @@ class FiniteRepeatedGame(RepeatedGame):
         return self._played * (self.occupancy(policies).unsqueeze(-1) * table).sum(-2)
 
     def values_and_cooperation(self, policies: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Both of one walk through the horizon."""
+        """Both from one loop over the horizon."""
         each_step, cooperation = super().values_and_cooperation(policies)
         return self._played * each_step, cooperation
 
@@ -258,12 +258,12 @@ class FiniteRepeatedGame(RepeatedGame):
 
     @property
     def _played(self) -> float:
-        """The weight of the steps that are played, of 1 for infinitely many."""
+        """The total weight of the steps played, relative to 1 for infinitely many."""
         return 1 - self.discount**self.horizon
 
 
 def _joint_probabilities(policies: Tensor) -> Tensor:
-    """Of every joint action, at the start and after each one: [..., 1 + A^N, A^N]."""
+    """Probability of every joint action, at the start and after each one: [..., 1 + A^N, A^N]."""
     agents, _, actions = policies.shape[-3:]
     joint = torch.ones_like(policies[..., 0, :, :1])
     for agent, order in enumerate(memory_one.observed_states(agents, actions)):

@@ -1,4 +1,4 @@
-"""Schelling's diagram, and the conditions of a social dilemma that are read off it."""
+"""Schelling diagrams, and the conditions of a social dilemma read from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from games.core import require
 from games.matrix import CountedFamily, MatrixGame, count_array, payoff_array, welfare_by_count
 
 MAX_OPTIMA = 2**16
-TOLERANCE = 1e-9  # margins up to this share of the largest payoff count as ties: they are rounding
+TOLERANCE = 1e-9  # margins up to this share of the largest payoff are rounding and count as ties
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class SchellingData:
         improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
     """
 
-    cooperator: NDArray[np.float64]  # R_c, a cooperator's, [agent, m], when m = 0..N-1 others cooperate
-    defector: NDArray[np.float64]  # R_d, a defector's, [agent, m], when m = 0..N-1 others cooperate
-    average: NDArray[np.float64]  # averaged over all agents, [n], when n = 0..N of all agents cooperate
+    cooperator: NDArray[np.float64]  # a cooperator's payoff R_c, [agent, m], m = 0..N-1 others cooperating
+    defector: NDArray[np.float64]  # a defector's payoff R_d, [agent, m], m = 0..N-1 others cooperating
+    average: NDArray[np.float64]  # mean payoff of all agents, [n], n = 0..N agents cooperating
 
 
 def schelling(game: MatrixGame) -> SchellingData:
@@ -67,16 +67,16 @@ class DilemmaCondition:
     name: str
     formula: str  # the inequality in payoffs
     margin: float  # left side minus right side, in the game's units; the smallest over the agents
-    holds: bool  # whether the margin is positive; a tie does not hold
+    holds: bool  # the margin is positive; a tie does not hold
 
 
 @dataclass(frozen=True)
 class DilemmaRule:
-    """A condition, as a sum of the diagram's corners that must be positive."""
+    """A condition: a weighted sum of the diagram's corners must be positive."""
 
     name: str
-    of_two: str  # the condition of a two-agent game
-    of_many: str  # the condition of a game of more agents; empty where it has no meaning
+    of_two: str  # the formula for two agents
+    of_many: str  # the formula for more agents; empty where the rule does not apply
     weights: tuple[float, float, float, float]  # of R = R_c(N-1), S = R_c(0), T = R_d(N-1) and P = R_d(0)
 
 
@@ -93,16 +93,16 @@ MOTIVES = (
 
 
 def rules(agents: int) -> tuple[DilemmaRule, ...]:
-    """The rules that have a meaning for so many agents."""
+    """The rules that apply to this number of agents."""
     return tuple(rule for rule in (*REQUIRED, *MOTIVES) if agents == 2 or rule.of_many)
 
 
 def corners(
     rule: DilemmaRule, cooperator: NDArray[np.float64], defector: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """R, S, T and P of a rule, [4, agent], of payoffs [agent, m] when m of the others cooperate.
+    """R, S, T and P for a rule, [4, agent], from payoffs [agent, m] when m of the others cooperate.
 
-    Where taking turns is at stake, R is the mean over agents, and T the other agent's.
+    For the rule on taking turns, R is the mean over agents, and T the other agent's.
     """
     reward, temptation = cooperator[:, -1], defector[:, -1]
     if rule == TURNS:
@@ -113,7 +113,7 @@ def corners(
 def judge(
     margins: Mapping[DilemmaRule, float], agents: int
 ) -> tuple[tuple[DilemmaCondition, ...], tuple[DilemmaCondition, ...]]:
-    """Turn margins, 0 for a tie, into the required conditions and the motives."""
+    """Evaluate margins, 0 for a tie: the required conditions and the motives."""
     required, motives = (
         tuple(
             DilemmaCondition(rule.name, rule.of_two if agents == 2 else rule.of_many, margin, margin > 0)
@@ -142,7 +142,7 @@ class Verdict:
 
     @property
     def is_dilemma(self) -> bool:
-        """Whether nothing failed."""
+        """True if no condition failed."""
         return not self.failed
 
     def __str__(self) -> str:
@@ -181,7 +181,7 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     condition must hold for every agent: its margin is the smallest of theirs.
 
     Raises:
-        ValueError: the game's actions have no such reading.
+        ValueError: the game is no matrix game, or its actions are not cooperate and defect.
     Source:
         Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
@@ -214,18 +214,18 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
 
 
 def _optima(totals: NDArray[np.float64], zero: float) -> frozenset[tuple[int, ...]]:
-    """The profiles with the greatest of these totals, [A, ..., A], but for rounding of each payoff."""
-    found = np.argwhere(totals.max() - totals <= zero * totals.ndim)
-    return frozenset(tuple(map(int, profile)) for profile in found)
+    """The profiles with the greatest total, from totals [A, ..., A], up to rounding of each payoff."""
+    profiles = np.argwhere(totals.max() - totals <= zero * totals.ndim)
+    return frozenset(tuple(map(int, profile)) for profile in profiles)
 
 
 def _counted_optima(game: CountedFamily, zero: float) -> frozenset[tuple[int, ...]]:
-    """The same by the number of cooperators; ValueError if there are too many to name."""
+    """`_optima` from totals by the combinations of cooperators; ValueError if there are too many to list."""
     agents, totals = game.num_agents, welfare_by_count(game)
     counts = np.flatnonzero(totals.max() - totals <= zero * agents).tolist()
-    number = sum(math.comb(agents, count) for count in counts)
+    combinations = sum(math.comb(agents, count) for count in counts)
     require(
-        number <= MAX_OPTIMA,
+        combinations <= MAX_OPTIMA,
         f"The best profiles are named one by one, up to {MAX_OPTIMA}; of {agents} agents, among whom "
         f"{' or '.join(map(str, counts))} cooperate, there are more: choose fewer agents.",
     )

@@ -15,11 +15,11 @@ from games.matrix import CountedFamily
 from games.theory._profiles import Outcome, outcomes, payoff_table, rounding, welfare_optima
 
 TOLERANCE = 1e-7
-"""The largest duality gap, as a share of the payoffs' range, that counts as solved: the solver's own."""
+"""Largest duality gap, as a share of the payoffs' range, of a solved program: the solver's own tolerance."""
 
 
 class ZeroSumEquilibrium(NamedTuple):
-    """A solved zero-sum game."""
+    """An equilibrium of a two-agent zero-sum game."""
 
     value: float  # the row agent's expected payoff, which the column agent pays, in the game's units
     row: Tensor  # the row agent's probabilities, float64 [row]
@@ -28,16 +28,16 @@ class ZeroSumEquilibrium(NamedTuple):
 
 
 def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
-    """Solve a two-agent zero-sum game by linear programming; of many equilibria this is one.
+    """Solve a two-agent zero-sum game by linear programming, for one of its equilibria.
 
-    The row agent secures max_x min_b (x' A)_b, the column agent holds it to min_y max_a (A y)_a; each
-    strategy is solved for on its own, and that the two values meet (the minimax theorem) proves both right.
+    The row agent secures max_x min_b (x' A)_b, the column agent concedes at most min_y max_a (A y)_a. Each
+    strategy is solved for separately; equal values (the minimax theorem) prove both optimal.
 
     Args:
-        payoffs: A, the row agent's, [row, column]; the column agent gets -A.
+        payoffs: the row agent's payoffs A, [row, column]; the column agent gets -A.
     Raises:
-        ValueError: the payoffs are no matrix of finite numbers.
-        ArithmeticError: the linear program's answer leaves a gap.
+        ValueError: the payoffs are not a matrix of finite numbers.
+        ArithmeticError: the linear program was not solved, or left a gap.
     Source:
         von Neumann, Zur Theorie der Gesellschaftsspiele, Mathematische Annalen 100, 1928.
 
@@ -66,9 +66,9 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
 
 
 def action_values(game: ExactGame, policies: Tensor) -> Tensor:
-    """Values of each agent's actions, [..., agent, action], when the others keep to their policies.
+    """Values of each agent's actions, [..., agent, action], against the others' policies.
 
-    Raises ValueError where the game lasts longer than one step, or has something to see.
+    Raises ValueError where the game has more than one step or observation.
     """
     require(
         game.horizon == 1 and game.num_observations == 1,
@@ -85,13 +85,15 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
-    """The sum of all agents' gains by unilateral best responses, [...], 0 or more; 0 in an equilibrium.
+    """The sum of all agents' gains by unilateral best responses: 0 or more, and 0 in an equilibrium.
 
     Args:
         game: a one-shot game, of any number of agents.
         policies: probabilities [..., agent, 1, action].
+    Returns:
+        The sum, [...], in the game's units.
     Raises:
-        ValueError: the game lasts longer than one step, or has something to see.
+        ValueError: the game has more than one step or observation.
     Source:
         Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
         1711.00832.
@@ -105,16 +107,20 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
-    """NashConv / N, the mean gain of a best response; see `nash_conv`.
+    """NashConv / N, the mean gain by a best response; arguments and errors as for `nash_conv`.
 
     Source:
         Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
+
+    >>> from games import make
+    >>> exploitability(make("prisoners-dilemma"), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
+    tensor(0.5000)
     """
     return nash_conv(game, policies) / game.num_agents
 
 
 def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rows' mixture that secures most: max v such that x' A >= v in every column, sum(x) = 1, x >= 0."""
+    """The maximin mixture of rows: max v such that x' A >= v in every column, sum(x) = 1, x >= 0."""
     rows, columns = payoffs.shape
     scaled = (payoffs - payoffs.min()) / (np.ptp(payoffs) or 1.0)  # the solver's tolerances are absolute
     answer: Any = scipy.optimize.linprog(
@@ -133,14 +139,14 @@ def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Price(NamedTuple):
-    """A ratio of totals, or why there is none."""
+    """A ratio of totals, or the reason why it is undefined."""
 
     value: float | None  # 1 or more; None where it is undefined
-    reason: str  # the comparison, or why it is undefined, in a sentence
+    reason: str  # a sentence: the comparison, or why it is undefined
 
 
 class Anarchy(NamedTuple):
-    """The optimum of a one-shot game beside its pure equilibria."""
+    """The optima and pure equilibria of a one-shot game, and their ratios of welfare."""
 
     optima: tuple[Outcome, ...]  # the profiles with the greatest welfare, by their actions
     equilibria: tuple[Outcome, ...]  # the pure Nash equilibria, by their actions; not the mixed ones
@@ -149,7 +155,7 @@ class Anarchy(NamedTuple):
 
 
 def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
-    """All pure Nash equilibria of a one-shot game with exact values, by trying all profiles.
+    """All pure Nash equilibria of a one-shot game with exact values, by exhaustive search.
 
     Raises:
         ValueError: as for `payoff_table`.
@@ -171,10 +177,13 @@ def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
 def price_of_selfishness(game: Game) -> Anarchy:
     """Compare the pure equilibria of a one-shot game with exact values with its optimum.
 
-    Where no profile's welfare is below 0 it is a payoff, and a price is the best welfare over the
-    equilibrium's. Where none is above 0 minus welfare is a cost, and a price is the equilibrium's cost over
-    the least. Where both signs occur a ratio would depend on where zero was put, so there is none; nor is
-    there one over 0.
+    If no profile's welfare is below 0, welfare is a payoff, and a price is the best welfare over the
+    equilibrium's. If none is above 0, minus welfare is a cost, and a price is the equilibrium's cost over the
+    least. If both signs occur, a ratio would depend on the choice of zero, and is undefined; so is a ratio
+    over 0.
+
+    Args:
+        game: a one-shot game with exact values, of any number of agents.
 
     Raises:
         ValueError: as for `payoff_table`.
@@ -204,10 +213,14 @@ def price_of_selfishness(game: Game) -> Anarchy:
     return Anarchy(optima, equilibria, anarchy, stability)
 
 
-def _price(best: float, found: float, equal: float) -> Price:
-    """An equilibrium's price; what is at most `equal` is 0."""
+def _price(best: float, equilibrium: float, equal: float) -> Price:
+    """An equilibrium's price; welfare of at most `equal` counts as 0."""
     if best < 0:
-        return Price(found / best, f"The equilibrium's cost over the least: {-found:.4g} / {-best:.4g}.")
-    if found <= equal:
+        return Price(
+            equilibrium / best, f"The equilibrium's cost over the least: {-equilibrium:.4g} / {-best:.4g}."
+        )
+    if equilibrium <= equal:
         return Price(None, f"The equilibrium's welfare is 0 and the best is {best:.4g}: no ratio is finite.")
-    return Price(best / found, f"The best welfare over the equilibrium's: {best:.4g} / {found:.4g}.")
+    return Price(
+        best / equilibrium, f"The best welfare over the equilibrium's: {best:.4g} / {equilibrium:.4g}."
+    )

@@ -2,8 +2,8 @@
 appropriation, arXiv 1707.06600.
 
 Everything is batched. `rewards` is [time, ..., agent] and `returns`, its undiscounted sum over time, is
-[..., agent]; the leading axes (seeds, copies) stay. `mask`, boolean [time, ...], tells which steps were
-played, and defaults to all (ValueError: it has another shape); the others are ignored. A quantity that is not
+[..., agent]; the leading axes (seeds, copies) stay. `mask`, boolean [time, ...], marks the steps played
+(default: all; ValueError if its shape differs); other steps are ignored. A quantity that is not
 defined is NaN, never 0.
 """
 
@@ -17,6 +17,8 @@ from games.core import require
 
 def efficiency(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     """The group's reward per step, U = sum_i R_i / T, T being the number of steps played: [...].
+
+    ValueError: the mask does not have the shape of the rewards without their last axis.
 
     >>> efficiency(torch.tensor([[-1.0, 0.0], [0.0, 10.0]]))
     tensor(4.5000)
@@ -43,7 +45,7 @@ def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     """The mean, over agents, of the mean step in which the agent got a positive reward: [...].
 
     Steps count from 1. An agent that never got a positive reward has no such step and is left out of the mean
-    over agents (the paper does not say how it is counted).
+    over agents (the paper does not say how it is counted). ValueError: as for `efficiency`.
 
     >>> sustainability(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, -1.0]]))
     tensor(2.)
@@ -57,7 +59,8 @@ def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
 def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
     """The mean number of agents that are not timed out, P = (N T - agent-steps timed out) / T: [...].
 
-    Which agents were out of the game (tagged) in which step is boolean [time, ..., agent].
+    Timed out, boolean [time, ..., agent], marks the steps in which an agent was out of the game (tagged).
+    ValueError: as for `efficiency`.
 
     >>> peace(torch.tensor([[True, False], [False, False]]))
     tensor(1.5000)
@@ -67,7 +70,7 @@ def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _mask(per_agent: Tensor, mask: Tensor | None) -> Tensor:
-    """The steps played of what has the shape [time, ..., agent]."""
+    """Mask of the steps played, [time, ...], for values [time, ..., agent]."""
     steps = per_agent.shape[:-1]
     if mask is None:
         return torch.ones(steps, dtype=torch.bool, device=per_agent.device)

@@ -1,6 +1,6 @@
-"""Minimal reward transfer: the least that must be shared so that the welfare optimum is dominant.
+"""Minimal reward transfer: the least sharing that makes the welfare optimum dominant.
 
-A linear program finds it, duality checks it, and a certificate proves where there is none.
+A linear program finds it, duality checks it, and a certificate proves infeasibility.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from games.theory import _profiles as profiles
 
 
 class TransferMatrices(NamedTuple):
-    """All T = sum_m x_m parts[m], where within each group the weights x are 0 or more and sum to 1."""
+    """The set of matrices T = sum_m x_m parts[m], with weights x >= 0 that sum to 1 within each group."""
 
     parts: NDArray[np.float64]  # matrices [part, giver, receiver]
     groups: NDArray[np.int64]  # the group of each part, [part], from 0
-    keeps: NDArray[np.bool_]  # which part of its group keeps everything, [part]: one in each group
+    keeps: NDArray[np.bool_]  # parts that keep everything, [part]: one in each group
 
     def matrix(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mix the parts: [giver, receiver]; weights [part] are cleaned of rounding first."""
+        """Mix the parts: [giver, receiver]; weights [part] are first cleaned of rounding."""
         weights = np.maximum(weights, 0)
         weights = weights / np.bincount(self.groups, weights)[self.groups]
         return np.tensordot(weights, self.parts, 1)
@@ -34,11 +34,11 @@ class TransferMatrices(NamedTuple):
         return np.diagonal(self.parts, axis1=1, axis2=2).T
 
     def lowest(self, costs: NDArray[np.float64], least_share: float) -> float:
-        """The smallest sum_ji costs[j, i] T[j, i] of all these T with T_jj >= least_share."""
-        of_part = np.tensordot(self.parts, costs, 2)
+        """The smallest sum_ji costs[j, i] T[j, i] over these T with T_jj >= least_share."""
+        part_costs = np.tensordot(self.parts, costs, 2)
         cheapest = np.full(self.groups.max() + 1, np.inf)
-        np.minimum.at(cheapest, self.groups, of_part)
-        return float(least_share * of_part[self.keeps].sum() + (1 - least_share) * cheapest.sum())
+        np.minimum.at(cheapest, self.groups, part_costs)
+        return float(least_share * part_costs[self.keeps].sum() + (1 - least_share) * cheapest.sum())
 
 
 def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
@@ -52,7 +52,7 @@ def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
 
 
 def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
-    """Matrices in which each agent divides its reward between itself and its neighbours as it likes."""
+    """Matrices in which each agent divides its reward arbitrarily between itself and its neighbours."""
     givers, receivers = np.nonzero(neighbours | np.eye(len(neighbours), dtype=bool))
     parts = np.zeros((len(givers), *neighbours.shape))
     parts[np.arange(len(givers)), givers, receivers] = 1
@@ -60,9 +60,9 @@ def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
 
 
 SOLVED = 1e-7
-"""The largest error of shares, and of gains beside the largest, that counts as solved: the solver's own."""
+"""Largest error of shares, and of gains relative to the largest, of a solved program: the solver's own."""
 
-INFEASIBLE = 2  # the status of `linprog` where no point keeps all constraints
+INFEASIBLE = 2  # the status of `linprog` where no point satisfies all constraints
 
 
 class FeasibleTransfer(NamedTuple):
@@ -71,22 +71,20 @@ class FeasibleTransfer(NamedTuple):
     share: float  # the greatest share of its own reward that every agent can keep: the smallest T_ii
     matrix: NDArray[np.float64]  # T, shares of rewards, [giver, receiver]; rows sum to 1
     largest_gain: float  # the greatest gain of a deviation under T, in the game's units: not above 0
-    binding: tuple[
-        profiles.Deviation, ...
-    ]  # which hold the share down: their multipliers prove it the greatest
-    gap: float  # share that the multipliers would allow to keep beyond this: 0 up to rounding
+    binding: tuple[profiles.Deviation, ...]  # with multipliers that prove the share the greatest
+    gap: float  # upper bound on the share by the multipliers, less `share`: 0 up to rounding
 
 
 class InfeasibleTransfer(NamedTuple):
     """The proof that no sharing matrix makes every agent's part of the optimum dominant.
 
-    The weighted sum of what these deviations gain their deviators is at least `gain` whatever is transferred
-    (a linear function of T, whose minimum stands in its coefficients), so that one of them gains at least
-    that: a certificate as in Farkas' lemma.
+    Under every T the weighted sum of the deviators' gains is at least `gain` (it is linear in T, and its
+    minimum follows from the coefficients), so that at least one deviation gains that much: a certificate as
+    in Farkas' lemma.
     """
 
     gain: float  # the least gain of some deviation, under every matrix, in the game's units: above 0
-    weights: tuple[tuple[profiles.Deviation, float], ...]  # with their multipliers, above 0, which sum to 1
+    weights: tuple[tuple[profiles.Deviation, float], ...]  # deviations with multipliers above 0 that sum to 1
 
 
 def gains_under(found: profiles.Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,29 +98,29 @@ class TransferProgram:
 
     def __init__(self, allowed: TransferMatrices, found: profiles.Deviations, least_share: float) -> None:
         self.allowed, self.found, self.least_share = allowed, found, least_share
-        # The largest of each deviation's gains is divided out: the solver's tolerances are absolute.
+        # Gains are scaled by each deviation's largest one, as the solver's tolerances are absolute.
         self.sizes = np.abs(found.gains).max(1)
-        lines = np.zeros((len(found.gains), len(allowed.parts)))
+        rows = np.zeros((len(found.gains), len(allowed.parts)))
         for agent in range(allowed.parts.shape[-1]):
             own = found.agents == agent
             scaled = found.gains[own] / np.maximum(self.sizes[own, None], np.finfo(float).tiny)
-            lines[own] = scaled @ allowed.parts[:, :, agent].T
-        harmful = np.flatnonzero((found.gains > 0).any(1))  # no sharing makes the others pay
-        _, first = np.unique(lines[harmful].round(12), axis=0, return_index=True)  # many say the same
-        self.used = harmful[np.sort(first)]  # deviations that have a line in the programs
-        self.lines = lines[self.used]  # deviators' gains by each part alone, in their size: [deviation, part]
+            rows[own] = scaled @ allowed.parts[:, :, agent].T
+        harmful = np.flatnonzero((found.gains > 0).any(1))  # others gain nobody anything and never pay
+        _, first = np.unique(rows[harmful].round(12), axis=0, return_index=True)  # without duplicates
+        self.used = harmful[np.sort(first)]  # deviations with a row in the programs
+        self.rows = rows[self.used]  # scaled gains under each part alone: [deviation, part]
         groups = np.arange(allowed.groups.max() + 1)
-        self.together = (allowed.groups == groups[:, None]).astype(np.float64)  # 1 or 0: [group, part]
+        self.membership = (allowed.groups == groups[:, None]).astype(np.float64)  # 1 or 0: [group, part]
 
     def solve(self) -> FeasibleTransfer | InfeasibleTransfer:
-        """Maximize z over z and weights x of the parts: lines x <= 0, z <= T_ii, sums of 1 in each group."""
-        kept, parts = self.allowed.kept(), self.lines.shape[1]
-        no_share, each = np.zeros((len(self.lines), 1)), np.ones((len(kept), 1))
-        upper = np.block([[self.lines, no_share], [-kept, each]])
+        """Maximize z over z and weights x of the parts: rows x <= 0, z <= T_ii, sums of 1 in each group."""
+        kept, parts = self.allowed.kept(), self.rows.shape[1]
+        no_share, each = np.zeros((len(self.rows), 1)), np.ones((len(kept), 1))
+        upper = np.block([[self.rows, no_share], [-kept, each]])
         answer = _linprog(
             objective=[0.0] * parts + [-1.0],
             upper=upper,
-            equal=np.column_stack((self.together, np.zeros(len(self.together)))),
+            equal=np.column_stack((self.membership, np.zeros(len(self.membership)))),
             bounds=[(0, None)] * parts + [(None, None)],
         )
         if answer.status == INFEASIBLE:
@@ -132,34 +130,35 @@ class TransferProgram:
         if share < self.least_share - profiles.TOLERANCE:
             return self.refute()
         multipliers = np.maximum(-answer.ineqlin.marginals, 0)
-        lines, shares = np.split(multipliers, [len(self.lines)])
-        # For every T, min T_ii <= sum_i w_i T_ii - sum_k y_k gain_k(T): the greatest value of the right side.
-        costs = self._combine(lines / self.sizes[self.used]) - np.diag(shares / shares.sum())
+        on_gains, on_shares = np.split(multipliers, [len(self.rows)])
+        # For every feasible T, min T_ii <= sum_i w_i T_ii - sum_k y_k gain_k(T): its maximum bounds share.
+        costs = self._combine(on_gains / self.sizes[self.used]) - np.diag(on_shares / on_shares.sum())
         gap = -self.allowed.lowest(costs, 0.0) - share
         gain = float(gains_under(self.found, matrix).max())
         size = float(np.abs(self.found.gains).max()) or 1.0
         if gap > SOLVED or gain > SOLVED * size:
             raise ArithmeticError(f"The linear program left a gap of {gap:g} and a gain of {gain:g}.")
         binding = tuple(
-            self.found.at(self.used[index]) for index in np.flatnonzero(lines > profiles.TOLERANCE)
+            self.found.at(self.used[index]) for index in np.flatnonzero(on_gains > profiles.TOLERANCE)
         )
         return FeasibleTransfer(share, matrix, gain, binding, gap)
 
     def refute(self) -> InfeasibleTransfer:
-        """Weigh the deviations such that their total gain is above 0 under every matrix."""
-        groups = len(self.together)
-        # Variables: y, then what each group adds at least. No part of it may add less, the least share kept.
-        keeping = self.together.T @ self.lines[:, self.allowed.keeps].T  # [part, deviation]
-        adds = self.least_share * keeping + (1 - self.least_share) * self.lines.T
+        """Find weights of the deviations whose total gain is above 0 under every matrix."""
+        groups = len(self.membership)
+        # Variables: weights y, then a lower bound on each group's contribution, reached by every part of it
+        # in which the least share is kept.
+        keeping = self.membership.T @ self.rows[:, self.allowed.keeps].T  # [part, deviation]
+        adds = self.least_share * keeping + (1 - self.least_share) * self.rows.T
         answer = _linprog(
-            objective=[0.0] * len(self.lines) + [-1.0] * groups,
-            upper=np.column_stack((-adds, self.together.T)),
-            equal=np.array([[1.0] * len(self.lines) + [0.0] * groups]),
-            bounds=[(0, None)] * len(self.lines) + [(None, None)] * groups,
+            objective=[0.0] * len(self.rows) + [-1.0] * groups,
+            upper=np.column_stack((-adds, self.membership.T)),
+            equal=np.array([[1.0] * len(self.rows) + [0.0] * groups]),
+            bounds=[(0, None)] * len(self.rows) + [(None, None)] * groups,
         )
         if answer.status == INFEASIBLE:
             raise ArithmeticError("The linear program and its dual were both found infeasible.")
-        found = answer.x[: len(self.lines)]
+        found = answer.x[: len(self.rows)]
         weights = np.where(found > profiles.TOLERANCE, found, 0) / self.sizes[self.used]
         weights = weights / weights.sum()
         gain = self.allowed.lowest(self._combine(weights), self.least_share)
@@ -182,7 +181,7 @@ def _linprog(
     equal: NDArray[np.float64],
     bounds: list[tuple[float | None, float | None]],
 ) -> Any:
-    """Minimize, with upper x <= 0 and equal x = 1."""
+    """Minimize objective x subject to upper x <= 0 and equal x = 1."""
     limits, ones = np.zeros(len(upper)), np.ones(len(equal))
     answer: Any = scipy.optimize.linprog(objective, upper, limits, equal, ones, bounds)
     if answer.status not in (0, INFEASIBLE):
@@ -198,18 +197,18 @@ class MinimalTransfer(NamedTuple):
 
     optimum: profiles.Outcome  # the welfare optimum that is made dominant
     optima: tuple[profiles.Outcome, ...]  # all welfare optima, itself included
-    least_share: float  # the share that every agent had to keep at least, T_ii >= this
-    symmetric: FeasibleTransfer | InfeasibleTransfer  # with T_ii = s and the rest divided evenly
-    general: FeasibleTransfer | InfeasibleTransfer  # with any T; for more than two agents it is one of many
+    least_share: float  # lower bound on every T_ii
+    symmetric: FeasibleTransfer | InfeasibleTransfer  # T_ii = s and the rest divided evenly
+    general: FeasibleTransfer | InfeasibleTransfer  # any T; for more than two agents one of many solutions
 
     @property
     def s(self) -> float | None:
-        """s*, from 0 to 1; None where it is impossible."""
+        """s*, from 0 to 1; None where infeasible."""
         return self.symmetric.share if isinstance(self.symmetric, FeasibleTransfer) else None
 
     @property
     def g(self) -> float | None:
-        """g*, from 0 to 1, s* or more; None where it is impossible."""
+        """g*, from s* to 1; None where infeasible."""
         return self.general.share if isinstance(self.general, FeasibleTransfer) else None
 
 
@@ -228,16 +227,15 @@ def minimal_transfer(
 
     Args:
         game: a one-shot game with exact values, of two agents or more.
-        optimum: which welfare optimum is to be dominant, an action of every agent; None: the first of those
-            that tie, by its actions, agent 0's first.
-        least_share: what every agent must keep, T_ii >= least_share, from 0 to 1. The default asks for
-            nothing, so that agents may swap their rewards; with 1 / N none gives more than an equal part.
-        along_graph: whether only `game.neighbours` may give to each other; otherwise all agents may, as in
-            the source.
+        optimum: welfare optimum to make dominant, an action of every agent; None: the first of those that
+            tie, in the order of their actions, agent 0's first.
+        least_share: lower bound on T_ii, from 0 to 1. At 0, the default, agents may swap their rewards; at
+            1 / N none gives more than an equal part.
+        along_graph: let only `game.neighbours` give to each other; otherwise all may, as in the source.
     Raises:
         ValueError: the game is not one-shot and exact, has one agent or too many deviations, or an argument
             does not fit it.
-        ArithmeticError: the linear program's answer does not stand its own check.
+        ArithmeticError: the linear program's solution fails its own check.
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 

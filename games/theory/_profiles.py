@@ -12,10 +12,10 @@ from torch import Tensor
 from games.core import ExactGame, Game, require
 from games.matrix import MatrixGame, payoff_array
 
-TOLERANCE = 1e-9  # payoffs that differ by up to this share of the largest one count as equal: it is rounding
+TOLERANCE = 1e-9  # payoffs that differ by up to this share of the largest count as equal: it is rounding
 MAX_PAYOFFS = 2_000_000
 CHUNK = 64
-"""Profiles whose values are asked for at once: a matrix game takes memory for each pair of profiles."""
+"""Profiles per call of `values`: a matrix game takes memory for each pair of profiles."""
 
 Profile = tuple[int, ...]
 """An action of every agent."""
@@ -29,11 +29,11 @@ class Outcome(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """One agent leaves its part of a profile, whatever the others do meanwhile."""
+    """One agent's change of action, for one profile of the others."""
 
     agent: int  # the deviator
     action: int  # its action instead
-    profile: Profile  # all agents' actions before; the others may have left their parts, too
+    profile: Profile  # all agents' actions before the deviation; the others' are arbitrary
 
 
 class Deviations(NamedTuple):
@@ -55,8 +55,7 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
     Returns:
         float64 [A, ..., A, agent], one axis per agent's action, then the agent.
     Raises:
-        ValueError: the game is sampled, lasts longer than one step, has something to see, or has too many
-            profiles.
+        ValueError: the game is sampled, has more than one step or observation, or has too many profiles.
 
     >>> from games import make
     >>> payoff_table(make("prisoners-dilemma"))[0, 1]
@@ -83,26 +82,33 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
         return payoff_array(game)
     profiles = torch.from_numpy(np.indices((actions,) * agents).reshape(agents, -1).T.copy())
     policies = torch.nn.functional.one_hot(profiles, actions).double().unsqueeze(-2)
-    values: list[Tensor] = [game.values(some) for some in policies.split(CHUNK)]
+    values: list[Tensor] = [game.values(chunk) for chunk in policies.split(CHUNK)]
     table: NDArray[np.float64] = torch.cat(values).detach().numpy()
     return table.reshape(*(actions,) * agents, agents)
 
 
 def rounding(table: NDArray[np.float64]) -> float:
-    """The difference up to which payoffs of this table count as equal, in the game's units."""
+    """Largest difference of payoffs that counts as rounding, in the game's units.
+
+    >>> rounding(np.array([[[2.0, -4.0]]])) == 4e-9
+    True
+    """
     return TOLERANCE * float(np.abs(table).max(initial=0))
 
 
 def outcomes(table: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[Outcome, ...]:
-    """List the chosen profiles, boolean [A, ..., A], by their actions, agent 0's first."""
+    """List the chosen profiles, boolean [A, ..., A], in the order of their actions, agent 0's first."""
     welfare = table.sum(-1)
     return tuple(
-        Outcome(tuple(map(int, place)), float(welfare[tuple(place)])) for place in np.argwhere(chosen)
+        Outcome(tuple(map(int, profile)), float(welfare[tuple(profile)])) for profile in np.argwhere(chosen)
     )
 
 
 def welfare_optima(game: Game) -> tuple[Outcome, ...]:
     """The pure profiles with the greatest welfare, which no mixture exceeds: all that tie.
+
+    Args:
+        game: a one-shot game with exact values.
 
     Raises:
         ValueError: as for `payoff_table`.
@@ -116,8 +122,8 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
     return outcomes(table, welfare >= welfare.max() - game.num_agents * rounding(table))
 
 
-def deviations(table: NDArray[np.float64], kept: Profile) -> Deviations:
-    """Gains of all agents for every agent, every other action of it, and every profile of the others.
+def deviations(table: NDArray[np.float64], profile: Profile) -> Deviations:
+    """Gains of all agents by every deviation from a profile: each agent, action, and profile of the others.
 
     >>> table = np.array([[[-1, -1], [-3, 0]], [[0, -3], [-2, -2]]])
     >>> deviations(table, (0, 0)).gains.tolist()
@@ -127,11 +133,11 @@ def deviations(table: NDArray[np.float64], kept: Profile) -> Deviations:
     before = np.moveaxis(np.indices(table.shape[:-1]), 0, -1)
     rows = []
     for agent in range(agents):
-        stays = np.take(table, kept[agent], agent)
-        profiles = np.take(before, kept[agent], agent).reshape(-1, agents)
-        for action in set(range(actions)) - {kept[agent]}:
+        stays = np.take(table, profile[agent], agent)
+        profiles = np.take(before, profile[agent], agent).reshape(-1, agents)
+        for action in set(range(actions)) - {profile[agent]}:
             gains = (np.take(table, action, agent) - stays).reshape(-1, agents).astype(np.float64)
-            who, what = np.full(len(gains), agent), np.full(len(gains), action)
-            rows.append(Deviations(who, what, profiles, gains))
-    found = Deviations(*map(np.concatenate, zip(*rows, strict=True)))
-    return found._replace(gains=np.where(np.abs(found.gains) <= rounding(table), 0, found.gains))
+            deviators, actions_instead = np.full(len(gains), agent), np.full(len(gains), action)
+            rows.append(Deviations(deviators, actions_instead, profiles, gains))
+    result = Deviations(*map(np.concatenate, zip(*rows, strict=True)))
+    return result._replace(gains=np.where(np.abs(result.gains) <= rounding(table), 0, result.gains))

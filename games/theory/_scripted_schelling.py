@@ -1,4 +1,4 @@
-"""Schelling's diagram of a game of many steps, from its scripted cooperators and defectors."""
+"""Schelling diagrams of sequential games, from scripted cooperators and defectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from games.theory._dilemma import TURNS, Verdict, corners, judge, rules
 
 TIE_ERRORS = 2.0  # margins of fewer standard errors count as ties
 EVERYBODY = "all"
-"""The label of values that are pooled over agents."""
+"""Label of values pooled over agents."""
 
 
 class Estimated(NamedTuple):
@@ -42,20 +42,20 @@ class ScriptedVerdict(Verdict):
 class ScriptedSchelling:
     """Returns of scripted agents by the number of other cooperators, in a game's `episode_value`.
 
-    Cooperators are drawn anew in every episode. In a game whose agents are interchangeable
-    (`Game.symmetric`) all agents are pooled; in any other each agent has values of its own, as a mean over
-    agents would hide that some gain where others lose.
+    Cooperators are drawn anew in every episode. In a game with interchangeable agents
+    (`Game.symmetric`) values are pooled over agents; otherwise each agent has its own, as a mean over agents
+    would hide that some gain where others lose.
     """
 
-    agents: tuple[str, ...]  # labels of the rows: "all", or each agent's number
+    agents: tuple[str, ...]  # labels of the rows: "all", or the agents' numbers
     num_agents: int
     episodes: int  # episodes for each number of cooperators, and, unless all are pooled, for each agent
-    cooperator: Estimated  # a cooperator's value, [agent, m], when m = 0..N-1 others cooperate
-    defector: Estimated  # a defector's value, [agent, m], when m = 0..N-1 others cooperate
-    average: Estimated  # the value averaged over all agents, [n], when n = 0..N of all the agents cooperate
+    cooperator: Estimated  # a cooperator's value, [agent, m], m = 0..N-1 others cooperating
+    defector: Estimated  # a defector's value, [agent, m], m = 0..N-1 others cooperating
+    average: Estimated  # mean value of all agents, [n], n = 0..N agents cooperating
 
     def verdict(self) -> ScriptedVerdict:
-        """Test the conditions of `games.theory.dilemma_test`, whose margins are the smallest of the agents'.
+        """Test the conditions of `games.theory.dilemma_test`; a margin is the smallest over agents.
 
         A margin within two standard errors is a tie.
         """
@@ -64,14 +64,14 @@ class ScriptedSchelling:
             weights = np.array(rule.weights)
             margin = weights @ corners(rule, self.cooperator.mean, self.defector.mean)
             variances = corners(rule, self.cooperator.error**2, self.defector.error**2)
-            if rule == TURNS:  # of a mean over agents, whose errors are independent
+            if rule == TURNS:  # R is a mean over agents, whose errors are independent
                 variances[0] /= len(self.agents)
             error = np.sqrt(weights**2 @ variances)
             margins[rule] = float(np.where(np.abs(margin) > TIE_ERRORS * error, margin, 0.0).min())
         return ScriptedVerdict(*judge(margins, self.num_agents))
 
     def records(self) -> list[dict[str, str | int | float]]:
-        """The data as rows: role, agent, how many others (of the group: of all) cooperate, mean, error."""
+        """The data as rows: role, agent, number of cooperating others (group: of all agents), mean, error."""
         lines = [
             (role, agent, mean, error)
             for role, part in (("cooperator", self.cooperator), ("defector", self.defector))
@@ -87,15 +87,15 @@ class ScriptedSchelling:
 
 
 def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int = 64) -> ScriptedSchelling:
-    """Play a game's scripted policies, with every number of cooperators, all in one batch.
+    """Play a game's scripted policies with every number of cooperators, in one batch.
 
     Args:
         game: a game with a script (`Game.scripted`).
         generator: the source of every draw, that of the cooperators included.
-        episodes: for each number of cooperators, and, unless the game is `symmetric`, for each agent; at
-            least 2.
+        episodes: number of episodes for each number of cooperators and, unless the game is `symmetric`, for
+            each agent; at least 2.
     Raises:
-        ValueError: nobody wrote a script for the game, or there are too few episodes.
+        ValueError: the game has no script, or there are too few episodes.
     Source:
         Schelling 1973; for games of many steps: Hughes et al., arXiv 1803.08884.
 
@@ -107,7 +107,7 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
     """
     require(episodes >= 2, f"An error can be estimated from 2 episodes or more, not from {episodes}.")
     agents, device = game.num_agents, generator.device
-    # Each agent's turn to be the first, second, ... to cooperate comes equally often.
+    # Every agent is the first, second, ... to cooperate equally often.
     turns = 1 if game.symmetric else agents
     counts = torch.arange(agents + 1, device=device).repeat_interleave(episodes * turns)
     drawn = torch.rand(len(counts) // turns, agents, generator=generator, device=device)
@@ -131,26 +131,26 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
 def _play(game: Game, cooperative: Tensor, generator: torch.Generator) -> Tensor:
     """Each agent's `episode_value`, [batch, agent]."""
     state = game.reset(len(cooperative), generator)
-    going = torch.ones(len(cooperative), 1, dtype=torch.bool, device=generator.device)
-    paid = []
+    running = torch.ones(len(cooperative), 1, dtype=torch.bool, device=generator.device)
+    rewards_paid = []
     for _ in range(game.horizon):
         actions = game.scripted(state, cooperative)
         require(actions is not None, f"Nobody has written a script for {type(game).__name__}.")
         assert actions is not None
         state, rewards, done = game.step(state, actions, generator)
-        paid.append(torch.where(going, rewards, 0))
-        going = going & ~done[:, None]
-        if not going.any():
+        rewards_paid.append(torch.where(running, rewards, 0))
+        running = running & ~done[:, None]
+        if not running.any():
             break
-    return game.episode_value(torch.stack(paid))
+    return game.episode_value(torch.stack(rewards_paid))
 
 
 def _by_role(values: Tensor, chosen: Tensor, *, pooled: bool) -> Estimated:
-    """Estimate what agents in one role earn: [count, episode, agent] -> [agent, count]; pooled, one row."""
+    """Estimate the values of agents in one role: [count, episode, agent] -> [agent or 1, count]."""
     if pooled:
         rows = [_estimate(values, chosen)]
     else:
-        rows = [_alone(values[..., agent], chosen[..., agent]) for agent in range(values.shape[-1])]
+        rows = [_estimate_agent(values[..., agent], chosen[..., agent]) for agent in range(values.shape[-1])]
     return Estimated(*(np.stack(part) for part in zip(*rows, strict=True)))
 
 
@@ -161,11 +161,11 @@ def _estimate(values: Tensor, chosen: Tensor) -> Estimated:
     return Estimated(means.mean(1).numpy(force=True), error.numpy(force=True))
 
 
-def _alone(values: Tensor, chosen: Tensor) -> Estimated:
+def _estimate_agent(values: Tensor, chosen: Tensor) -> Estimated:
     """Average one agent's values over the episodes in which it has the role: [count, episode] -> [count]."""
     pairs = [
-        (own[mine].mean(), own[mine].std() / mine.sum() ** 0.5)
-        for own, mine in zip(values, chosen, strict=True)
+        (own[has_role].mean(), own[has_role].std() / has_role.sum() ** 0.5)
+        for own, has_role in zip(values, chosen, strict=True)
     ]
     mean, error = (torch.stack(part).numpy(force=True) for part in zip(*pairs, strict=True))
     return Estimated(mean, error)
