@@ -1,4 +1,4 @@
-"""Every game by name, with the settings its source gives it."""
+"""The catalogue of games by name, with the settings of their sources."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ MELTING_POT_RULES: dict[str, Any] = {
 
 
 class GameEntry:
-    """A game of the catalogue, made when it is first asked for; its summary is one line."""
+    """A game of the catalogue, made on first use; its summary is one line."""
 
     def __init__(self, make: Callable[[], Game], summary: str, source: str) -> None:
         self._make, self.summary, self.source = make, summary, source
@@ -68,7 +68,7 @@ class GameEntry:
 
 
 def _two(payoffs: tuple[float, float, float, float], summary: str, source: str, *names: str) -> GameEntry:
-    """A symmetric game of two agents and two actions, of R, S, T and P."""
+    """Entry of a symmetric two-agent game of two actions with payoffs R, S, T and P."""
     fields = ("reward", "sucker", "temptation", "punishment")
     settings: dict[str, Any] = dict(zip(fields, payoffs, strict=True)) | ({"names": names} if names else {})
     return GameEntry(lambda: matrix.SymmetricTwoAgentGame(**settings), summary, source)
@@ -90,7 +90,7 @@ def _zero_sum(own: tuple[tuple[float, ...], ...], summary: str, *names: str) -> 
 
 SYMMETRIC = {
     "prisoners-dilemma": _two(
-        (-1, -3, 0, -2), "prisoner's dilemma as opponent shaping plays it: years in prison", LOLA
+        (-1, -3, 0, -2), "prisoner's dilemma of the opponent-shaping literature: years in prison", LOLA
     ),
     "prisoners-dilemma-axelrod": _two(
         (3, 0, 5, 1), "prisoner's dilemma with positive payoffs, as in Axelrod's tournament", AXELROD
@@ -222,7 +222,9 @@ GRIDS = {
         lambda: grid.LaseCleanup(), "cleanup for four on 8x8 open cells, without beams", LASE
     ),
     "harvest": GameEntry(
-        lambda: grid.Harvest(), "apples grow beside apples; who fines pays 1, who is hit 50", HUGHES
+        lambda: grid.Harvest(),
+        "apples grow beside apples; firing the fining beam costs 1, being hit 50",
+        HUGHES,
     ),
     "harvest-open": GameEntry(
         lambda: grid.Harvest(
@@ -233,7 +235,7 @@ GRIDS = {
             cooldown=3,
             time_out=4,
         ),
-        "harvest in one open field; who is hit by a beam is away for a while",
+        "harvest in one open field; agents that are hit by a beam are away for a while",
         MELTING_POT,
     ),
     "harvest-closed": GameEntry(
@@ -245,7 +247,7 @@ GRIDS = {
             cooldown=2,
             time_out=100,
         ),
-        "harvest with two rooms that can be defended; who is hit is away for long",
+        "harvest with two enclosures that can be defended; agents that are hit are away for long",
         MELTING_POT,
     ),
     "stag-hunt-grid": GameEntry(
@@ -280,7 +282,7 @@ CATALOGUE: Registry[GameEntry] = Registry(
 
 
 def names() -> tuple[str, ...]:
-    """Give the name of every game in the catalogue.
+    """Names of all games in the catalogue.
 
     >>> "stag-hunt" in names()
     True
@@ -292,7 +294,7 @@ def entry(name: str) -> GameEntry:
     """Look up a game with its summary and its source.
 
     Raises:
-        ValueError: there is no such game (names the nearest).
+        ValueError: there is no such game (suggests the nearest).
 
     >>> entry("chicken").summary
     'two cars race at each other: greed, no fear'
@@ -301,23 +303,23 @@ def entry(name: str) -> GameEntry:
 
 
 def register(name: str, game: Game, *, summary: str = "", source: str = "", replace: bool = False) -> None:
-    """Add a game of one's own, for the rest of the process.
+    """Add a game to the catalogue, for the rest of the process.
 
     Args:
-        name: what to call it; lower case, words joined by hyphens.
-        game: with its preset settings.
-        summary: what it is about, in one line; by default the first line of its class's docstring.
-        source: where its numbers come from.
-        replace: whether it may take the place of a game that has this name already.
+        name: in lower case, words joined by hyphens.
+        game: the game with its preset settings.
+        summary: one line; by default the first line of its class's docstring.
+        source: reference for its rules and numbers.
+        replace: let it replace a game of the same name.
     Raises:
-        ValueError: the name is taken, or is no such name; or what is registered is no game (as an environment
-            is before `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
+        ValueError: the name is taken or malformed; or `game` is no game (as an environment is before
+            `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
 
     >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
     >>> make("tame-chicken").punishment
     -2
     """
-    is_game: bool = isinstance(game, core.Game)  # whatever was promised
+    is_game: bool = isinstance(game, core.Game)  # the annotation does not guarantee it
     core.require(
         is_game and dataclasses.is_dataclass(game),
         f"A game is a dataclass derived from games.Game, and {game!r} is none: an environment of others "
@@ -334,7 +336,7 @@ def make(name: str, **settings: Any) -> Game:
         name: one of `names()`.
         settings: fields of the game's dataclass, with their new values.
     Raises:
-        ValueError: there is no such game or setting (names the nearest), or the game refuses a value.
+        ValueError: there is no such game or setting (suggests the nearest), or the game refuses a value.
 
     >>> make("public-goods", agents=5).num_agents
     5

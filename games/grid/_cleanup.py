@@ -1,4 +1,4 @@
-"""Cleanup: apples grow only while somebody cleans the river, and whoever cleans does not eat."""
+"""Cleanup: apples grow only while agents clean the river, and an agent that cleans does not eat."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FULL = (
 
 
 def _exchanged(*rows: str) -> tuple[str, ...]:
-    """The same rows with waste where water was clean, and the other way round."""
+    """Rows with waste and clean river cells exchanged."""
     return tuple(row.translate(str.maketrans("HR", "RH")) for row in rows)
 
 
@@ -84,15 +84,15 @@ LIO_7X7 = (
 class Cleanup(SocialGrid):
     """Cleanup: waste in the river keeps the orchard from growing.
 
-    With waste density rho = waste cells / cells where waste can be, in each step after everybody moved, ate
+    With waste density rho = waste cells / cells where waste can be, in each step, after all agents moved, ate
     and fired: if rho >= `depletion`, neither apples nor waste grow. Otherwise every cell of the orchard
     without an apple and without an agent grows one with probability p (rho <= `restoration`:
-    `apple_probability`; in between linearly less), and at most one clean cell of the river is fouled: they
-    are tried in a random order, each with `waste_probability`, until one is. The cleaning beam has three
-    rays; each cleans the first waste it meets, and stops there or at the first agent.
+    `apple_probability`; in between linearly less), and at most one clean cell of the river is fouled: the
+    clean cells are tried in random order, each with `waste_probability`, until one is fouled. The cleaning
+    beam has three rays; each cleans the first waste it meets, and stops there or at the first agent.
 
-    Differences from the sources: observations are planes, not pictures. Beams fired in one step do not see
-    what the others clean (in the code, agents fire one after the other). The agents of LIO's 10x10 map start
+    Differences from the sources: observations are planes, not pictures. Beams of one step do not see each
+    other's effects (in the code, agents fire one after the other). The agents of LIO's 10x10 map start
     at the two lower of its three places, as its released code picks them.
 
     Raises:
@@ -115,20 +115,20 @@ class Cleanup(SocialGrid):
     map: tuple[str, ...] = FULL
     """Rows of symbols: @ wall, H river with waste, R river, S stream, B orchard, P a place to start from."""
     depletion: float = 0.4
-    """The waste density from which nothing grows; in (restoration, 1]."""
+    """Waste density from which nothing grows; in (restoration, 1]."""
     restoration: float = 0.0
-    """The waste density up to which apples grow at full rate; in [0, depletion)."""
+    """Waste density up to which apples grow at full rate; in [0, depletion)."""
     waste_probability: float = 0.5
-    """Of waste, for each clean cell that is tried; in [0, 1]."""
+    """Probability of waste, for each clean cell that is tried; in [0, 1]."""
     apple_probability: float = 0.05
-    """Of an apple, in each free cell of the orchard, at full rate; in [0, 1]."""
+    """Probability of an apple, in each free cell of the orchard, at full rate; in [0, 1]."""
 
     SYMBOLS: ClassVar[dict[str, str]] = {
         "@": "wall", "P": "spawn", "H": "waste", "R": "river", "S": "stream", "B": "orchard",
     }  # fmt: skip
     PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "waste", "water", "beams")
 
-    # one for each cell of the orchard, one for whether waste appears, one for where
+    # one for each cell of the orchard, one for the appearance of waste, one for its cell
     map_draws = computed(lambda self: len(self.cells_of("orchard")) + 2)
 
     def __post_init__(self) -> None:
@@ -152,14 +152,14 @@ class Cleanup(SocialGrid):
 
     @property
     def defection_welfare(self) -> float | None:
-        """0: nobody cleans, and nothing ever grows. None where the map starts below `depletion`."""
+        """0: no agent cleans, and nothing ever grows. None where the map starts below `depletion`."""
         return 0.0 if len(self.cells_of("waste")) / len(self.river) >= self.depletion else None
 
     def waste_density(self, state: SocialState) -> Tensor:
         return state.waste.sum(1) / len(self.river)  # waste cells / cells where waste can be, float32 [batch]
 
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
-        """Grow apples and waste, both at the density as it is before."""
+        """Grow apples and waste, both at rates from the density before."""
         orchard = cell_indices(self.cells_of("orchard"), draws.device)
         river = cell_indices(self.river, draws.device)
         waste = at(state.waste, river)
@@ -201,8 +201,8 @@ class Cleanup(SocialGrid):
         waste = state.waste[:, cell_indices(self.river, device)].float()
         stands = (waste @ crossing.flatten(1)).unflatten(-1, crossing.shape[1:]) > 0
         stands = stands[torch.arange(len(stands), device=stands.device)[:, None], state.orientation]
-        there = stands.gather(-1, state.places.clamp_min(0)[..., None])[..., 0] & (state.places >= 0)
-        clean = torch.where(there, self.action_names.index("clean"), self.walk_to(state, stands))
+        at_stand = stands.gather(-1, state.places.clamp_min(0)[..., None])[..., 0] & (state.places >= 0)
+        clean = torch.where(at_stand, self.action_names.index("clean"), self.walk_to(state, stands))
         eat = self.walk_to(state, state.apples[:, None])
         return torch.where(on_duty(cooperative, state.time), clean, eat)
 
@@ -230,7 +230,7 @@ def _rates(
 def _crossing(
     size: Size, walls: tuple[int, ...], river: tuple[int, ...], length: int, device: torch.device
 ) -> Tensor:
-    """From where a beam passes over which of the river's cells: float [river cell, orientation, cell]."""
+    """1 where a beam fired from a cell passes over a river cell: float [river cell, orientation, cell]."""
     beams = beam_table(size, walls, length, BEAM_BREADTH, device)[:, 1:].flatten(2)
-    over = [(beams == cell).any(-1) for cell in river]
-    return constant(torch.stack(over).cpu().numpy(), torch.float32, device)
+    crossed = [(beams == cell).any(-1) for cell in river]
+    return constant(torch.stack(crossed).cpu().numpy(), torch.float32, device)

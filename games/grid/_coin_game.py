@@ -1,4 +1,4 @@
-"""The coin game: everybody likes every coin, and picking up another's hurts its owner."""
+"""The coin game: every coin gives a reward, and picking up the other agent's coin hurts it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from games.render import AGENTS
 
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
 MOST_OUTCOMES = 2**20
-"""Of a game that is read off tables: a board of 3 x 3 with one coin has fewer, larger boards have more."""
+"""Maximal number of tabulated outcomes: a board of 3 x 3 with one coin has fewer, larger boards more."""
 
 
 class CoinState(NamedTuple):
@@ -36,24 +36,25 @@ class CoinState(NamedTuple):
 class CoinGame(DrawnGame):
     """The coin game on a torus: a red agent (0), a blue agent (1), and coins in their colors.
 
-    Both move at once. Who arrives at a coin picks it up: +1, whatever its color; where it is the other's, the
-    other gets -2. With one coin a new one then appears, never on an agent, of the other color or of a random
-    one; with two coins (one in each color at all times) the coin that was taken moves to a cell that holds no
-    agent and no coin. If both arrive at one coin in the same step, `tie` says who picks it up; nobody else is
-    then rewarded or hurt for it. Agents start on different cells. All free cells are equally likely. With
-    `anywhere`, agents and coins may lie on one cell, at the start and later.
+    Both move simultaneously. An agent that arrives at a coin picks it up: +1, whatever its color; if it is
+    the other agent's, that agent gets -2. With one coin a new one then appears, never on an agent, of the
+    other color or of a random one; with two coins (one in each color at all times) the coin that was taken
+    moves to a cell without agents and coins. If both arrive at one coin in the same step, `tie` determines
+    the agent that picks it up; the other is neither rewarded nor hurt for it. Agents start on different
+    cells. All free cells are equally likely. With `anywhere`, agents and coins may share cells, at the start
+    and later.
 
-    An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin), the
-    whole torus or, with `view`, the window around oneself that reaches that far, wrapped around the edges. So
-    one policy can act for either agent; the sources' code shows both agents the same picture (red agent, blue
-    agent, red coin, blue coin), and their policies know which they are.
+    An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin) of the
+    whole torus or, with `view`, of a window around oneself, wrapped around the edges. So one policy can act
+    for either agent; the sources' code shows both agents the same planes (red agent, blue agent, red coin,
+    blue coin), and has a policy for each.
 
     Raises:
         ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
     Source:
         One coin: Lerer and Peysakhovich, arXiv 1707.01068, as in the code released with LOLA-DiCE, arXiv
         1802.05098. The code released with LOLA, arXiv 1709.04326, differs in tie="red": there red gains on
-        average 99 in an episode of two agents who pick up all they can, and blue loses as much. Two coins:
+        average 99 in an episode of two agents who pick up all coins, and blue loses as much. Two coins:
         M-FOS, arXiv 2205.01447, whose released code has coins=2, anywhere=True, pay_last=False, and a horizon
         of 16 (32 without shaping); Pax adds stay=True. LASE, arXiv 2410.07863: size=5, color="random",
         tie="random", horizon=100, view=2; assumed: its field is a torus too, without an action to stay.
@@ -70,15 +71,15 @@ class CoinGame(DrawnGame):
     coins: Literal[1, 2] = 1
     """Number of coins at a time: one, whose color changes, or one in each color."""
     color: Literal["alternate", "random"] = "alternate"
-    """With one coin: the next one's color is the other one, or drawn."""
+    """Color of the next coin, with one coin: the other one, or drawn at random."""
     tie: Literal["red", "random", "both"] = "both"
-    """The agent that picks a coin up where both arrive: both (as if alone), one drawn at random, or red."""
+    """The agent that picks up a coin where both arrive: both (as if alone), one drawn at random, or red."""
     stay: bool = False
-    """Whether there is a fifth action, to stay."""
+    """Add a fifth action, to stay."""
     anywhere: bool = False
-    """Whether agents may start, and coins appear, in any cell, also one that is taken."""
+    """Let agents start, and coins appear, in any cell, also in an occupied one."""
     pay_last: bool = True
-    """Whether the last step of an episode gives rewards."""
+    """Give rewards in the last step of an episode."""
     horizon: int = 150
     """Steps of an episode; at least 1."""
     view: int | None = None
@@ -90,7 +91,7 @@ class CoinGame(DrawnGame):
     action_names = computed(lambda self: tuple(WALKS)[: STAY + self.stay])
     # four planes: oneself, the other agent, one's own coin, the other agent's coin
     observation_space = computed(lambda self: spaces.Box(0.0, 1.0, self._planes, dtype=np.float32))
-    symmetric = computed(lambda self: self.tie != "red")  # unless red wins ties
+    symmetric = computed(lambda self: self.tie != "red")  # broken if red wins ties
     defection_welfare = 0.0  # picking up every coin hurts the other by 2 in half the cases
 
     def __post_init__(self) -> None:
@@ -108,18 +109,18 @@ class CoinGame(DrawnGame):
 
     @property
     def step_draws(self) -> int:
-        """The cells of new coins, who wins a tie, and the next coin's color: the last two only if drawn."""
+        """New coins' cells, the winner of a tie and the next coin's color: the last two only if random."""
         return self.coins + (self.tie == "random") + (self.coins == 1 and self.color == "random")
 
     def begin(self, draws: Tensor) -> CoinState:
         red = (draws[:, 0] * self.size**2).long()
-        blue = self._free((red,), draws[:, 1])
-        first = self._free((red, blue), draws[:, 3])
+        blue = self._free_cell((red,), draws[:, 1])
+        first = self._free_cell((red, blue), draws[:, 3])
         if self.coins == 1:
             red_first = draws[:, 2] < 0.5
             coins = torch.where(torch.stack((red_first, ~red_first)), first, -1)
         else:
-            coins = torch.stack((first, self._free((red, blue, first), draws[:, 4])))
+            coins = torch.stack((first, self._free_cell((red, blue, first), draws[:, 4])))
         time = torch.zeros(len(draws), dtype=torch.int64, device=draws.device)
         return CoinState(torch.stack((red, blue)).T, coins.T, time)
 
@@ -137,12 +138,12 @@ class CoinGame(DrawnGame):
         return look(_cells(state)).view(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
-        """Not stepping onto the other's coin, unless one's own lies there, too: boolean [batch, agent]."""
+        """Avoiding the other's coin cooperates, unless one's own is there, too: boolean [batch, agent]."""
         places = self._move(state.places, actions)
         return (places != state.coins.flip(1)) | (places == state.coins)
 
     def scripted(self, state: CoinState, cooperative: Tensor) -> Tensor:
-        """Take the shortest path to the nearest coin; cooperators to their own, and around the other's.
+        """Take the shortest path to the nearest coin; cooperators to their own, avoiding the other's.
 
         With `anywhere` both coins may lie in one cell; then cooperators, too, go there.
         """
@@ -169,34 +170,34 @@ class CoinGame(DrawnGame):
         return 4, side, side
 
     def _transition(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Play a step: cells of agents and coins [4, batch] -> those afterwards, rewards [agent, batch]."""
-        # The batch comes last: along it all is fast, over two agents or two colors a loop is too short.
+        """Play a step: cells of agents and coins [4, batch] -> next cells, rewards [agent, batch]."""
+        # The batch is the last axis: inner loops over two agents or colors would be too short.
         before, coins = torch.stack(tuple(cells)).split(2)
         places = self._move(before, actions.T)
-        taken = self._settle(places[:, None] == coins, draws)
+        taken = self._pick_ups(places[:, None] == coins, draws)
         rewards = _payoffs(draws.device) @ taken.flatten(0, 1).view(torch.uint8).float()
-        laid = self._lay(places, coins, taken[0] | taken[1], draws)
-        return torch.cat((places, laid)), rewards
+        next_coins = self._next_coins(places, coins, taken[0] | taken[1], draws)
+        return torch.cat((places, next_coins)), rewards
 
     def _observations(self, cells: Cells) -> Tensor:
         """Observations, [batch, agent * 4 planes * cell], of cells as for `_transition`."""
         count = self.size**2
         red, blue, red_coin, blue_coin = cells
-        seen = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
-        pairs = torch.stack([torch.add(other, own, alpha=count + 1) for own, other in seen], 1)
-        planes = _stamps(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
+        plane_cells = ((red, blue), (red_coin, blue_coin), (blue, red), (blue_coin, red_coin))
+        pairs = torch.stack([torch.add(other, own, alpha=count + 1) for own, other in plane_cells], 1)
+        planes = _pair_planes(count, pairs.device).index_select(0, (pairs + (count + 2)).flatten())
         if self.view is None:
             return planes.reshape(len(red), -1)
-        around = _around(self.size, self.view, planes.device)[torch.stack((red, blue), 1)]
-        planes = planes.view(-1, 2, 4, count).gather(-1, around[:, :, None].expand(-1, -1, 4, -1))
+        window = _windows(self.size, self.view, planes.device)[torch.stack((red, blue), 1)]
+        planes = planes.view(-1, 2, 4, count).gather(-1, window[:, :, None].expand(-1, -1, 4, -1))
         return planes.flatten(1)
 
     def _move(self, places: Tensor, actions: Tensor) -> Tensor:
         """The cells that these actions lead to."""
         return look_up(_targets(self.size, places.device), torch.add(places, actions, alpha=self.size**2))
 
-    def _settle(self, arrived: Tensor, draws: Tensor) -> Tensor:
-        """Agents that pick up a coin, of those that arrived at it: boolean [agent, color, batch]."""
+    def _pick_ups(self, arrived: Tensor, draws: Tensor) -> Tensor:
+        """Mask of pick-ups from the mask of arrivals: boolean [agent, color, batch]."""
         if self.tie == "both":
             return arrived
         red, blue = arrived
@@ -205,43 +206,43 @@ class CoinGame(DrawnGame):
             red = red & (red_wins | ~blue)
         return torch.stack((red, blue & ~red))
 
-    def _lay(self, places: Tensor, coins: Tensor, gone: Tensor, draws: Tensor) -> Tensor:
-        """Each color's coin after these are gone, integer [color, batch]."""
+    def _next_coins(self, places: Tensor, coins: Tensor, taken: Tensor, draws: Tensor) -> Tensor:
+        """Cells of the coins after these were picked up, integer [color, batch]."""
         if self.coins == 2:
-            left = torch.where(gone[1], places[0], coins[1])  # where it is gone, an agent stands
-            red = torch.where(gone[0], self._free((*places, left), draws[:, 0]), coins[0])
-            blue = torch.where(gone[1], self._free((*places, red), draws[:, 1]), coins[1])
+            left = torch.where(taken[1], places[0], coins[1])  # if taken, an agent stands there
+            red = torch.where(taken[0], self._free_cell((*places, left), draws[:, 0]), coins[0])
+            blue = torch.where(taken[1], self._free_cell((*places, red), draws[:, 1]), coins[1])
             return torch.stack((red, blue))
-        fresh = self._free(tuple(places), draws[:, 0])
+        fresh = self._free_cell(tuple(places), draws[:, 0])
         if self.color == "alternate":
-            comes = coins < 0
+            appears = coins < 0
         else:
             red_next = draws[:, -1] < 0.5
-            comes = torch.stack((red_next, ~red_next))
-        return torch.where(gone[0] | gone[1], torch.where(comes, fresh, -1), coins)
+            appears = torch.stack((red_next, ~red_next))
+        return torch.where(taken[0] | taken[1], torch.where(appears, fresh, -1), coins)
 
-    def _free(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
-        """A cell that is none of those taken, all others alike: integer [batch].
+    def _free_cell(self, taken: Sequence[Tensor], draw: Tensor) -> Tensor:
+        """A random cell other than those taken, uniformly: integer [batch].
 
-        Its rank among the free ones is drawn; then what is taken is skipped in increasing order.
+        The draw gives its rank among the free cells; then taken cells are skipped in increasing order.
         """
         cells = self.size**2
         if self.anywhere:
             return (draw * cells).long()
         order = _sorted(taken)
-        another = [high > low for low, high in itertools.pairwise(order)]
-        cell = (draw * _left(cells, another)).long()
+        distinct = [high > low for low, high in itertools.pairwise(order)]
+        cell = (draw * _count_free(cells, distinct)).long()
         cell = cell + (cell >= order[0])
-        for high, counts in zip(order[1:], another, strict=True):
+        for high, counts in zip(order[1:], distinct, strict=True):
             cell = cell + ((cell >= high) & counts)
         return cell
 
     def _free_count(self, places: Tensor) -> Tensor:
-        """Number of cells that the only new coin may lie in: float32 [batch], of places [agent, batch]."""
+        """Number of free cells for a single new coin: float32 [batch], from places [agent, batch]."""
         red, blue = places
         if self.anywhere:
             return torch.full((len(red),), float(self.size**2))
-        return _left(self.size**2, [red != blue])
+        return _count_free(self.size**2, [red != blue])
 
 
 def _cells(state: CoinState) -> Cells:
@@ -249,23 +250,23 @@ def _cells(state: CoinState) -> Cells:
 
 
 @cached_constants
-def _stamps(cells: int, device: torch.device) -> Tensor:
-    """Two planes of each pair of cells, -1 (none) included, with ones where they are: [pair, 2 * cell]."""
+def _pair_planes(cells: int, device: torch.device) -> Tensor:
+    """One-hot planes of each pair of cells, -1 (none) included: [pair, 2 * cell]."""
     plane = np.eye(cells + 1, dtype=np.float32)[:, 1:]
     both = np.concatenate((np.repeat(plane, cells + 1, 0), np.tile(plane, (cells + 1, 1))), 1)
     return constant(both, torch.float32, device)
 
 
-def _left(cells: int, another: Sequence[Tensor]) -> Tensor:
-    """Number of free cells where one is taken, and another where these say so: float32 [batch]."""
+def _count_free(cells: int, masks: Sequence[Tensor]) -> Tensor:
+    """Number of free cells, if one is taken and masks for each true mask: float32 [batch]."""
     left: float | Tensor = cells - 1
-    for counts in another:
+    for counts in masks:
         left = left - counts.float()  # mixed types take twice as long
     return torch.as_tensor(left)
 
 
 def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
-    """The same numbers, at each position in increasing order."""
+    """The same numbers, sorted elementwise across the tensors."""
     order = list(values)
     for last in range(len(order) - 1, 0, -1):
         for i in range(last):
@@ -276,7 +277,7 @@ def _sorted(values: Sequence[Tensor]) -> list[Tensor]:
 
 @cached_constants
 def _tables(game: CoinGame, device: torch.device) -> CoinTables | None:
-    """Everything that can happen, where that is little enough to be written down."""
+    """The transition tables, for games small enough to tabulate."""
     sizes = Sizes(game.size**2, len(game.action_names), game.step_draws - 1)
     if game.coins == 2 or sizes.outcomes > MOST_OUTCOMES:
         return None
@@ -293,18 +294,18 @@ def _payoffs(device: torch.device) -> Tensor:
 
 @cached_constants
 def _targets(size: int, device: torch.device) -> Tensor:
-    """Cells that each action leads to from each cell: [action * cell]."""
-    led = [
+    """Next cell of each action from each cell: [action * cell]."""
+    targets = [
         (row + down) % size * size + (column + right) % size
         for down, right in WALKS.values()
         for row in range(size)
         for column in range(size)
     ]
-    return constant(led, torch.int64, device)
+    return constant(targets, torch.int64, device)
 
 
 @cached_constants
-def _around(size: int, view: int, device: torch.device) -> Tensor:
+def _windows(size: int, view: int, device: torch.device) -> Tensor:
     """The cells of each cell's window, row by row: [cell, cell of the window]."""
     side, reach = np.arange(size), np.arange(-view, view + 1)
     rows = (side[:, None, None, None] + reach[:, None]) % size
@@ -314,7 +315,7 @@ def _around(size: int, view: int, device: torch.device) -> Tensor:
 
 @cached_constants
 def _distances(size: int, device: torch.device) -> Tensor:
-    """Steps between cells, and of equally many the straighter first: float32 [cell, cell]."""
+    """Steps between cells, with ties broken by the straight-line distance: float32 [cell, cell]."""
     side = np.arange(size)
     apart = np.abs(side[:, None] - side)
     apart = np.minimum(apart, size - apart)

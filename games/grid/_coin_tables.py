@@ -1,4 +1,4 @@
-"""Tables of a small coin game: every step from every board."""
+"""Transition tables of a small coin game: every step from every board."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Cells = Sequence[Tensor] | Tensor  # cells of things, integer [thing, batch]; see `CoinTables`
+Cells = Sequence[Tensor] | Tensor  # cells of agents and coins, integer [4, batch]; see `CoinTables`
 Play = Callable[[Cells, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Cells, actions, draws -> the cells after it and rewards; see `CoinTables.play`."""
+"""From cells, actions and draws to the next cells and rewards; see `CoinTables.play`."""
 
 
 class Sizes(NamedTuple):
@@ -19,38 +19,38 @@ class Sizes(NamedTuple):
 
     cells: int  # of the board
     moves: int  # actions of an agent
-    flips: int  # draws in a step, after the first, that say yes below 1/2
+    flips: int  # binary draws in a step, after the first draw: true below 1/2
 
     @property
     def layouts(self) -> int:
-        """Numbers that tell the boards apart, with space for a few that do not occur."""
+        """Number of board indices, including a few that do not occur."""
         return self.cells**2 * (2 * self.cells + 1)
 
     @property
     def outcomes(self) -> int:
-        """Boards after every choice, every flip and every place of a new coin."""
+        """Number of boards after every joint action, every flip and every place of a new coin."""
         return self.layouts * self.moves**2 * int(2**self.flips) * self.cells
 
 
 class CoinTables(NamedTuple):
     """All steps and all views of a board with one coin.
 
-    Cells are those of red, blue, red coin and blue coin, -1 for the coin that is not there: integer
-    [4, batch]. Red, blue and the difference of the coins' numbers tell the boards apart.
+    Cells are those of red, blue, red coin and blue coin, -1 for the absent coin: integer [4, batch]. Red,
+    blue and the difference of the coins' cells index the boards. A choice is a board with actions and flips.
     """
 
     sizes: Sizes
-    rewards: Tensor  # both agents', float32, as one number of 64 bits: [choice]
+    rewards: Tensor  # both agents' rewards, float32, packed into 64 bits: [choice]
     free_count: Tensor  # number of cells a new coin may lie in: float32 [choice]
-    row: Tensor  # which of the `landings` belongs to a choice, times the number of cells: integer [choice]
-    # The cells afterwards, int16, as one number of 64 bits, for each place of a new coin among those free.
+    row: Tensor  # row of `landings` of each choice, times the number of cells: integer [choice]
+    # The next cells, int16, packed into 64 bits, for each place of a new coin among the free cells.
     landings: Tensor  # [row * rank]
     views: Tensor  # observations of both agents: float32 [layout, agent * entry]
 
     def play(self, cells: Cells, actions: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Play a step: the cells afterwards; rewards, float32 [agent, batch].
+        """Play a step: the next cells; rewards, float32 [agent, batch].
 
-        Draws, float32 [batch, 1 + flip], are those of a new coin's place, then of the flips.
+        Draws, float32 [batch, 1 + flip], are for a new coin's place, then for the flips.
         """
         choice = self._layout(cells)
         for action in actions.unbind(1):
@@ -75,11 +75,11 @@ class CoinTables(NamedTuple):
 
 
 def tabulate(
-    sizes: Sizes, play: Play, free_count: Callable[[Tensor], Tensor], look: Callable[[Cells], Tensor]
+    sizes: Sizes, play: Play, free_count: Callable[[Tensor], Tensor], observe: Callable[[Cells], Tensor]
 ) -> CoinTables:
-    """Make the tables of a game, by a step, observations and the number of free cells for a new coin.
+    """Tabulate a game from its step, observations and number of free cells for a new coin.
 
-    `free_count` takes agents' cells after a step, [agent, batch], to numbers of free cells, float32 [batch].
+    `free_count` maps agents' cells after a step, [agent, batch], to numbers of free cells, float32 [batch].
     """
     boards = _boards(sizes.cells)
     board, actions, draws = _choices(sizes, boards.shape[1])
@@ -87,7 +87,7 @@ def tabulate(
     free = free_count(play(cells, actions, draws)[0][:2])
     landings = []
     for rank in range(sizes.cells):
-        draws[:, 0] = (rank + 0.5) / free  # beyond the last free cell nobody will ask
+        draws[:, 0] = (rank + 0.5) / free  # entries beyond the last free cell are never read
         after, rewards = play(cells, actions, draws)
         landings.append(after)
     packed = _pack(torch.stack(landings).movedim(1, -1).to(torch.int16))
@@ -98,26 +98,26 @@ def tabulate(
         free,
         torch.from_numpy(kind * sizes.cells),
         torch.from_numpy(kinds).flatten(),
-        look(boards).flatten(1),
+        observe(boards).flatten(1),
     )
 
 
-def _pack(few: Tensor) -> Tensor:
-    """The last axis as one number of 64 bits: to look up one is several times as fast as a row of some."""
-    return few.contiguous().view(torch.int64).squeeze(-1)
+def _pack(values: Tensor) -> Tensor:
+    """Pack the last axis into one 64-bit number, several times as fast to look up as a row."""
+    return values.contiguous().view(torch.int64).squeeze(-1)
 
 
 def _boards(cells: int) -> Tensor:
     """All boards, as `CoinTables` numbers them: integer [4, layout]."""
-    red, blue, apart = np.indices((cells, cells, 2 * cells + 1)).reshape(3, -1)
-    apart = apart - cells
-    # The coins' difference is never 0; what stands there is not read.
-    coins = np.where(apart > 0, -1, -apart - 1), np.where(apart > 0, apart - 1, -1)
+    red, blue, difference = np.indices((cells, cells, 2 * cells + 1)).reshape(3, -1)
+    difference = difference - cells
+    # The coins' difference is never 0; entries there are not read.
+    coins = np.where(difference > 0, -1, -difference - 1), np.where(difference > 0, difference - 1, -1)
     return torch.from_numpy(np.stack((red, blue, *coins)))
 
 
 def _choices(sizes: Sizes, boards: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Every board with every choice and flip: its number, actions and draws."""
+    """Every board with all actions and flips: board index, actions and draws."""
     shape = (boards, sizes.moves, sizes.moves, *[2] * sizes.flips)
     board, red, blue, *flips = torch.from_numpy(np.indices(shape).reshape(len(shape), -1))
     draws = torch.stack([torch.zeros(len(board)), *(0.75 - 0.5 * flip for flip in flips)], 1)

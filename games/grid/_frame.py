@@ -1,4 +1,4 @@
-"""Frames of grid games: one palette, cells at any scale."""
+"""Frames of grid games: common colors, cells at any scale."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLORS = {
 
 
 class Thing(NamedTuple):
-    """Something that lies in a cell."""
+    """An object in a cell."""
 
     cell: int
     color: str  # a color, or a name in `COLORS`
@@ -45,7 +45,7 @@ class Figure(NamedTuple):
 
 
 def fitting(size: tuple[int, int]) -> int:
-    """A cell's side, in pixels, for a map of so many rows and columns."""
+    """Side of a cell, in pixels, for a map of this many (rows, columns)."""
     return max(14, min(48, 640 // max(size)))
 
 
@@ -58,10 +58,10 @@ def draw_grid(
     cell: int = 32,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw a map, things in their order, and agents, several of which may share a cell: uint8 frame.
+    """Draw a map, things in their order, and agents, which may share cells: uint8 [height, width, 3].
 
-    Ground cells are colors, or names in `COLORS`. A caption stands below the map; `cell` is a cell's side in
-    pixels at the usual size, of which the frame is `scale` times as large.
+    Ground cells are colors, or names in `COLORS`. The caption is below the map; `cell` is the side of a cell
+    in pixels at scale 1.
     """
     height, width = len(ground), len(ground[0])
     below = CAPTION if caption else 0
@@ -72,11 +72,11 @@ def draw_grid(
             pen.rectangle(box, fill=COLORS.get(color, color), outline=RULE)
     for thing in things:
         _thing(pen, thing, divmod(thing.cell, width), cell)
-    together: dict[int, list[Figure]] = {}
+    by_cell: dict[int, list[Figure]] = {}
     for agent in agents:
         if agent.cell >= 0:
-            together.setdefault(agent.cell, []).append(agent)
-    for place, figures in together.items():
+            by_cell.setdefault(agent.cell, []).append(agent)
+    for place, figures in by_cell.items():
         _crowd(pen, figures, divmod(place, width), cell)
     if caption:
         pen.text((4, height * cell + below / 2), caption, size=13, anchor="lm")
@@ -100,21 +100,21 @@ def _thing(pen: Pen, thing: Thing, place: tuple[int, int], cell: int) -> None:
 
 
 def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[int, int], cell: int) -> None:
-    """Numbered discs side by side in one cell, in the smallest square that holds them."""
+    """Draw numbered discs in one cell, in the smallest square grid that holds them."""
     columns = math.ceil(math.sqrt(len(figures)))
-    room = cell / columns
+    width = cell / columns
     for k, figure in enumerate(figures):
         row, column = divmod(k, columns)
-        x = place[1] * cell + (column + 0.5) * room
-        y = place[0] * cell + (row + 0.5) * room
+        x = place[1] * cell + (column + 0.5) * width
+        y = place[0] * cell + (row + 0.5) * width
         color, ink = AGENTS[figure.number % len(AGENTS)]
         if figure.orientation is not None:
             angle = math.pi / 2 * (figure.orientation - 1)
             arrow = ((0.48, 0.0), (0.3, -1.2), (0.3, 1.2))  # (distance, turn) of its corners
             corners = [
-                (x + reach * room * math.cos(angle + turn), y + reach * room * math.sin(angle + turn))
+                (x + reach * width * math.cos(angle + turn), y + reach * width * math.sin(angle + turn))
                 for reach, turn in arrow
             ]
             pen.polygon(corners, fill=INK)
-        pen.circle((x, y), 0.36 * room, fill=color, line=cell / 24)
-        pen.text((x, y), str(figure.number), size=0.36 * room, color=ink)
+        pen.circle((x, y), 0.36 * width, fill=color, line=cell / 24)
+        pen.text((x, y), str(figure.number), size=0.36 * width, color=ink)

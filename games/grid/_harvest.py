@@ -1,4 +1,4 @@
-"""Commons harvest: apples grow where apples are, and whoever takes the last one takes the future with it."""
+"""Commons harvest: apples grow only near apples, so that an exhausted patch never recovers."""
 
 from __future__ import annotations
 
@@ -73,21 +73,21 @@ CLOSED = (
 )
 
 
-SPARED = 2  # an apple with fewer others than this beside it is one that cooperators leave
+SPARED = 2  # cooperators leave an apple with fewer other apples than this beside it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Harvest(SocialGrid):
-    """Commons harvest: an eaten apple comes back with a probability that depends on the apples around it.
+    """Commons harvest: an eaten apple regrows with a probability that depends on the apples around it.
 
-    In each step, after everybody moved, ate and fired, every cell of the orchard without an apple and without
-    an agent grows one with probability regrowth[min(n, 3)], n the other apples within a squared distance of
-    `radius`, before any grew. With `under_agents` apples grow under agents, too, who eat them at once; not in
-    the cell where an agent has eaten in the same step.
+    In each step, after all agents moved, ate and fired, every cell of the orchard without an apple and an
+    agent grows one with probability regrowth[min(n, 3)], n being the number of other apples within a squared
+    distance of `radius`, before any grew. With `under_agents` apples grow under agents, too, who eat them at
+    once; but not in the cell where an agent has eaten in the same step.
 
     Differences from the sources: observations are planes, not pictures. In Melting Pot (`OPEN`, `CLOSED`) two
-    of the agents start inside (Q; here everybody starts anywhere), episodes end at random after step 1000
-    (here at 1000), and whoever returns from a time-out starts at a P (here at any free place).
+    of the agents start inside (Q; here all agents start anywhere), episodes end at random after step 1000
+    (here at 1000), and agents return from a time-out at a P (here at any free place).
 
     Raises:
         ValueError: the map is bad or has no orchard, or regrowth is not four probabilities.
@@ -109,7 +109,7 @@ class Harvest(SocialGrid):
     radius: int = 2
     """Squared distance within which apples count: 2 is the eight cells around; 4 also two straight on."""
     under_agents: bool = False
-    """Whether apples grow under agents, too, who eat them in the same step, as in Melting Pot."""
+    """Let apples grow under agents, too, who eat them in the same step, as in Melting Pot."""
 
     SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn", "Q": "spawn", "A": "apple"}
 
@@ -133,15 +133,15 @@ class Harvest(SocialGrid):
 
     def change_map(self, state: SocialState, draws: Tensor) -> SocialState:
         orchard = cell_indices(self.cells_of("apple"), draws.device)
-        here = at(state.apples, orchard)
-        rates = _rates(self.regrowth, draws.device)[self._near(here).clamp_max(3)]
+        apples = at(state.apples, orchard)
+        rates = _rates(self.regrowth, draws.device)[self._near(apples).clamp_max(3)]
         grown = draws < rates
         if not self.under_agents:
             grown &= ~at(occupied(state.places, state.apples.shape[1]), orchard)
-        return state._replace(apples=put(state.apples, orchard, here | grown))
+        return state._replace(apples=put(state.apples, orchard, apples | grown))
 
     def beside(self, state: SocialState) -> Tensor:
-        """Number of apples near each cell, itself left out: integer [batch, cell]; 0 off the orchard."""
+        """Number of other apples near each cell: integer [batch, cell]; 0 outside the orchard."""
         orchard = cell_indices(self.cells_of("apple"), state.apples.device)
         near = torch.zeros(state.apples.shape, dtype=torch.int64, device=state.apples.device)
         return put(near, orchard, self._near(at(state.apples, orchard)))
@@ -151,17 +151,17 @@ class Harvest(SocialGrid):
 
     def cooperates(self, state: SocialState, actions: Tensor) -> Tensor:
         """Not stepping onto a spared apple cooperates."""
-        wanted, _ = self.led_to(state, actions.long())
+        wanted, _ = self.targets_of(state, actions.long())
         greedy = self.spared(state).gather(1, wanted.clamp_min(0))
         return ~(greedy & (wanted != state.places))
 
     def scripted(self, state: SocialState, cooperative: Tensor) -> Tensor:
-        """Go for the nearest apple; cooperators keep off those that are spared."""
+        """Walk to the nearest apple; cooperators avoid spared ones."""
         spared = self.spared(state)[:, None] & cooperative[..., None]
         return self.walk_to(state, state.apples[:, None] & ~spared, barred=spared)
 
     def _near(self, apples: Tensor) -> Tensor:
-        """Number of apples near each cell of the orchard, itself left out: integer, like `apples`."""
+        """Number of other apples near each cell of the orchard: integer, shaped like `apples`."""
         near = _within(self.cells_of("apple"), self.size[1], self.radius, apples.device)
         return (apples.float() @ near).long()
 
@@ -173,7 +173,7 @@ def _rates(regrowth: tuple[float, ...], device: torch.device) -> Tensor:
 
 @cached_constants
 def _within(cells: tuple[int, ...], width: int, radius: int, device: torch.device) -> Tensor:
-    """Which cells are near which, oneself left out: float32 [cell, cell]."""
+    """1 where two different cells are near each other: float32 [cell, cell]."""
     places = [divmod(cell, width) for cell in cells]
     table = [
         [float(0 < (r - row) ** 2 + (c - column) ** 2 <= radius) for r, c in places] for row, column in places

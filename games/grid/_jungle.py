@@ -1,4 +1,4 @@
-"""The jungle: there is food for everybody, but a neighbour is worth more."""
+"""The jungle: there is food for all agents, but attacking a neighbour gives more."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class JungleState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Jungle(ground.SquareGame):
-    """The jungle: agents among foods, who may eat, or attack each other for more.
+    """The jungle: agents may eat foods, or attack each other for a larger reward.
 
-    Agents and foods start on cells of their own, drawn anew for each episode; foods are not used up. In a
-    step everybody walks, stays, or attacks one of the four cells beside it. Attacks come first, on whoever
-    stands there before anybody moves; then agents move, one to a cell and not onto food (`games.grid._moves`
-    says who gets a contested cell). Attacking a food gives `food_reward`, attacking an agent `agent_reward`;
-    each attack on an agent costs it `harm`; every attack, also on an empty cell, costs `attack_cost`. Nobody
-    dies, and the episode lasts until the horizon. An observation is a window of planes: ground, foods, other
-    agents.
+    Agents and foods start on different cells, drawn for each episode; foods are not used up. In a step each
+    agent walks, stays, or attacks one of the four adjacent cells. Attacks come first, on the agents' cells
+    before they move; then agents move, one to a cell and not onto food. Agents that stay keep their cells; of
+    several that want a cell, one drawn at random gets it, and two agents do not swap. Attacking a food gives
+    `food_reward`, attacking an agent `agent_reward`; each attack on an agent costs it `harm`; every attack,
+    also on an empty cell, costs `attack_cost`. Nobody dies, and the episode lasts until the horizon. An
+    observation is a window of planes: ground, foods, other agents.
 
-    Rewards are shared with the agents nearby, who change as agents move: `neighbours_now` says who they are,
-    while `neighbours`, which knows no state, allows everybody. The best team's welfare is not known, and
-    all-out attack has no set value. The source leaves open the order of attacks and moves, whether foods bar
-    the way, and what exactly agents see.
+    Rewards are shared with the nearest agents, who change as agents move: `neighbours_now` gives them, while
+    `neighbours`, which does not depend on the state, contains all agents. The best welfare is not known, and
+    neither is that of full defection. The source leaves open the order of attacks and moves, whether foods
+    block movement, and the exact observation.
 
     Raises:
-        ValueError: there is no food, too little room, or a number is out of range.
+        ValueError: there is no food, there are too few cells, or a number is out of range.
     Source:
         LToS (Yi et al., arXiv 2112.08702).
 
@@ -67,7 +67,7 @@ class Jungle(ground.SquareGame):
     agent_reward: float = 2.0
     """Reward for attacking an agent."""
     harm: float = 4.0
-    """Loss of an agent by each attack on it; 0 or more."""
+    """Loss of an agent from each attack on it; 0 or more."""
     attack_cost: float = 0.01
     """Cost of an attack; 0 or more."""
     nearest: int = 3
@@ -130,9 +130,9 @@ class Jungle(ground.SquareGame):
     def neighbours_now(self, state: JungleState) -> Tensor:
         """The `nearest` others by steps, and oneself: boolean [batch, giver, receiver], not symmetric.
 
-        Of agents equally far away the first are taken.
+        Ties are broken by the lower index.
         """
-        order = self._order(state.places)
+        order = self._sort_key(state.places)
         order.diagonal(dim1=1, dim2=2).fill_(-1)
         near = order.argsort(-1)[..., : 1 + self.nearest]
         return torch.zeros_like(order, dtype=torch.bool).scatter(-1, near, True)
@@ -141,14 +141,14 @@ class Jungle(ground.SquareGame):
         return ~self._attacks(state, actions)[1].any(2)  # attacking nobody cooperates: boolean [batch, agent]
 
     def scripted(self, state: JungleState, cooperative: Tensor) -> Tensor:
-        """Cooperators eat at the nearest free place beside a food; defectors hunt the nearest agent."""
+        """Cooperators eat at the nearest free cell beside a food; defectors hunt the nearest agent."""
         cells = self.size**2
         foods = mark(state.foods, cells).any(1)
         taken = foods | mark(state.places, cells).any(1)
         sides = ground.beside(state.foods, self.extent).flatten(1)
-        apart = ground.distance(state.places[..., None], sides[:, None, :], self.size)
-        closest = apart.masked_fill(taken.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
-        victim = state.places.gather(1, self._order(state.places).argmin(-1))
+        steps = ground.distance(state.places[..., None], sides[:, None, :], self.size)
+        closest = steps.masked_fill(taken.gather(1, sides)[:, None, :], 2 * self.size).argmin(-1)
+        victim = state.places.gather(1, self._sort_key(state.places).argmin(-1))
         target = torch.where(cooperative, sides.gather(1, closest), victim)
         around = ground.beside(state.places, self.extent)
         edible = foods.gather(1, around.flatten(1)).unflatten(1, around.shape[1:])
@@ -162,11 +162,11 @@ class Jungle(ground.SquareGame):
         foods = [Thing(int(cell), "apple", "diamond") for cell in state.foods[index].tolist()]
         return self.draw(foods, state.places[index].tolist(), scale)
 
-    def _order(self, places: Tensor) -> Tensor:
-        """Grows with the other's distance, then index, and is largest for oneself: [batch, agent, other]."""
+    def _sort_key(self, places: Tensor) -> Tensor:
+        """Sort key by the other's distance, then index, largest for oneself: [batch, agent, other]."""
         index = torch.arange(self.agents, device=places.device)
-        apart = ground.distance(places[:, :, None], places[:, None, :], self.size)
-        return (apart * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)
+        steps = ground.distance(places[:, :, None], places[:, None, :], self.size)
+        return (steps * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)
 
     def _attacks(self, state: JungleState, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Attacks on foods, [batch, agent], and on agents, [batch, attacker, target]: boolean."""

@@ -1,4 +1,4 @@
-"""LASE's cleanup: a small open field, a river that fouls, an orchard that dries up, and no beams."""
+"""LASE's cleanup: a small open field with a river and an orchard, without beams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from games.grid._tables import cell_mask, occupied
 SIZE = (8, 8)
 CELLS = SIZE[0] * SIZE[1]
 BANK = 2 * SIZE[1]  # cells of the river, the first ones, and as many of the orchard, the last ones
-FULL = 8  # waste cells at the start, and at most; no apple grows then
+FULL = 8  # waste cells at the start, and maximally; no apple grows then
 NAMES = (*WALKS, "clean", "pick")
 CLEAN, PICK = NAMES.index("clean"), NAMES.index("pick")
 APPLE_REWARD = 1.0
@@ -38,21 +38,21 @@ class LaseCleanupState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class LaseCleanup(ground.OpenGroundGame):
-    """Cleanup on 8x8 cells as LASE plays it: the two top rows are a river, the two bottom rows an orchard.
+    """LASE's cleanup on 8x8 cells: the two top rows are a river, the two bottom rows an orchard.
 
     In a step agents walk, clean the waste in their own cell, or pick the apple there: +1; cleaning gives
-    nothing. Of several who pick the same apple one, drawn at random, gets it. Then, with w the waste cells
-    that are left: while w < 8, waste appears with probability `waste_probability` in one clean cell of the
-    river; and with probability 1 - w/8 one apple appears in an empty cell of the orchard. Agents may share a
-    cell. An observation is a stack of planes in the window around the agent: ground (0 outside), apples,
-    waste, river, orchard, and one plane for each other agent.
+    nothing. Of several agents that pick the same apple one, drawn at random, gets it. Then, with w the waste
+    cells that are left: while w < 8, waste appears with probability `waste_probability` in one clean cell of
+    the river; and with probability 1 - w/8 one apple appears in an empty cell of the orchard. Agents may
+    share a cell. An observation is a stack of planes in the window around the agent: ground (0 outside),
+    apples, waste, river, orchard, and one plane for each other agent.
 
-    Chosen here, as the source leaves it open: who picks an apple that several want; that agents may share a
-    cell, start anywhere, and that the first waste lies anywhere in the river; that apples may appear under
-    agents; that both draws of a step use the same w.
+    Choices where the source is silent: the random winner of a contested apple; agents may share a cell and
+    start anywhere; the first waste is anywhere in the river; apples may appear under agents; both draws of a
+    step use the same w.
 
     Raises:
-        ValueError: nobody plays, there is no step, or a probability or the view is out of range.
+        ValueError: there is no agent or no step, or a probability or the view is out of range.
     Source:
         LASE, arXiv 2410.07863.
 
@@ -63,16 +63,16 @@ class LaseCleanup(ground.OpenGroundGame):
     """
 
     waste_probability: float = 0.1
-    """Of waste in a step, while there is less than at the start; in [0, 1]."""
+    """Probability of waste in a step, while there is less than at the start; in [0, 1]."""
 
     action_names = NAMES
     extent = SIZE
-    defection_welfare = 0.0  # nobody cleans: no apple ever grows
+    defection_welfare = 0.0  # no agent cleans: no apple ever grows
     # ground, apples, waste, river, orchard, each other agent
     planes = computed(lambda self: 5 + self.agents - 1)
     # a place for each agent, and a rank for each cell of the river
     start_draws = computed(lambda self: self.agents + BANK)
-    # a rank for each agent, and whether and where waste and an apple appear
+    # a rank for each agent, and the appearance and cell of waste and of an apple
     step_draws = computed(lambda self: self.agents + 4)
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class LaseCleanup(ground.OpenGroundGame):
         return LaseCleanupState(places, torch.zeros_like(waste), waste, time, torch.zeros_like(places))
 
     def advance(self, state: LaseCleanupState, actions: Tensor, draws: Tensor) -> Step:
-        rank, more = draws[:, : self.agents], draws[:, self.agents :]
+        rank, rest = draws[:, : self.agents], draws[:, self.agents :]
         places = ground.walk(state.places, actions, SIZE)
         cleaned = (actions == CLEAN) & state.waste.gather(1, places)
         waste = state.waste & ~occupied(torch.where(actions == CLEAN, places, -1), CELLS)
@@ -98,10 +98,10 @@ class LaseCleanup(ground.OpenGroundGame):
         picks = wants & ~(rivals & outranked(rank.T).movedim(-1, 0)).any(-1)
         apples = state.apples & ~occupied(torch.where(picks, places, -1), CELLS)
         left = waste.sum(1)
-        fouls = (more[:, 0] < self.waste_probability) & (left < FULL)
-        waste = _add(waste, ~waste & cell_mask(SIZE, RIVER, places.device), fouls, more[:, 1])
-        grows = more[:, 2] < 1 - left / FULL
-        apples = _add(apples, ~apples & cell_mask(SIZE, ORCHARD, places.device), grows, more[:, 3])
+        fouls = (rest[:, 0] < self.waste_probability) & (left < FULL)
+        waste = _add(waste, ~waste & cell_mask(SIZE, RIVER, places.device), fouls, rest[:, 1])
+        grows = rest[:, 2] < 1 - left / FULL
+        apples = _add(apples, ~apples & cell_mask(SIZE, ORCHARD, places.device), grows, rest[:, 3])
         after = LaseCleanupState(places, apples, waste, state.time + 1, cleaned.long())
         return after, APPLE_REWARD * picks.float(), after.time >= self.horizon
 
@@ -135,14 +135,14 @@ class LaseCleanup(ground.OpenGroundGame):
 
 
 def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tensor:
-    """Put one more thing, where it appears at all, into one of the allowed cells: boolean [batch, cell]."""
+    """Add one more thing, if it appears, in one of the allowed cells: boolean [batch, cell]."""
     cell = choose_cell(allowed, draw).masked_fill(~appears, -1)
     return things | occupied(cell[:, None], CELLS)
 
 
 def _use(places: Tensor, things: Tensor, action: int) -> Tensor:
-    """Walk to the nearest of these things, and do something with it: integer [batch, agent]."""
+    """Walk to the nearest of these things, then act on it: integer [batch, agent]."""
     cells = torch.arange(CELLS, device=places.device)
-    apart = ground.distance(places[..., None], cells, SIZE[1]).masked_fill(~things[:, None], CELLS)
-    nearest = torch.where(things.any(1, keepdim=True), apart.argmin(-1), -1)
+    steps = ground.distance(places[..., None], cells, SIZE[1]).masked_fill(~things[:, None], CELLS)
+    nearest = torch.where(things.any(1, keepdim=True), steps.argmin(-1), -1)
     return torch.where(places == nearest, action, ground.toward(places, nearest, SIZE))

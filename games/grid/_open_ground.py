@@ -1,4 +1,4 @@
-"""Games on open ground: a rectangle without walls inside it, where agents walk in four directions."""
+"""Games on open ground: a rectangle without inner walls, where agents walk in four directions."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ STAY = list(WALKS).index("stay")
 
 
 def walk(places: Tensor, actions: Tensor, size: tuple[int, int]) -> Tensor:
-    """The cells that walks lead to; at the border, and from nowhere (below 0), an agent stays.
+    """The cells that walks lead to; at the border, and off the ground (below 0), an agent stays.
 
     Places and actions broadcast; actions beyond `WALKS` stay.
 
     >>> walk(torch.tensor([4, 0, -1]), torch.tensor([0, 0, 3]), (3, 3))
     tensor([ 1,  0, -1])
     """
-    led = _walks(size, places.device)[places, actions.clamp_max(STAY)]
-    return torch.where(places < 0, places, led)
+    targets = _walks(size, places.device)[places, actions.clamp_max(STAY)]
+    return torch.where(places < 0, places, targets)
 
 
 def beside(places: Tensor, size: tuple[int, int]) -> Tensor:
-    """The cells above, below, left and right, integer [..., 4]; an agent's own where the ground ends."""
+    """The cells above, below, left and right, integer [..., 4]; the cell itself beyond the border."""
     return walk(places[..., None], torch.arange(STAY, device=places.device), size)
 
 
-def distance(here: Tensor, there: Tensor, width: int) -> Tensor:
+def distance(places: Tensor, targets: Tensor, width: int) -> Tensor:
     """Number of steps between cells, which broadcast."""
-    return (here // width - there // width).abs() + (here % width - there % width).abs()
+    return (places // width - targets // width).abs() + (places % width - targets % width).abs()
 
 
 def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor | None = None) -> Tensor:
-    """The walk that brings each agent nearest to its target in a straight line; `STAY` once it is there.
+    """The walk that minimizes the straight-line distance to each agent's target; `STAY` once it is there.
 
-    Places and targets are integer [batch, agent]; a target below 0 is nowhere: stay. Cells to avoid, boolean
-    [batch, agent, cell], make agents go round obstacles, with their own among them rather than wait.
+    Places and targets are integer [batch, agent]; for a target below 0, stay. Cells to avoid, boolean
+    [batch, agent, cell], make agents go around obstacles; with their own cell among them they do not wait.
 
     >>> toward(torch.tensor([[4, 4, 4]]), torch.tensor([[1, 5, 4]]), (3, 3))
     tensor([[0, 3, 4]])
@@ -56,10 +56,10 @@ def toward(places: Tensor, targets: Tensor, size: tuple[int, int], avoid: Tensor
     height, width = size
     rows = options // width - targets[..., None] // width
     columns = options % width - targets[..., None] % width
-    apart = rows**2 + columns**2
+    distances = rows**2 + columns**2
     if avoid is not None:
-        apart = apart + (height**2 + width**2) * avoid.gather(-1, options.clamp_min(0))
-    best = (apart.argmin(-1) - 1) % len(WALKS)
+        distances = distances + (height**2 + width**2) * avoid.gather(-1, options.clamp_min(0))
+    best = (distances.argmin(-1) - 1) % len(WALKS)
     return torch.where((places < 0) | (targets < 0) | (targets == places), STAY, best)
 
 
@@ -70,15 +70,15 @@ def draw_distinct(draws: Tensor, count: int) -> Tensor:
 
 
 def draw_cells(draws: Tensor, cells: int) -> Tensor:
-    """Draw cells that may be the same: integer, like `draws`, which are uniform in [0, 1)."""
+    """Draw cells with replacement: integer, shaped like `draws`, which are uniform in [0, 1)."""
     return (draws * cells).long().clamp_max(cells - 1)
 
 
 def windowed(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Windows that reach `view` cells around each agent, behind one more plane that marks the ground.
+    """Windows that reach `view` cells around each agent, after one more plane that marks the ground.
 
     Planes are [batch, plane, cell]; the result is float32 [batch, agent, 1 + plane, 2 view + 1, 2 view + 1],
-    zeros for agents that are nowhere.
+    zeros for agents that have left.
     """
     ground = torch.ones_like(planes[:, :1], dtype=torch.float32)
     stacked = torch.cat((ground, planes.float()), 1).unflatten(-1, size)
@@ -86,41 +86,41 @@ def windowed(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -
 
 
 def windowed_agents(planes: Tensor, places: Tensor, size: tuple[int, int], view: int) -> Tensor:
-    """Add to `windowed` a plane for each other agent, in order; one that is nowhere is not seen."""
+    """`windowed` with a plane for each other agent, in order; empty for one that has left."""
     agents = torch.arange(places.shape[1], device=places.device)
     others = agents[:-1] + (agents[:-1] >= agents[:, None])  # row i: 0 .. N-1 without i
-    seen = windowed(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
+    planes_seen = windowed(torch.cat((planes.bool(), mark(places, planes.shape[-1])), 1), places, size, view)
     things = 1 + planes.shape[1]
-    return torch.cat((seen[:, :, :things], seen[:, agents[:, None], things + others]), 2)
+    return torch.cat((planes_seen[:, :, :things], planes_seen[:, agents[:, None], things + others]), 2)
 
 
 @cached_constants
 def _walks(size: tuple[int, int], device: torch.device) -> Tensor:
-    """Cells that each walk leads to from each cell: [cell, walk]."""
+    """Next cell of each walk from each cell: [cell, walk]."""
     height, width = size
 
-    def led(row: int, column: int, down: int, right: int) -> int:
+    def target(row: int, column: int, down: int, right: int) -> int:
         inside = 0 <= row + down < height and 0 <= column + right < width
         return (row + down) * width + column + right if inside else row * width + column
 
     cells = itertools.product(range(height), range(width))
-    table = [[led(*cell, *step) for step in WALKS.values()] for cell in cells]
+    table = [[target(*cell, *step) for step in WALKS.values()] for cell in cells]
     return constant(table, torch.int64, device)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenGroundGame(DrawnGame, abc.ABC):
-    """A game of agents who walk on open ground and see planes in a window around them."""
+    """A game of agents that walk on open ground and observe planes in a window around them."""
 
     agents: int = 4
     """Number of agents; at least 1."""
     horizon: int = 100
-    """The most steps of an episode; at least 1."""
+    """Maximal number of steps of an episode; at least 1."""
     view: int = 2
     """Cells that an agent sees in each direction; 0 or more."""
 
     num_agents = alias("agents")
-    symmetric = True  # places to start from, and who gets a contested cell, are drawn
+    symmetric = True  # starting places and priorities for contested cells are random
 
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")

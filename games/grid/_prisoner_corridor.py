@@ -34,12 +34,12 @@ class PrisonerCorridor(DrawnGame):
 
     Agent 0 starts `near` steps to the left of the middle, agent 1 as many to its right; each is `far` steps
     from the end on its own side. Reaching a goal gives `goal_reward`, every move costs `move_cost`, and the
-    episode ends when anybody has reached a goal. If both want the middle in the same step, one drawn at
-    random gets there; the other has moved in vain and stays. So the middle is the quick way to leave the
-    other with nothing, and both profit only if both take the long way.
+    episode ends when an agent has reached a goal. If both want the middle in the same step, one drawn at
+    random gets there; the other's move fails, at its cost. So the middle is the quick goal that leaves the
+    other with nothing, and both gain only if both walk to their ends.
 
     An observation is two one-hot vectors, one's own cell and the other's, each as long as the corridor. The
-    source's lengths, its horizon and whether one may stay are not known here, and are settings.
+    source does not give the lengths, the horizon and whether agents may stay; they are settings.
 
     Raises:
         ValueError: the middle is no nearer than the ends, the ends are out of reach, or a number is out of
@@ -57,17 +57,17 @@ class PrisonerCorridor(DrawnGame):
     """
 
     near: int = 1
-    """Steps from where an agent starts to the goal in the middle; at least 1."""
+    """Steps from an agent's start to the goal in the middle; at least 1."""
     far: int = 2
-    """Steps from where an agent starts to the goal at its end; more than `near`."""
+    """Steps from an agent's start to the goal at its end; more than `near`."""
     goal_reward: float = 1.0
     """Reward for reaching a goal; above 0."""
     move_cost: float = 0.01
-    """Cost of a move, in vain or not; 0 or more."""
+    """Cost of a move, successful or not; 0 or more."""
     stay: bool = False
-    """Whether there is a third action, to stay, which costs nothing."""
+    """Add a third action, to stay, which costs nothing."""
     horizon: int = 20
-    """The most steps of an episode; at least `far`."""
+    """Maximal number of steps of an episode; at least `far`."""
 
     num_agents = 2
     start_draws = 0  # the start is always the same
@@ -96,9 +96,10 @@ class PrisonerCorridor(DrawnGame):
 
     @property
     def best_welfare(self) -> float:
-        """Two goals in one step if their way is worth it: both ends; else the middle for one.
+        """Both ends, reached in the same step, if that pays; otherwise the middle for one agent.
 
-        Who may stay can also wait in front of the middle until the other is at its end, which saves moves.
+        With `stay` an agent can also wait in front of the middle until the other is at its end, which saves
+        moves.
         """
         if self.stay:
             one, two = self.near, self.near + self.far
@@ -125,7 +126,7 @@ class PrisonerCorridor(DrawnGame):
         return torch.cat((cells, cells.flip(1)), -1)
 
     def ended(self, state: CorridorState) -> Tensor:
-        """Which copies ended because somebody is at a goal: boolean [batch]."""
+        """Mask of the copies that ended because an agent is at a goal: boolean [batch]."""
         return self._at_goal(state.places).any(-1)
 
     def cooperates(self, state: CorridorState, actions: Tensor) -> Tensor:
@@ -144,8 +145,8 @@ class PrisonerCorridor(DrawnGame):
         return draw_grid(ground, (), agents, cell=48, scale=scale)
 
     def _at_goal(self, places: Tensor) -> Tensor:
-        """Whether a cell is the middle or an end, which lie equally far apart."""
+        """True where a cell is the middle or an end, which are equally spaced."""
         return places % (self.near + self.far) == 0
 
     def _outward(self, device: torch.device) -> Tensor:
-        return torch.tensor([LEFT, RIGHT], device=device)  # each agent's way to its own end
+        return torch.tensor([LEFT, RIGHT], device=device)  # each agent's direction to its own end

@@ -1,4 +1,4 @@
-"""The snowdrift game on a grid: a road that all want clear, and nobody wants to clear."""
+"""The snowdrift game on a grid: all agents gain from a clear road, one pays for clearing it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class SnowdriftState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
     places: Tensor  # the agents' cells, integer [batch, agent]; several may share one
-    drifts: Tensor  # the drifts' cells, integer [batch, drift]; -1 for what was removed
+    drifts: Tensor  # the drifts' cells, integer [batch, drift]; -1 for removed ones
     time: Tensor  # steps played, integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snowdrift(ground.SquareGame):
-    """A sequential snowdrift game: whoever removes a drift pays for it, and everybody gains.
+    """A sequential snowdrift game: the agent that removes a drift pays for it, and all agents gain.
 
-    Drifts lie on cells of their own, drawn anew for each episode, and do not come back; agents start
-    anywhere, and may share cells with drifts and with each other. In a step everybody walks or removes.
-    Removing a drift on one's cell gives `benefit` to every agent and costs `cost`; who pays where several
-    remove one drift in a step, which the source leaves open, is `shared_cost`. Removing where nothing lies is
-    free. The episode ends with the last drift. With the source's numbers even a lone remover gains (6 - 4),
-    and gains more (6) if another removes.
+    Drifts are on different cells, drawn for each episode, and do not come back; agents start anywhere, and
+    may share cells with drifts and with each other. In a step each agent walks or removes. Removing the drift
+    in one's cell gives `benefit` to every agent and costs `cost`; the source leaves open the cost to several
+    that remove one drift in the same step (`shared_cost`). Removing in an empty cell is free. The episode
+    ends with the last drift. With the source's numbers even a lone remover gains (6 - 4), and gains more (6)
+    if another removes.
 
     An observation is a window of planes: ground, drifts, and each other agent, in increasing order.
 
     Raises:
-        ValueError: nobody plays, there is no drift or there are more than cells, or a number is negative.
+        ValueError: there is no agent, no drift, or more drifts than cells, or a number is negative.
     Source:
         LASE (Kong et al., arXiv 2410.07863).
 
@@ -55,14 +55,14 @@ class Snowdrift(ground.SquareGame):
     drifts: int = 6
     """Number of drifts; at least 1."""
     benefit: float = 6.0
-    """Gain of each agent by each drift that is removed; 0 or more."""
+    """Gain of each agent from each drift that is removed; 0 or more."""
     cost: float = 4.0
     """Cost of removing a drift; 0 or more."""
     shared_cost: bool = True
-    """Whether those who remove one drift in the same step share its cost; otherwise each pays it in full."""
+    """Share a drift's cost among the agents that remove it in the same step; otherwise each pays in full."""
     horizon: int = 50
 
-    defection_welfare = 0.0  # nobody removes anything
+    defection_welfare = 0.0  # no drift is removed
     step_draws = 0  # only the start is drawn
     action_names = computed(lambda self: (*WALKS, "remove"))
     planes = computed(lambda self: 2 + self.agents - 1)  # ground, drifts, each other agent
@@ -82,7 +82,7 @@ class Snowdrift(ground.SquareGame):
 
     @property
     def best_welfare(self) -> float | None:
-        """Every drift removed by one agent, if that pays; None where the steps may not be enough for that."""
+        """Every drift removed by one agent, if that pays; None where the horizon may be too short."""
         crossing = 2 * (self.size - 1) + 1
         if math.ceil(self.drifts / self.agents) * crossing > self.horizon:
             return None
@@ -110,19 +110,19 @@ class Snowdrift(ground.SquareGame):
         return ground.windowed_agents(lying, state.places, self.extent, self.view)
 
     def ended(self, state: SnowdriftState) -> Tensor:
-        return (state.drifts < 0).all(-1)  # which copies ended because no drift is left: boolean [batch]
+        return (state.drifts < 0).all(-1)  # copies that ended because no drift is left: boolean [batch]
 
     def cooperates(self, state: SnowdriftState, actions: Tensor) -> Tensor:
         return self._removes(state, actions).any(-1)  # removing a drift cooperates: boolean [batch, agent]
 
     def scripted(self, state: SnowdriftState, cooperative: Tensor) -> Tensor:
-        """Cooperators share out the drifts by number, each removes the nearest of its own; defectors stay."""
+        """Cooperators divide the drifts by index, and each removes its nearest one; defectors stay."""
         team = cooperative.sum(-1).clamp_min(1)[:, None, None]
         rank = (cooperative.cumsum(-1) - 1)[..., None]
         number = torch.arange(self.drifts, device=rank.device)
-        apart = ground.distance(state.places[..., None], state.drifts[:, None, :], self.size)
+        steps = ground.distance(state.places[..., None], state.drifts[:, None, :], self.size)
         own = (number % team == rank) & (state.drifts >= 0)[:, None, :]
-        nearest = apart.masked_fill(~own, 2 * self.size).argmin(-1)
+        nearest = steps.masked_fill(~own, 2 * self.size).argmin(-1)
         cells = state.drifts.gather(1, nearest).masked_fill(~own.any(-1), -1)
         works = torch.where(state.places == cells, REMOVE, ground.toward(state.places, cells, self.extent))
         return torch.where(cooperative, works, STAY)
@@ -132,6 +132,6 @@ class Snowdrift(ground.SquareGame):
         return self.draw(drifts, state.places[index].tolist(), scale)
 
     def _removes(self, state: SnowdriftState, actions: Tensor) -> Tensor:
-        """Which agents remove which drift: boolean [batch, agent, drift]."""
-        there = (state.places[:, :, None] == state.drifts[:, None, :]) & (state.drifts >= 0)[:, None, :]
-        return there & (actions == REMOVE)[..., None]
+        """Mask of the drifts that each agent removes: boolean [batch, agent, drift]."""
+        on_drift = (state.places[:, :, None] == state.drifts[:, None, :]) & (state.drifts >= 0)[:, None, :]
+        return on_drift & (actions == REMOVE)[..., None]

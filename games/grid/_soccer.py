@@ -1,4 +1,4 @@
-"""Soccer on a small grid: a zero-sum game in which any plan that can be foreseen can be blocked."""
+"""Soccer on a small grid: a zero-sum game in which any deterministic policy can be blocked."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class SoccerState(NamedTuple):
     """Positions, and the owner of the ball; cells are numbered row by row."""
 
     places: Tensor  # the agents' cells, int64 [batch, agent]; never the same
-    ball: Tensor  # the agent who has it, int64 [batch]
-    over: Tensor  # whether somebody scored or a draw was declared, boolean [batch]
+    ball: Tensor  # the agent that has it, int64 [batch]
+    over: Tensor  # an agent scored or a draw was declared, boolean [batch]
     time: Tensor  # steps played, int64 [batch]
 
 
@@ -37,18 +37,18 @@ class SoccerState(NamedTuple):
 class Soccer(DrawnGame):
     """Littman's soccer: two agents and a ball on 4 x 5 cells, a goal of two cells behind each short side.
 
-    Both choose at once: north, east, south, west or stand. The moves are then made one after the other, in
-    random order. Who moves against the other stays, and the other has the ball from then on. Off the board
-    there is no way but for who has the ball into the goal it plays to, the left one for agent 0 and the right
-    one for agent 1: that is +1, -1 for the other, and the end of the episode. Every episode starts from the
-    same cells, those of later implementations (not compared with the paper's own picture), with the ball
-    given to one of the two at random.
+    Both choose simultaneously: north, east, south, west or stand. The moves are then made one after the
+    other, in random order. A move into the other agent's cell fails, and the other gets the ball. The only
+    move off the board is that of the agent with the ball into its goal, the left one for agent 0 and the
+    right one for agent 1: +1, -1 for the other agent, and the end of the episode. Every episode starts from
+    the same cells, those of later implementations (not compared with the paper's figure), with the ball given
+    to a random agent.
 
-    An observation is three planes of 4 x 5: oneself, the other, who has the ball. Both see the board the same
-    way up, so that they play to opposite sides.
+    An observation is three planes of 4 x 5: oneself, the other, the agent with the ball. The board is not
+    mirrored: the two agents play to opposite sides.
 
     Raises:
-        ValueError: the chance of a draw is none, or there is no step.
+        ValueError: the chance of a draw is out of range, or there is no step.
     Source:
         Littman, Markov Games as a Framework for Multi-Agent Reinforcement Learning, ICML 1994. There the
         board is reset after a goal, which here is the next episode.
@@ -60,15 +60,15 @@ class Soccer(DrawnGame):
     """
 
     draw: float = 0.1
-    """The chance that a step ends the game in a draw, in [0, 1); at 0 the paper's discount of 0.9 counts."""
+    """Probability that a step ends the game in a draw, in [0, 1); at 0 the discount is the paper's, 0.9."""
     horizon: int = 100
-    """The most steps of an episode; at least 1."""
+    """Maximal number of steps of an episode; at least 1."""
 
     num_agents = 2
     action_names = NAMES
-    best_welfare = 0.0  # what one gains the other loses
+    best_welfare = 0.0  # zero-sum
     start_draws = 1  # the owner of the ball
-    step_draws = 2  # the first mover, and whether a draw is declared
+    step_draws = 2  # the first mover, and the declaration of a draw
     # the paper's 0.9; 1 where draws end games instead, as they do in its evaluation
     discount = computed(lambda self: 1.0 if self.draw else PAPER_DISCOUNT)
     observation_space = computed(lambda self: spaces.Box(0.0, 1.0, (3, ROWS, COLUMNS), dtype=np.float32))
@@ -122,13 +122,13 @@ class Soccer(DrawnGame):
 
 
 def _move(places: Tensor, ball: Tensor, mover: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The places, the ball, and whether the mover scored, boolean [batch], after one agent's move."""
+    """Move one agent: next places, owner of the ball, and the mask of copies where it scored."""
     column = mover[:, None]
-    here, there = places.gather(1, column)[:, 0], places.gather(1, 1 - column)[:, 0]
-    target = _targets(places.device)[here, actions.gather(1, column)[:, 0]]
+    own, other = places.gather(1, column)[:, 0], places.gather(1, 1 - column)[:, 0]
+    target = _targets(places.device)[own, actions.gather(1, column)[:, 0]]
     scores = (target == -1 - mover) & (ball == mover)
-    bumps = target == there
-    target = torch.where(bumps | (target < 0), here, target)
+    bumps = target == other
+    target = torch.where(bumps | (target < 0), own, target)
     return places.scatter(1, column, target[:, None]), torch.where(bumps, 1 - mover, ball), scores
 
 
@@ -139,7 +139,7 @@ def _starts(device: torch.device) -> Tensor:
 
 @cached_constants
 def _targets(device: torch.device) -> Tensor:
-    """Where each action leads from each cell, [cell, action]: a cell, one of `GOALS`, or the same cell."""
+    """Target of each action from each cell, [cell, action]: a cell, one of `GOALS`, or the same cell."""
 
     def target(row: int, column: int, down: int, right: int) -> int:
         if 0 <= row + down < ROWS and 0 <= column + right < COLUMNS:

@@ -21,13 +21,13 @@ from games.grid._tables import STILL
 
 
 class Beams(NamedTuple):
-    """The beams that were fired in a step, in all copies one after the other."""
+    """The beams fired in a step, of all copies."""
 
-    copy: Tensor  # in which copy, integer [beam]
-    cells: Tensor  # that it reaches, integer [beam, ray, cell from near to far]; the number of cells: nowhere
+    copy: Tensor  # index of the copy, integer [beam]
+    cells: Tensor  # reached cells, integer [beam, ray, cell from near to far]; the number of cells: none
 
     def mark(self, ground: Tensor) -> Tensor:
-        """Cells that any beam reaches: boolean, like the ground [batch, cell]."""
+        """Cells that any beam reaches: boolean, shaped like the ground [batch, cell]."""
         rows, columns = len(ground), ground.shape[1] + 1
         marks = torch.zeros(rows * columns, dtype=torch.bool, device=ground.device)
         index = (self.cells.flatten(1) + columns * self.copy[:, None]).flatten()
@@ -36,39 +36,40 @@ class Beams(NamedTuple):
 
     def marked(self, ground: Tensor) -> Tensor:
         """Number of marked cells, [batch, cell], that each beam reaches: integer [beam]."""
-        found: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
-        return found
+        count: Tensor = pad(ground, (0, 1))[self.copy].gather(1, self.cells.flatten(1)).sum(1)
+        return count
 
     def hits(self, places: Tensor) -> Tensor:
-        """Number of beams that reach each agent: float32 [batch, agent]; places below 0 are nowhere."""
-        met = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
-        return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, met)
+        """Number of beams that reach each agent: float32 [batch, agent]; 0 for agents away."""
+        hit = (self.cells.flatten(1)[..., None] == places[self.copy][:, None]).any(1).float()
+        return torch.zeros(places.shape, device=places.device).index_add(0, self.copy, hit)
 
 
 def reached(cells: Tensor, stops: Tensor) -> Tensor:
-    """Cut beams off behind the first cell that stops each ray, boolean [beam, cell], which is still reached.
+    """Cut each ray off after the first cell that stops it, which is still reached.
 
-    Cells are integer [beam, ray, cell from near to far]; where a ray does not get to, the number of cells.
+    Stops are boolean [beam, cell]; cells are integer [beam, ray, cell from near to far], replaced by the
+    number of cells where a ray does not reach.
 
     >>> reached(torch.tensor([[[0, 1, 2]]]), torch.tensor([[False, True, False]]))
     tensor([[[0, 1, 3]]])
     """
     rays, length = cells.shape[-2:]
     hit = pad(stops, (0, 1)).gather(1, cells.flatten(1)).view(torch.uint8)
-    # One product for all rays of a beam: it is quicker than a running sum over a few cells.
+    # One product for all rays of a beam is faster than a running sum over a few cells.
     behind = hit.float().reshape(-1, rays * length) @ _nearer(rays, length, cells.device)
     return torch.where(behind.reshape(cells.shape) == 0, cells, stops.shape[1])
 
 
 @cached_constants
 def _nearer(rays: int, length: int, device: torch.device) -> Tensor:
-    """Which cells of a beam lie before which (columns) on the same ray: float32 [ray * cell, ray * cell]."""
+    """1 where a cell (row) lies before another (column) on the same ray: float32 [ray * cell, ray * cell]."""
     return constant(np.kron(np.eye(rays), np.triu(np.ones((length, length)), 1)), torch.float32, device)
 
 
 BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
-"""Quarter turns from where an agent faces to where it walks: to the left, right, forward, back."""
+"""Quarter turns from an agent's orientation to its walk: left, right, forward, back."""
 WALK_NAMES = {True: ("left", "right", "forward", "back"), False: ("left", "right", "up", "down")}
 """Names of the walks, by whether agents turn."""
 STAY = len(WALKS)
@@ -80,14 +81,14 @@ EAT_REWARD = 1.0
 class SocialGrid(DrawnGame, abc.ABC):
     """The base of cleanup and harvest.
 
-    In a step agents turn and walk first (see `resolve_moves` for contested cells), then eat what they stand
-    on, then fire; then those whose time-out is over come back to a free place to start from, and the map
-    changes. Walks are relative to where an agent faces; without turning everybody faces north. Beams are
-    three cells wide; walls stop them, and the first agent in each ray, who is hit. Everybody fires at once:
-    no beam sees what another changed.
+    In a step agents turn and walk first (see `resolve_moves` for contested cells), then eat the apples in
+    their cells, then fire; then agents whose time-out is over return to a free starting place, and the map
+    changes. Walks are relative to an agent's orientation; without turning all agents face north. Beams are
+    three cells wide; each ray stops at a wall or at the first agent, which is hit. All agents fire
+    simultaneously: no beam sees another's effects.
 
-    An observation is a stack of planes (`PLANES`) in a window around the agent, its own direction up; what
-    lies outside the map is wall, and who is away sees zeros only.
+    An observation is a stack of planes (`PLANES`) in a window around the agent, with its orientation up;
+    cells outside the map are walls, and agents that are away observe zeros.
     """
 
     map: tuple[str, ...]
@@ -99,32 +100,32 @@ class SocialGrid(DrawnGame, abc.ABC):
     view: tuple[int, int, int, int] = (7, 7, 7, 7)
     """Cells that an agent sees ahead, to the right, behind and to the left; each 0 or more."""
     turning: bool = True
-    """Whether agents turn; otherwise they face north all the time."""
+    """Let agents turn; otherwise they always face north."""
     fining: bool = True
-    """Whether there is a beam that fines whom it hits."""
+    """Add a beam that fines the agents that it hits."""
     fine_cost: float = 1.0
-    """Cost of firing that beam, in reward; 0 or more."""
+    """Cost of firing the fining beam, in reward units; 0 or more."""
     fine: float = 50.0
-    """Cost of being hit by one, in reward; 0 or more."""
+    """Cost of being hit by a fining beam, in reward units; 0 or more."""
     time_out: int = 0
-    """Steps for which an agent that was hit is away; 0 or more."""
+    """Steps for which an agent is away after being hit; 0 or more."""
     cooldown: int = 1
-    """An agent may fire that beam in every so-many-th step; trying before does nothing; at least 1. It is one
-    more than Melting Pot's `cooldownTime`, which counts the steps in between."""
+    """Steps from one firing of the fining beam to the next possible one, before which firing has no effect;
+    at least 1. It is one more than Melting Pot's `cooldownTime`, which counts the steps in between."""
     beam_length: int = 5
     """Cells of each of a beam's three rays; at least 1."""
     random_spawn: bool = True
-    """Whether agents start at places drawn anew; otherwise agent i starts at the i-th from below."""
+    """Draw the agents' starting places; otherwise agent i starts at the i-th place from below."""
 
     SYMBOLS: ClassVar[dict[str, str]] = {"@": "wall", "P": "spawn"}
     PLANES: ClassVar[tuple[str, ...]] = ("oneself", "others", "walls", "apples", "beams")
 
     num_agents = computed(lambda self: self.agents)
-    # if places to start from are drawn: otherwise each agent has its own
+    # only if starting places are drawn
     symmetric = computed(lambda self: self.random_spawn)
-    # a rank for every place to start from, and where each agent faces
+    # a rank for each starting place, and an orientation for each agent
     start_draws = computed(lambda self: len(self.cells_of("spawn")) + self.agents)
-    # a priority for each agent, a rank for each place to come back to, and what the map draws
+    # a priority for each agent, a rank for each place to return to, and the draws of the map
     step_draws = computed(lambda self: self.agents + self._return_draws + self.map_draws)
 
     def __post_init__(self) -> None:
@@ -160,7 +161,7 @@ class SocialGrid(DrawnGame, abc.ABC):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """Planes in a window, of bytes: as floats they would be most of what a step writes, and keeps."""
+        """Planes in a window, of bytes: as floats they would dominate the memory of a step."""
         shape = (len(self.PLANES), *tables.window_shape(self.view))
         return spaces.Box(0, 1, shape, dtype=np.uint8)
 
@@ -192,7 +193,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     def advance(self, state: SocialState, actions: Tensor, draws: Tensor) -> Step:
         present = state.places >= 0
         actions = torch.where(present, actions.long(), STAY)
-        wanted, faces = self.led_to(state, actions)
+        wanted, faces = self.targets_of(state, actions)
         places = resolve_moves(state.places, wanted, draws[:, : self.agents])
         state = state._replace(
             places=places,
@@ -203,34 +204,34 @@ class SocialGrid(DrawnGame, abc.ABC):
         state, rewards = self.eat(state)
         for name in self.beams_of_game:
             firing = (actions == self.action_names.index(name)) & present
-            state, paid = self.fire(state, name, firing)
-            rewards = rewards + paid
+            state, beam_rewards = self.fire(state, name, firing)
+            rewards = rewards + beam_rewards
         rest = draws[:, self.agents :]
         if self.time_out > 0:
-            state = self._come_back(state, ~present, rest[:, : self._return_draws])
+            state = self._return_agents(state, ~present, rest[:, : self._return_draws])
         state = self.change_map(state, rest[:, self._return_draws :])._replace(time=state.time + 1)
         return state, rewards, state.time >= self.horizon
 
     def eat(self, state: SocialState) -> tuple[SocialState, Tensor]:
-        """Let agents eat the apples in their cells: the state afterwards; rewards, float32 [batch, agent]."""
+        """Let agents eat the apples in their cells: the next state; rewards, float32 [batch, agent]."""
         eaten = state.apples.gather(1, state.places.clamp_min(0)) & (state.places >= 0)
         apples = state.apples & ~tables.occupied(state.places, state.apples.shape[1])
         return state._replace(apples=apples), EAT_REWARD * eaten.float()
 
-    def led_to(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The cells that actions lead to when nobody is in the way, and where agents then face."""
+    def targets_of(self, state: SocialState, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """The cells that actions lead to without other agents, and the orientations after them."""
         names, device = self.action_names, actions.device
         key = state.orientation * len(names) + actions
         heading, faces = (tables.look_up(effect, key) for effect in _effects(names, device))
         table = tables.paths(self.size, self.cells_of("wall"), device)
-        led = tables.look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
-        return torch.where(state.places < 0, state.places, led), faces
+        targets = tables.look_up(table.flatten(), heading * table.shape[1] + state.places.clamp_min(0))
+        return torch.where(state.places < 0, state.places, targets), faces
 
     def fire(self, state: SocialState, name: str, firing: Tensor) -> tuple[SocialState, Tensor]:
-        """Fire a beam where agents do so, [batch, agent]: the state afterwards, and each agent's reward."""
+        """Fire a beam from each firing agent, boolean [batch, agent]: the next state, and rewards."""
         firing = firing & (state.cooling == 0)
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
-        cooling = torch.where(state.places < 0, state.cooling, cooling)  # time stands still for who is away
+        cooling = torch.where(state.places < 0, state.cooling, cooling)  # paused for agents that are away
         state = state._replace(cooling=cooling)
         if not firing.any():
             return state, torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
@@ -246,10 +247,10 @@ class SocialGrid(DrawnGame, abc.ABC):
         return state, rewards
 
     def beams(self, state: SocialState, firing: Tensor, stops: Tensor) -> Beams:
-        """The beams that agents fire, boolean [batch, agent]; stops are boolean [batch, cell]."""
+        """The beams of firing agents, boolean [batch, agent]; stops are boolean [batch, cell]."""
         walls = self.cells_of("wall")
         table = tables.beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
-        copy, agent = firing.nonzero(as_tuple=True)  # few of all fire: the others cost nothing
+        copy, agent = firing.nonzero(as_tuple=True)  # few agents fire
         rays = tables.rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
         return Beams(copy, reached(rays, stops.index_select(0, copy)))
 
@@ -260,7 +261,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         return draw(self, state, index, scale)
 
     def walk_to(self, state: SocialState, goals: Tensor, barred: Tensor | None = None) -> Tensor:
-        """Actions that lead agents to the nearest goal, or `STAY`; cells are [batch, agent or 1, cell]."""
+        """Actions toward the nearest goal, or `STAY`; goals and barred cells: [batch, agent or 1, cell]."""
         heading = path_heading(state, goals, self.size, self.cells_of("wall"), barred)
         walk = tables.cell_indices(tuple(WALKS.index(turn) for turn in range(STILL)), heading.device)
         return torch.where(heading == STILL, STAY, walk[(heading - state.orientation) % STILL])
@@ -269,15 +270,15 @@ class SocialGrid(DrawnGame, abc.ABC):
     def _return_draws(self) -> int:
         return len(self.cells_of("spawn")) if self.time_out > 0 else 0
 
-    def _come_back(self, state: SocialState, gone: Tensor, draws: Tensor) -> SocialState:
-        """Count the time-outs of those who were gone in this step; whose is over gets a free place."""
+    def _return_agents(self, state: SocialState, gone: Tensor, draws: Tensor) -> SocialState:
+        """Count down the time-outs of agents away in this step, and place those whose time-out is over."""
         away = state.away - gone.long()
         back = gone & (away == 0)
         spawn = tables.cell_indices(self.cells_of("spawn"), draws.device)
         taken = tables.at(tables.occupied(state.places, state.apples.shape[1]), spawn)
         free = spawn[draws.masked_fill(taken, -1.0).topk(self.agents).indices]
-        mine = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
-        return state._replace(away=away, places=torch.where(back, mine, state.places))
+        assigned = free.gather(1, (back.cumsum(1) - 1).clamp_min(0))
+        return state._replace(away=away, places=torch.where(back, assigned, state.places))
 
 
 @functools.lru_cache
@@ -290,7 +291,7 @@ def _cells_of(
 
 @cached_constants
 def _effects(names: tuple[str, ...], device: torch.device) -> Tensor:
-    """Where each action leads (a row of `paths`), and where one then faces: [2, orientation * action]."""
+    """Heading of each action (a row of `paths`), and orientation after it: [2, orientation * action]."""
     pairs = [(face, action) for face in range(STILL) for action in range(len(names))]
     heading = [(face + WALKS[action]) % STILL if action < STAY else STILL for face, action in pairs]
     faces = [(face + TURNS.get(names[action], 0)) % STILL for face, action in pairs]

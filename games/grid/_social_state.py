@@ -27,11 +27,11 @@ class SocialState(NamedTuple):
     """Positions; cells are numbered row by row."""
 
     places: Tensor  # the agents' cells, integer [batch, agent]; -1 while an agent is away
-    orientation: Tensor  # orientations: 0 north, 1 east, 2 south, 3 west, integer [batch, agent]
-    away: Tensor  # steps until an agent comes back, integer [batch, agent]; 0 for who is there
+    orientation: Tensor  # 0 north, 1 east, 2 south, 3 west, integer [batch, agent]
+    away: Tensor  # steps until an agent returns, integer [batch, agent]; 0 for present agents
     cooling: Tensor  # steps until an agent may fine again, integer [batch, agent]
     apples: Tensor  # boolean [batch, cell]
-    waste: Tensor  # boolean [batch, cell]; nowhere in games without
+    waste: Tensor  # boolean [batch, cell]; all False in games without waste
     beams: Tensor  # cells that beams reached in the last step, boolean [batch, cell]
     time: Tensor  # steps played, integer [batch]
     cleaned: Tensor  # cells of waste that each agent's beam cleaned in the last step, integer [batch, agent]
@@ -40,29 +40,29 @@ class SocialState(NamedTuple):
 def observations(game: SocialGrid, state: SocialState) -> Tensor:
     """Observations: uint8 [batch, agent, plane, row, column], 0 or 1; zeros for agents that are away.
 
-    All planes of a cell fit into one byte, so that a window is cut only once and then taken apart. "oneself"
-    and "others" are the first planes; then any of walls, apples, waste, water, beams.
+    All planes of a cell fit into the bits of one byte, so that a window is gathered only once and then
+    unpacked. "oneself" and "others" are the first planes; then any of walls, apples, waste, water, beams.
     """
     size, planes, device = game.size, game.PLANES, state.places.device
     walls, water = game.cells_of("wall"), game.cells_of("river", "stream", "waste")
     fixed = _fixed(size, walls, water, planes, device)
-    shown = {"others": occupied(state.places, size[0] * size[1]), **state._asdict()}
+    sources = {"others": occupied(state.places, size[0] * size[1]), **state._asdict()}
     codes = fixed[:-2].expand(len(state.places), -1)
     for bit, name in enumerate(planes):
-        if name in shown:
-            # No two planes share a bit, so that adding sets it: one operation instead of two.
-            codes = torch.add(codes, shown[name].view(torch.uint8), alpha=1 << bit)
+        if name in sources:
+            # No two planes share a bit, so that one addition sets it.
+            codes = torch.add(codes, sources[name].view(torch.uint8), alpha=1 << bit)
     codes = torch.cat((codes, fixed[-2:].expand(len(codes), -1)), 1)
     faces = state.orientation if game.turning else None
     window = rows_at(window_table(size, game.view, device), faces, state.places)
-    seen = codes.gather(1, window.flatten(1)).reshape(window.shape)
-    # One agent to a cell: whoever is seen in the middle of a window is oneself, not another.
-    seen[..., game.view[0], game.view[3]] ^= 3 * (state.places >= 0).view(torch.uint8)
-    return (seen.unsqueeze(2) & _bits(len(planes), device)).clamp_max_(1)
+    window_codes = codes.gather(1, window.flatten(1)).reshape(window.shape)
+    # One agent to a cell: the agent in the middle of a window is oneself, not another.
+    window_codes[..., game.view[0], game.view[3]] ^= 3 * (state.places >= 0).view(torch.uint8)
+    return (window_codes.unsqueeze(2) & _bits(len(planes), device)).clamp_max_(1)
 
 
 def draw(game: SocialGrid, state: SocialState, index: int, scale: float) -> np.ndarray:
-    """Draw the whole map of copy `index` with everything on it: uint8 [height, width, 3]."""
+    """Draw the whole map of copy `index`: uint8 [height, width, 3]."""
     rows, columns = game.size
     colors = ["ground"] * (rows * columns)
     for meaning, color in GROUND.items():
@@ -90,7 +90,7 @@ def _cells(mask: Tensor) -> list[int]:
 def _fixed(
     size: Size, walls: tuple[int, ...], water: tuple[int, ...], planes: tuple[str, ...], device: torch.device
 ) -> Tensor:
-    """The bits of what never changes, for each cell, then outside (wall) and nowhere: uint8 [cell + 2]."""
+    """The bits of static planes by cell, then outside (wall) and for absent agents: uint8 [cell + 2]."""
     codes = np.zeros(size[0] * size[1] + 2, dtype=np.uint8)
     codes[[*walls, -2]] |= 1 << planes.index("walls")
     if "water" in planes:

@@ -1,4 +1,4 @@
-"""The stag hunt on a grid: a stag takes two who trust each other, a hare takes nobody else."""
+"""The stag hunt on a grid: hunting a stag takes several agents, hunting a hare only one."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class StagHuntState(NamedTuple):
 class StagHuntGrid(ground.SquareGame):
     """A sequential stag hunt: meet at a stag and hunt it together, or take a hare alone and leave.
 
-    Prey lies on cells of its own, drawn anew for each episode, and does not move; agents start anywhere, and
-    may share cells with prey and with each other. In a step everybody walks or hunts. Those who hunt on the
-    cell of a hare take it; those who hunt on the cell of a stag take it if there are at least `hunters` of
-    them in that step. They share its reward equally, and leave the game. A hunt that takes nothing costs
-    nothing. The episode ends when all agents or all prey are gone. The stag pays best, but only in company:
-    hunting it is right if enough others do, and wrong if not.
+    Prey is on different cells, drawn for each episode, and does not move; agents start anywhere, and may
+    share cells with prey and with each other. In a step each agent walks or hunts. Agents that hunt in the
+    cell of a hare take it; agents that hunt in the cell of a stag take it if there are at least `hunters` of
+    them in that step. They share its reward equally, and leave the game. A failed hunt costs nothing. The
+    episode ends when all agents or all prey are gone. The stag pays best, but only with partners: hunting it
+    is right if enough others do, and wrong if not.
 
-    An observation is a window of planes: ground, stags, hares, and each other agent, in increasing order; who
-    has left sees zeros. The source leaves open whether hunting is an action of its own (`hunt_action`),
-    whether prey stands still, and whether a failed hunt is free.
+    An observation is a window of planes: ground, stags, hares, and each other agent, in increasing order;
+    zeros for agents that have left. The source leaves open whether hunting is an action of its own
+    (`hunt_action`), whether prey stands still, and whether a failed hunt is free.
 
     Raises:
         ValueError: there are too few agents for a stag, too few cells for the prey, or a number is negative.
@@ -62,13 +62,13 @@ class StagHuntGrid(ground.SquareGame):
     hares: int = 4
     """Number of hares; 0 or more."""
     hunters: int = 2
-    """Number of agents that it takes to hunt a stag; at least 2."""
+    """Number of agents needed to hunt a stag; at least 2."""
     stag_reward: float = 10.0
     """Reward of a stag, shared by its hunters; 0 or more."""
     hare_reward: float = 1.0
     """Reward of a hare, shared by its hunters; 0 or more."""
     hunt_action: bool = True
-    """Whether hunting is an action of its own; otherwise whoever is on a cell after walking hunts there."""
+    """Make hunting an action of its own; otherwise every agent hunts in its cell after walking."""
     size: int = 5
     horizon: int = 30
 
@@ -97,10 +97,10 @@ class StagHuntGrid(ground.SquareGame):
 
     @property
     def best_welfare(self) -> float | None:
-        """As many stags as pay, hunted by as few as it takes, and hares for the rest.
+        """The best number of stags, with the fewest hunters, and hares for the other agents.
 
-        None where it depends on the start: with too few steps to cross the ground and hunt, or where whoever
-        comes by a hare must hunt it.
+        None where it depends on the start: with too few steps to cross the ground and hunt, or where agents
+        that pass a hare must hunt it.
         """
         if not self._free:
             return None
@@ -112,7 +112,7 @@ class StagHuntGrid(ground.SquareGame):
 
     @property
     def defection_welfare(self) -> float | None:
-        """Everybody takes a hare of its own, as far as there are enough; None where `best_welfare` is."""
+        """Each agent takes a hare of its own, as long as there are enough; None where `best_welfare` is."""
         return self.hare_reward * min(self.agents, self.hares) if self._free else None
 
     def begin(self, draws: Tensor) -> StagHuntState:
@@ -142,30 +142,34 @@ class StagHuntGrid(ground.SquareGame):
         return state.places >= 0  # agents that have not hunted yet: boolean [batch, agent]
 
     def ended(self, state: StagHuntState) -> Tensor:
-        """Which copies ended because all agents, or all prey, are gone: boolean [batch]."""
+        """Mask of the copies that ended because all agents, or all prey, are gone: boolean [batch]."""
         return (state.places < 0).all(-1) | (state.prey < 0).all(-1)
 
     def cooperates(self, state: StagHuntState, actions: Tensor) -> Tensor:
-        """Hunting where a stag is, alone or not, cooperates: boolean [batch, agent]."""
+        """Hunting in a stag's cell, alone or not, cooperates: boolean [batch, agent]."""
         return self._hunts(state, actions)[1][:, :, : self.stags].any(-1)
 
     def scripted(self, state: StagHuntState, cooperative: Tensor) -> Tensor:
         """Go and hunt: cooperators a stag, in parties of `hunters`, defectors a hare, each its own.
 
-        A party waits until all of it have arrived; cooperators too few for another join the last one. Where
-        no stag is left cooperators take hares; where no hare is left defectors stay.
+        A party waits until all its members have arrived; cooperators too few for another party join the last
+        one. When no stag is remaining cooperators take hares; when no hare is remaining defectors stay.
         """
-        here, left, stag = state.places >= 0, state.prey >= 0, self._stag(state.prey.device)
-        stags, hares = left & stag, left & ~stag
-        brave = cooperative & stags.any(-1, keepdim=True)
-        goal = torch.where(brave, _allot(here & brave, stags, self.hunters), _allot(here & ~brave, hares, 1))
-        cells = state.prey.gather(1, goal).masked_fill(~brave & ~hares.any(-1, keepdim=True), -1)
+        present, remaining, stag = state.places >= 0, state.prey >= 0, self._stag(state.prey.device)
+        stags, hares = remaining & stag, remaining & ~stag
+        hunts_stag = cooperative & stags.any(-1, keepdim=True)
+        goal = torch.where(
+            hunts_stag,
+            _allot(present & hunts_stag, stags, self.hunters),
+            _allot(present & ~hunts_stag, hares, 1),
+        )
+        cells = state.prey.gather(1, goal).masked_fill(~hunts_stag & ~hares.any(-1, keepdim=True), -1)
         if not self.hunt_action:
             others = mark(state.prey, self.size**2).any(1)[:, None] & ~mark(cells, self.size**2)
-            keep_off = others | mark(state.places, self.size**2)
-            return ground.toward(state.places, cells, self.extent, avoid=keep_off)
-        arrived = here & (state.places == cells)
-        missing = (cells[:, :, None] == cells[:, None, :]) & (here & ~arrived)[:, None, :]
+            avoid_cells = others | mark(state.places, self.size**2)
+            return ground.toward(state.places, cells, self.extent, avoid=avoid_cells)
+        arrived = present & (state.places == cells)
+        missing = (cells[:, :, None] == cells[:, None, :]) & (present & ~arrived)[:, None, :]
         walks = ground.toward(state.places, cells, self.extent)
         return torch.where(arrived & ~missing.any(-1), HUNT, walks)
 
@@ -179,28 +183,28 @@ class StagHuntGrid(ground.SquareGame):
 
     @property
     def _free(self) -> bool:
-        """Whether everybody can hunt what it wants in time, wherever it starts."""
+        """True if every agent can reach and hunt its prey in time from any start."""
         return self.hunt_action and self.horizon >= 2 * (self.size - 1) + 1
 
     def _stag(self, device: torch.device) -> Tensor:
-        """Which prey is a stag: boolean [prey]."""
+        """Mask of the stags: boolean [prey]."""
         return torch.arange(self.stags + self.hares, device=device) < self.stags
 
     def _hunts(self, state: StagHuntState, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions after walking, and which agents hunt which prey there, boolean [batch, agent, prey]."""
+        """Positions after walking, and the mask of the prey that agents hunt there: [batch, agent, prey]."""
         places = ground.walk(state.places, actions.long(), self.extent)
-        there = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
+        on_prey = (places[:, :, None] == state.prey[:, None, :]) & (state.prey >= 0)[:, None, :]
         if self.hunt_action:
-            there = there & (actions == HUNT)[..., None]
-        return places, there
+            on_prey = on_prey & (actions == HUNT)[..., None]
+        return places, on_prey
 
 
-def _allot(joining: Tensor, left: Tensor, party: int) -> Tensor:
+def _allot(joining: Tensor, remaining: Tensor, party: int) -> Tensor:
     """The index of each joining agent's prey: integer [batch, agent].
 
-    The first `party` of them get the first prey that is left, boolean [batch, prey], and so on; others join
-    the last party.
+    The first `party` of them get the first remaining prey, boolean [batch, prey], and so on; others join the
+    last party.
     """
-    parties = torch.minimum(joining.sum(-1) // party, left.sum(-1)).clamp_min(1)
+    parties = torch.minimum(joining.sum(-1) // party, remaining.sum(-1)).clamp_min(1)
     rank = torch.minimum((joining.cumsum(-1) - 1) // party, parties[:, None] - 1)
-    return (left.long().cumsum(-1)[:, None, :] > rank[..., None]).int().argmax(-1)
+    return (remaining.long().cumsum(-1)[:, None, :] > rank[..., None]).int().argmax(-1)

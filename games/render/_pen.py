@@ -1,4 +1,4 @@
-"""A pen that draws the same picture at any size, and the pictures made with it."""
+"""Drawing at any scale, and pictures made of tables and captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AGENTS = (
     ("#009E73", "white"),
     ("#F0E442", "black"),
 )
-"""Okabe and Ito's colors, which the color-blind can tell apart, each with the ink that reads on it."""
+"""Okabe and Ito's colors, distinguishable to the color-blind, each with a legible text color."""
 
 SMALLEST_TEXT = 6
 CAPTION_TEXT, MARGIN = 16, 6
@@ -32,7 +32,10 @@ Box = tuple[float, float, float, float]
 
 
 class Pen:
-    """Draws on a sheet; all lengths are in units, of which each is `scale` pixels, above 0 (ValueError).
+    """A canvas; all lengths are in units of `scale` pixels.
+
+    Raises:
+        ValueError: the scale is not above 0.
 
     >>> Pen(20, 10, scale=2.5).picture().shape
     (25, 50, 3)
@@ -50,7 +53,7 @@ class Pen:
         return np.array(self._image)
 
     def rectangle(self, box: Box, *, fill: str, outline: str = INK, line: float = 1) -> None:
-        """Draw the rectangle from (left, top) to (right, bottom), which it includes, in units."""
+        """Draw the rectangle from (left, top) to (right, bottom), both included, in units."""
         left, top, right, bottom = box
         low, high = self._at((left, top)), self._at((right + 1, bottom + 1))
         inside = tuple(max(end - 1, start) for start, end in zip(low, high, strict=True))
@@ -74,7 +77,7 @@ class Pen:
         self._draw.line([self._at(point) for point in points], fill=color, width=self._width(line))
 
     def text(self, place: Point, words: str, *, size: float, color: str = INK, anchor: str = "mm") -> None:
-        """Write one line; `anchor` says which of its points is at the place, in Pillow's letters."""
+        """Write one line of text, with its `anchor` point (in Pillow's letters) at the place."""
         font = ImageFont.load_default(max(size * self._scale, SMALLEST_TEXT))
         self._draw.text(self._at(place), words, color, font, anchor=anchor)
 
@@ -86,12 +89,15 @@ class Pen:
 
 
 def text_width(words: str, size: float) -> float:
-    """Width of a line of text, in the units of its size."""
+    """Width of a line of text, in the unit of its size."""
     return float(ImageFont.load_default(size).getlength(words))
 
 
 def resized(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Enlarge a picture, uint8 [height, width, 3], by a scale above 0 (ValueError).
+    """Resize a picture, uint8 [height, width, 3], by a scale.
+
+    Raises:
+        ValueError: the scale is not above 0.
 
     >>> resized(np.zeros((4, 6, 3), dtype=np.uint8), 1.5).shape
     (6, 9, 3)
@@ -105,7 +111,7 @@ def resized(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray:
-    """Put a line of text, in `scale` times the usual size, below a picture, uint8 [height, width, 3].
+    """Add a line of text, at `scale` times the usual size, below a picture, uint8 [height, width, 3].
 
     >>> captioned(np.zeros((10, 400, 3), dtype=np.uint8), "step 3", scale=2).shape
     (66, 400, 3)
@@ -119,7 +125,7 @@ def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray
 
 
 def framed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Add white on the right and below until a picture has this height and width, which may be its own.
+    """Pad a picture with white on the right and below to this (height, width).
 
     >>> framed(np.zeros((4, 6, 3), dtype=np.uint8), (5, 6))[-1, 0]
     array([255, 255, 255], dtype=uint8)
@@ -142,8 +148,8 @@ def draw_table(
         title: one line of text.
         rows: the cells' texts, row by row, all rows equally long.
         marked: (row, column) of the cells to highlight.
-        room: rows that are not drawn but would fit, so that several tables have one size.
-        scale: how many times as large as usual.
+        room: rows that are not drawn but fit, so that several tables have the same size.
+        scale: factor of the usual size.
 
     >>> draw_table("prices", [["tea", "2"], ["milk", "1"]], marked={(0, 1)}).dtype
     dtype('uint8')

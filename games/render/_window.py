@@ -1,4 +1,4 @@
-"""A window for people who watch: it shows one frame after the other."""
+"""A window that shows frames one after another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_WINDOW = (
 class FrameWindow:
     """A Matplotlib window that shows frames under a title.
 
-    Once closed it opens anew with the next frame; so does a copy made by pickling, in a window of its own.
+    After closing it reopens with the next frame; an unpickled copy opens a window of its own.
 
     Raises:
         ValueError: there is no display, or Matplotlib has no toolkit to open windows on it.
@@ -30,7 +30,7 @@ class FrameWindow:
         self._figure: Figure | None = _open(title)
 
     def show(self, frame: np.ndarray, seconds: float) -> None:
-        """Show a frame, uint8 [height, width, 3], for some seconds, in which the window answers its user."""
+        """Show a frame, uint8 [height, width, 3], for some seconds; the window stays responsive meanwhile."""
         figure = self._figure
         if figure is None or not plt.fignum_exists(figure.number):
             figure = self._figure = _open(self.title)
@@ -44,7 +44,7 @@ class FrameWindow:
         figure.canvas.start_event_loop(seconds)
 
     def close(self) -> None:
-        """Close the window; call it as often as you like."""
+        """Close the window; a second time does nothing."""
         if self._figure is not None:
             plt.close(self._figure)
         self._figure = None

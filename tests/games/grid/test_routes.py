@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from games.grid._moves import SHIFT, _impatient, on_duty, path_heading, resolve_moves
+from games.grid._moves import SHIFT, _goes_around, on_duty, path_heading, resolve_moves
 from games.grid._tables import STILL, paths
 
 CPU = torch.device("cpu")
@@ -96,7 +96,7 @@ def test_half_of_those_that_cooperate_are_on_duty_by_turns() -> None:
 @pytest.mark.parametrize("agents", [2, 3, 5, 7])
 def test_of_any_two_sooner_or_later_one_goes_around_and_one_does_not(agents: int) -> None:
     times = torch.arange(2 * agents)
-    around = _impatient(At(torch.zeros(len(times), agents, dtype=torch.int64), times))
+    around = _goes_around(At(torch.zeros(len(times), agents, dtype=torch.int64), times))
     assert around.any(0).all()
     assert (~around).any(0).all()
     differ = (around[:, :, None] != around[:, None]).any(0)
