@@ -1,4 +1,4 @@
-"""Parameters of a constructor from outside: names, types and defaults."""
+"""Parameters of a foreign constructor: names, types and defaults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from games.core import require_name
 
 RENDER_MODE = "render_mode"
-"""The setting by which constructors of Gymnasium and PettingZoo are told how to draw."""
+"""The argument by which constructors of Gymnasium and PettingZoo choose the render mode."""
 
 SIMPLE = (int, float, bool, str, NoneType)
 EMPTY = inspect.Parameter.empty
@@ -21,7 +21,7 @@ UNIONS = (typing.Union, UnionType)
 
 
 class Option(NamedTuple):
-    """A setting that a command line and a run's folder can hold."""
+    """A setting that a command line and a run's folder can represent."""
 
     hint: Any  # its type: numbers, strings, choices of these, None, and tuples
     default: Any
@@ -32,34 +32,34 @@ class Parameters(NamedTuple):
 
     hints: dict[str, Any]
     defaults: dict[str, Any]  # name -> default; `inspect.Parameter.empty` where there is none
-    complete: bool  # whether nothing else is taken: no **kwargs of unknown names
+    complete: bool  # no further parameters: no **kwargs of unknown names
 
     def options(self, changed: Mapping[str, Any], reserved: Collection[str]) -> dict[str, Option]:
-        """Those that can be settings of a game, with some defaults changed and some names reserved.
+        """Parameters that can be settings of a game, with some defaults changed and some names reserved.
 
         >>> def make(size: int = 3, *, wind=0.5, model=object(), render_mode=None): ...
         >>> {name: option.default for name, option in parameters_of(make).options({"size": 4}, ()).items()}
         {'size': 4, 'wind': 0.5}
         """
-        found = {}
+        options = {}
         for name, default in (self.defaults | dict(changed)).items():
             default = tuple(default) if isinstance(default, list) else default
             hint = _setting_type(self.hints.get(name, EMPTY), default)
             if not (hint is None or name in reserved or name == RENDER_MODE or name.startswith("_")):
-                found[name] = Option(hint, default)
-        return found
+                options[name] = Option(hint, default)
+        return options
 
     def require(self, settings: Mapping[str, Any], kind: str) -> None:
-        """Raise ValueError, naming the nearest, if the constructor does not take one of these settings."""
+        """Raise ValueError, suggesting the nearest, if the constructor has no such setting."""
         for name in settings if self.complete else ():
             require_name(name, self.defaults, f"setting of {kind}")
 
 
 def parameters_of(make: Callable[..., Any], example: Any = None) -> Parameters:
-    """Read what a class, function or partial takes from its signature.
+    """Read the parameters of a class, function or partial from its signature.
 
-    Where that ends in **kwargs, they are those of the class of `example`, an object that it made (of the
-    innermost one, where it is wrapped), if there is one.
+    **kwargs at its end are resolved, if possible, by the class of `example`, an object that it made (the
+    innermost one, if wrapped).
     """
     try:
         parameters = inspect.signature(make).parameters.values()
@@ -69,7 +69,7 @@ def parameters_of(make: Callable[..., Any], example: Any = None) -> Parameters:
     named = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
     defaults = {each.name: each.default for each in parameters if each.kind in named and each.name != "self"}
     complete = all(each.kind != kinds.VAR_KEYWORD for each in parameters)
-    bound: dict[str, Any] = {}  # what partials pass by keyword, unless told otherwise
+    bound: dict[str, Any] = {}  # keywords bound by partials, unless overridden
     function: Any = make
     while isinstance(function, functools.partial):
         bound, function = function.keywords | bound, function.func
@@ -94,9 +94,9 @@ def _type_hints(make: Any) -> dict[str, Any]:
 
 
 def _setting_type(hint: Any, default: Any) -> Any:
-    """The type of a setting as a command line can read it; None where there is none."""
+    """The type of a setting that a command line can parse; None where there is none."""
     if default is EMPTY:
-        return None  # it must be given, or the constructor will say so
+        return None  # a required argument: the constructor complains if it is missing
     if _is_simple(hint):
         return hint if _admits(hint, default) else hint | type(default) if _is_plain(default) else None
     if default is None or not _is_plain(default):
@@ -114,24 +114,24 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_simple(hint: Any) -> bool:
-    """Whether a type is one that settings have."""
+    """True for types that settings can have."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return all(type(choice) in SIMPLE for choice in inner)
     if origin in UNIONS:
         return all(map(_is_simple, inner))
     if origin is tuple:
-        return all(one is ... or _is_simple(one) for one in inner)
+        return all(part is ... or _is_simple(part) for part in inner)
     return hint in SIMPLE if isinstance(hint, type) else hint is None
 
 
 def _admits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type that settings have."""
+    """True if a value is of a type that settings can have."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in inner
     if origin in UNIONS:
-        return any(_admits(one, value) for one in inner)
+        return any(_admits(part, value) for part in inner)
     if origin is tuple:
         return isinstance(value, tuple)
     return type(value) in ((int, float) if hint is float else (NoneType if hint is None else hint,))

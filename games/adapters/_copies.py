@@ -1,4 +1,4 @@
-"""Copies of an environment from outside: one, a batch of them, and the one that is drawn."""
+"""Copies of a foreign environment: a single one, a pool of them, and one for rendering."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from games.core import CopyError
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 class UnsuitableEnvironmentError(ValueError):
-    """The environment cannot be a game here; the sentence names it and says why."""
+    """The environment cannot be a game of this toolkit; the message names it and says why."""
 
 
 def require_suitable(condition: bool, sentence: str) -> None:
@@ -46,8 +46,8 @@ class CopyResult(NamedTuple):
     observations: NDArray[Any]  # [agent, *shape], float32 or int64; of an agent that has left, the last one
     legal: NDArray[np.bool_]  # action mask, [agent, action]; in a Box, and after leaving, without meaning
     rewards: NDArray[np.float64]  # [agent]; 0 for an agent that had left before the step
-    present: NDArray[np.bool_]  # which agents still play, [agent]; none of them when the episode is over
-    ended: NDArray[np.bool_]  # whether the episode was terminated rather than truncated; no axis
+    present: NDArray[np.bool_]  # agents that take part, [agent]; none when the episode is over
+    ended: NDArray[np.bool_]  # the episode was terminated rather than truncated; no axis
 
 
 class Copy(abc.ABC):
@@ -57,7 +57,7 @@ class Copy(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, seed: int) -> CopyResult:
-        """Start an episode whose every draw follows from the seed; rewards are 0."""
+        """Start an episode with all draws determined by the seed; rewards are 0."""
 
     @abc.abstractmethod
     def step(self, actions: Sequence[Any]) -> CopyResult:
@@ -70,7 +70,7 @@ class Copy(abc.ABC):
 
     @abc.abstractmethod
     def render(self) -> NDArray[np.uint8] | str:
-        """Draw the present state: [height, width, 3], or lines of text."""
+        """Draw the current state: [height, width, 3], or lines of text."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -81,9 +81,9 @@ MakeCopy = Callable[[], Copy]
 
 
 class FreshCopy(Copy):
-    """A copy that constructs an environment for each episode, so that none leaves traces in the next.
+    """A copy that constructs an environment for each episode, so that no state leaks into the next.
 
-    The previous one is dropped without being closed: those that draw by pygame would close it for all others.
+    The previous one is dropped without being closed: environments that draw by pygame would close it for all.
     """
 
     def __init__(self, make_copy: MakeCopy) -> None:
@@ -112,7 +112,7 @@ def stack(results: Sequence[CopyResult]) -> CopyResult:
 
 
 def without_rewards(result: CopyResult) -> CopyResult:
-    """The result of a copy that was not stepped: the last one, with rewards 0."""
+    """Result of a copy that was not stepped: the last one, with rewards 0."""
     return result._replace(rewards=np.zeros_like(result.rewards))
 
 
@@ -151,8 +151,8 @@ class Pool(Protocol):
 class LocalPool:
     """Copies in this process, stepped one after the other.
 
-    They have numbers in error messages; `watch` is called with a copy's number before its code runs.
-    UnsuitableEnvironmentError says that a copy refuses its environment, CopyError that its code failed.
+    Error messages name copies by their numbers; `watch` is called with a copy's number before its code runs.
+    UnsuitableEnvironmentError: a copy refuses its environment. CopyError: the environment's code failed.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class LocalPool:
         with contextlib.ExitStack() as unless_all_open:
             unless_all_open.callback(self.close)
             for number in self._numbers:
-                self._copies.append(self._guarded(number, make_copy))
+                self._copies.append(self._attempt(number, make_copy))
             unless_all_open.pop_all()
 
     def describe(self) -> list[Description]:
@@ -179,14 +179,14 @@ class LocalPool:
             if seed is None:
                 self._results[number] = without_rewards(self._results[number])
             else:
-                self._results[number] = self._guarded(number, copy.reset, seed)
+                self._results[number] = self._attempt(number, copy.reset, seed)
         return self._stacked()
 
     def step(self, actions: NDArray[Any]) -> CopyResult:
         for number, copy, chosen in zip(self._numbers, self._copies, actions.tolist(), strict=True):
             last = self._results[number]
             if last.present.any():
-                self._results[number] = self._guarded(number, copy.step, chosen)
+                self._results[number] = self._attempt(number, copy.step, chosen)
             else:
                 self._results[number] = without_rewards(last)
         return self._stacked()
@@ -198,8 +198,8 @@ class LocalPool:
     def _stacked(self) -> CopyResult:
         return stack([self._results[number] for number in self._numbers])
 
-    def _guarded(self, number: int, work: Callable[..., Made], *arguments: Any) -> Made:
-        """Call a copy's code, and say which copy it was if that fails."""
+    def _attempt(self, number: int, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a copy's code; CopyError with the copy's number if it fails."""
         self._watch(number)
         try:
             return work(*arguments)
@@ -209,22 +209,22 @@ class LocalPool:
             raise CopyError(f"Copy {number} failed: {one_line(error)}") from error
 
 
-VERSIONS = itertools.count()  # numbers for states: no two of this process have the same
-NO_STATE = -1  # the version of copies that have not been started, or have failed in a step
+VERSIONS = itertools.count()  # version numbers of states, unique in this process
+NO_STATE = -1  # the version of copies that were not started, or failed in a step
 
 
 class Episode(NamedTuple):
-    """One copy's episode, as far as it has come."""
+    """One copy's episode so far."""
 
     seed: int
     actions: list[NDArray[Any]]
 
 
 class RunningCopies:
-    """A pool of copies, the version of their state, and one more copy that draws them.
+    """A pool of copies, the version of their state, and one more copy for rendering.
 
-    The copy that draws is opened when it is first needed, and replays an episode from its seed: the copies
-    that learn need not carry what it takes to draw.
+    The rendering copy is opened on first use, and replays an episode from its seed, so that the copies in the
+    pool need no render mode.
     """
 
     def __init__(self, pool: Pool, make_drawable: MakeCopy) -> None:
@@ -245,7 +245,7 @@ class RunningCopies:
         return result
 
     def step(self, actions: NDArray[Any]) -> CopyResult:
-        self.version = NO_STATE  # if the environment fails, there is no latest state any more
+        self.version = NO_STATE  # if the environment fails, there is no current state
         result = self.pool.step(actions)
         for episode, chosen in zip(self._episodes, actions, strict=True):
             episode.actions.append(chosen)
@@ -253,7 +253,7 @@ class RunningCopies:
         return result
 
     def render(self, copy: int) -> NDArray[np.uint8] | str:
-        """Draw a copy's present state."""
+        """Draw a copy's current state."""
         if self._drawable is None:
             self._drawable = self._make_drawable()
         episode, replayed = self._episodes[copy], 0

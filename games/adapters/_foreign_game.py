@@ -1,4 +1,4 @@
-"""Environments from outside as games."""
+"""Foreign environments as games."""
 
 from __future__ import annotations
 
@@ -25,35 +25,37 @@ SEEDS = 2**31 - 1  # copies are started with a seed from 0 to here, exclusive: e
 
 
 class ForeignState(NamedTuple):
-    """What the copies show; their own states stay in the environments."""
+    """Observations and masks of all copies; their own states stay in the environments."""
 
     observations: Tensor  # float32 [batch, agent, *shape], or int64 [batch, agent]
     action_mask: Tensor  # legal actions, boolean [batch, agent, action]; all for agents that have left
-    present: Tensor  # which agents still play, boolean [batch, agent]; a copy is over when none does
-    terminated: Tensor  # which copies are over by the rules, rather than cut off: boolean [batch]
+    present: Tensor  # agents that take part, boolean [batch, agent]; a copy is over when none does
+    terminated: Tensor  # copies that are over by the rules, rather than truncated: boolean [batch]
     time: Tensor  # steps played, integer [batch]
-    version: Tensor  # the number of this state of the copies, the same for all: integer [batch]
+    version: Tensor  # version of this state, the same for all copies: integer [batch]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignGame(Game):
-    """An environment from outside.
+    """A foreign environment as a game.
 
-    `from_pettingzoo`, `from_gymnasium` and `from_openspiel` make a class of these for each constructor: its
+    `from_pettingzoo`, `from_gymnasium` and `from_openspiel` make a subclass for each constructor, whose
     fields are the constructor's settings.
 
-    As many environments are open as the batch of `reset` has copies: for a learner, its seeds times its
-    episodes. A copy constructs a new one for each episode, unless the game was registered with reuse. Unlike
+    The batch of `reset` is the number of open environments: for a learner, its seeds times its episodes. A
+    copy constructs a new one for each episode, unless the game was registered with reuse. Unlike
     the toolkit's own games they are not pure functions: only the latest state of a batch can be stepped,
     restarted or drawn. All draws of an environment follow from a seed for each copy, which `reset` and
     `restart` take from their generator: the same seeds and actions give the same episodes, whatever the
     number of workers.
 
     An agent that leaves before the others gets no reward from then on, keeps its last observation, and may
-    choose any action, as none counts. Copies that are over stand still. Rewards are of torch's default type.
+    choose any action, which is ignored. Copies that are over are not stepped. Rewards have torch's default
+    dtype.
 
     Raises:
-        ValueError: the constructor refuses its settings, or the environment cannot be a game here (says why).
+        ValueError: the constructor refuses its settings, or the environment cannot be a game of this
+            toolkit (says why).
     """
 
     source: ClassVar[EnvironmentSource]
@@ -73,10 +75,10 @@ class ForeignGame(Game):
     can_render = computed(lambda self: any(mode in IMAGE_MODES for mode in self.description.render_modes))
 
     def __post_init__(self) -> None:
-        _ = self.description  # which says what is wrong
+        _ = self.description  # raises if the environment is unsuitable
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what it was made from: a copy of the game has environments of its own."""
+        """Pickle the constructor and settings: a copy of the game opens its own environments."""
         return foreign_game, (self.source, self.settings, self.label)
 
     def __enter__(self) -> ForeignGame:
@@ -104,10 +106,10 @@ class ForeignGame(Game):
 
     @functools.cached_property
     def _copies(self) -> dict[int, RunningCopies]:
-        return {}  # batch -> its copies
+        return {}  # by batch
 
     def reset(self, batch: int, generator: torch.Generator) -> ForeignState:
-        """Start an episode in each of so many copies; those that are missing are opened.
+        """Start an episode in each of this many copies, opening them if necessary.
 
         Raises:
             ValueError: the batch is empty.
@@ -243,16 +245,16 @@ def _state(running: RunningCopies, result: CopyResult, time: Tensor) -> ForeignS
 
 
 RESERVED = frozenset(dir(ForeignGame))
-"""Names that settings of an environment cannot have, as they mean something in a game."""
+"""Names that an environment's settings cannot have, as they are attributes of a game."""
 
 
 def foreign_game(
     source: EnvironmentSource, settings: Mapping[str, Any], name: str | None = None
 ) -> ForeignGame:
-    """Make the class of a constructor's games, and its game with these settings.
+    """Make the game class of a constructor, and its game with these settings.
 
-    Settings that a command line can hold become fields of the game, like the constructor's other settings;
-    the rest are fixed. `name` stands for the environment in errors until it tells its own.
+    Settings that a command line can represent become fields of the game; the rest are fixed. `name` stands
+    for the environment in errors until its own name is known.
     """
     source.parameters(source.make_env, None).require(settings, name or "the environment")
     env = source.environment(settings, name or "The environment", {})

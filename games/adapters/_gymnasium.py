@@ -1,4 +1,4 @@
-"""Gymnasium's environments, alone or in vectors, as games of one agent."""
+"""Gymnasium environments, single or vectorized, as games of one agent."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ class GymnasiumCopy(contract.Copy):
 
 
 class VectorPool:
-    """A vector of Gymnasium environments as a pool of copies, whose automatic resets are not shown.
+    """A vector of Gymnasium environments as a pool of copies, with its automatic resets hidden.
 
-    A copy whose episode is over stands still until it is started. `make_env` opens another vector when all
-    copies start together; None: this one is used again.
+    A copy whose episode is over keeps its result until it is reset. `make_env` opens another vector when all
+    copies are reset together; None: this one is used again.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class VectorPool:
         return contract.stack(self._results)
 
     def _fresh(self, seeds: Sequence[int | None], mask: NDArray[np.bool_]) -> list[contract.CopyResult]:
-        """Reset the copies of the mask: results of all copies."""
+        """Reset the masked copies: results of all copies."""
         options = None if mask.all() else {"reset_mask": mask}
         try:
             observations, infos = self.env.reset(seed=list(seeds), options=options)  # type: ignore[arg-type]
@@ -156,11 +156,13 @@ class VectorPool:
         final: tuple[Sequence[Any], Sequence[bool]] | None = None,
     ) -> list[contract.CopyResult]:
         """Convert what the vector returns, with the final observations of copies that it has reset."""
-        shown = list(iterate(self.env.observation_space, observations))
+        observed = list(iterate(self.env.observation_space, observations))
         if final is not None:
-            shown = [last if is_final else now for now, last, is_final in zip(shown, *final, strict=True)]
-        masks = [None] * len(shown) if MASK not in infos else [{MASK: mask} for mask in infos[MASK]]
-        rows = zip(shown, masks, np.asarray(rewards).tolist(), over.tolist(), ended.tolist(), strict=True)
+            observed = [
+                last if is_final else now for now, last, is_final in zip(observed, *final, strict=True)
+            ]
+        masks = [None] * len(observed) if MASK not in infos else [{MASK: mask} for mask in infos[MASK]]
+        rows = zip(observed, masks, np.asarray(rewards).tolist(), over.tolist(), ended.tolist(), strict=True)
         return [self._layout.result(*row) for row in rows]
 
 
@@ -187,20 +189,20 @@ class OneOfVector(contract.Copy):
         self._pool.close()
 
 
-NUM_ENVS = "num_envs"  # the argument by which constructors of vectors are told how many environments to hold
+NUM_ENVS = "num_envs"  # the number of environments, an argument of constructors of vectors
 NO_SETTINGS = (NUM_ENVS, "disable_env_checker", "vectorization_mode", "vector_kwargs", "wrappers")
-"""Arguments of constructors that are no settings of a game."""
+"""Arguments of constructors that are not settings of a game."""
 
 
 @dataclass(frozen=True)
 class VectorSource(EnvironmentSource):
-    """A constructor of vectors: a pool is one vector of as many environments as there are copies."""
+    """A constructor of vectors: a pool is one vector with an environment for each copy."""
 
     make_vector: Callable[..., VectorEnv] = gymnasium.make_vec
     layout: Mapping[str, bool] = field(default_factory=dict)
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
-        """Open a vector of so many environments."""
+        """Open a vector of this many environments."""
         make = functools.partial(self.make_vector, **self.arguments(settings), num_envs=copies)
         return VectorPool(make(), None if self.reuse else make, self.layout)
 
@@ -218,22 +220,22 @@ def from_gymnasium(
 ) -> ForeignGame:
     """Turn a Gymnasium environment's constructor into a game of one agent, with the constructor's settings.
 
-    As many environments are open as a learner plays episodes at once: one by one, or, where the constructor
-    makes a vector (`gymnasium.vector.VectorEnv`), as one vector, whose automatic resets are not seen. Each
-    copy has a seed of its own, so vectors that draw for all copies from one seed are refused.
+    A learner opens an environment for each parallel episode: single ones or, where the constructor makes a
+    vector (`gymnasium.vector.VectorEnv`), one vector, whose automatic resets are hidden. Each copy has its
+    own seed, so vectors that draw for all copies from one seed are refused.
 
     Args:
         make_env: an id for `gymnasium.make`; a class, or a function, that makes one environment; or one that
             takes `num_envs` and makes a vector, as `functools.partial(gymnasium.make_vec, "CartPole-v1")`.
         horizon: maximal number of steps of an episode; by default the `max_episode_steps` of its spec.
         discount: per step, from 0 to 1.
-        workers: number of processes that step single environments; 0: this one does.
+        workers: number of processes that step single environments; 0: this process.
         reuse: see `from_pettingzoo`.
-        flat: whether observations are laid out as vectors, whatever their shape.
-        channels_last: whether observations with three axes are [row, column, channel] rather than planes.
-        settings: of the constructor, with other values than its own.
+        flat: flatten observations of any shape to vectors.
+        channels_last: read observations with three axes as [row, column, channel] rather than planes.
+        settings: arguments of the constructor, in place of its defaults.
     Raises:
-        ValueError: as `from_pettingzoo`; or a vector is to have worker processes of ours.
+        ValueError: as `from_pettingzoo`; or `workers` is set for a constructor of vectors.
     Source:
         Towers et al., Gymnasium, arXiv 2407.17032.
 
@@ -265,7 +267,7 @@ def from_gymnasium(
 
 def _parameters(make: Callable[..., Any], env: Any) -> Parameters:
     """The constructor's parameters that are settings of a game."""
-    (single, *_) = getattr(env, "envs", None) or (env,)  # of a vector, one that it holds
+    (single, *_) = getattr(env, "envs", None) or (env,)  # for a vector, its first environment
     known = parameters_of(make, single)
-    kept = {name: default for name, default in known.defaults.items() if name not in NO_SETTINGS}
-    return known._replace(defaults=kept)
+    settings = {name: default for name, default in known.defaults.items() if name not in NO_SETTINGS}
+    return known._replace(defaults=settings)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from games.adapters._copies import require_suitable
 
-MASK = "action_mask"  # the key under which PettingZoo's environments tell which actions are legal
+MASK = "action_mask"  # PettingZoo's key of the mask of legal actions
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,17 @@ class ActionLayout:
 def observation_layouts(
     observed: Mapping[Any, spaces.Space[Any]], name: str, flat: bool, channels_last: bool
 ) -> list[ObservationLayout]:
-    """One space for every agent's observations, by agent; `name` is the environment's, for errors.
+    """Layouts of all agents' observations in one common space; `name` is the environment's, for errors.
 
-    * Discrete stays Discrete, counted from 0; agents with fewer observations never show the last ones.
+    * Discrete stays Discrete, counted from 0; agents with fewer observations never have the last ones.
     * Box becomes float32. With three axes it is an image: [row, column, channel] (or, without
       `channels_last`, planes already) turns into planes, bytes into fractions of 255; `flat` makes it a
       vector.
     * Anything else (Dict, Tuple, MultiDiscrete, ...) is flattened as Gymnasium does. In a Dict the entry
-      "action_mask" is left out; if one other entry is left, it stands for itself.
+      "action_mask" is left out; a single remaining entry replaces the Dict.
     * Vectors of different lengths are padded with zeros.
 
-    UnsuitableEnvironmentError says that a space cannot be flattened, or that images differ in shape.
+    Raises UnsuitableEnvironmentError if a space cannot be flattened, or images differ in shape.
 
     >>> short, long = spaces.Box(0, 1, (2,)), spaces.Box(0, 1, (3,))
     >>> layouts = observation_layouts({"a": short, "b": long}, "my_env_v0", flat=False, channels_last=True)
@@ -81,15 +81,15 @@ def observation_layouts(
 def action_layouts(
     acting: Mapping[Any, spaces.Space[Any]], name: str, waits: bool = False
 ) -> list[ActionLayout]:
-    """One space for every agent's actions, by agent; `name` is the environment's, for errors.
+    """Layouts of all agents' actions in one common space; `name` is the environment's, for errors.
 
     * Discrete stays Discrete, counted from 0, with as many actions as the agent with the most; with `waits`
       there is one more, the last: to wait for one's turn.
     * Box becomes a vector. Equal Boxes keep their bounds. Different ones become as long as the longest, each
       number from -1 to 1: an agent's own numbers come first, stretched to its bounds; the others are ignored.
 
-    UnsuitableEnvironmentError says whose actions are neither Discrete, as all others, nor a Box of floating
-    type and finite bounds.
+    Raises UnsuitableEnvironmentError unless all agents' actions are Discrete, or all are Boxes of floating
+    type with finite bounds.
 
     >>> short, long = spaces.Box(0, 10, (1,)), spaces.Box(-1, 1, (2,))
     >>> actions = action_layouts({"a": short, "b": long}, "my_env_v0")
@@ -129,16 +129,16 @@ def action_layouts(
 
 
 def legal_actions(observation: Any, info: Any, actions: int, width: int) -> NDArray[np.bool_]:
-    """Read an agent's action mask, boolean [width], from its observation or info; by default its own actions.
+    """Read an agent's action mask, boolean [width], from its observation or info; default: all its actions.
 
     >>> legal_actions([0.2, 0.1], {"action_mask": [1, 0]}, actions=2, width=3)
     array([ True, False, False])
     """
     legal = np.zeros(width, dtype=np.bool_)
     legal[:actions] = True
-    for place in (observation, info):
-        if isinstance(place, Mapping) and MASK in place:
-            legal[:actions] = np.asarray(place[MASK], dtype=np.bool_)
+    for source in (observation, info):
+        if isinstance(source, Mapping) and MASK in source:
+            legal[:actions] = np.asarray(source[MASK], dtype=np.bool_)
     return legal
 
 
@@ -147,12 +147,12 @@ def _counted_from(first: int) -> Callable[[Any], Any]:
 
 
 def _clipped(box: spaces.Box) -> Callable[[Any], Any]:
-    """Numbers in a Box in its own type; rounding may have put them just outside."""
+    """Decode numbers to a Box's dtype, clipped to its bounds, which rounding may have crossed."""
     return lambda action: np.asarray(action, dtype=box.dtype).reshape(box.shape).clip(box.low, box.high)
 
 
 def _stretched(box: spaces.Box) -> Callable[[Any], Any]:
-    """The first numbers, from -1 to 1, stretched to the Box's bounds."""
+    """Decode the first numbers, from -1 to 1, stretched to the Box's bounds."""
     clip, size = _clipped(box), int(np.prod(box.shape))
 
     def decode(action: Any) -> Any:
@@ -163,7 +163,7 @@ def _stretched(box: spaces.Box) -> Callable[[Any], Any]:
 
 
 def _observation_layout(space: spaces.Space[Any], name: str, channels_last: bool) -> ObservationLayout:
-    """Lay out one agent's space by itself."""
+    """Lay out a single agent's space."""
     if isinstance(space, spaces.Discrete):
         first = int(space.start)
         return ObservationLayout(spaces.Discrete(int(space.n)), lambda seen: np.asarray(int(seen) - first))
@@ -199,9 +199,9 @@ def _without_mask(space: spaces.Dict, name: str, channels_last: bool) -> Observa
 def _floats(space: Any) -> ObservationLayout:
     """A Box as float32, with one axis at least."""
     shape = space.shape or (1,)
-    with np.errstate(over="ignore"):  # a bound beyond float32 is none
+    with np.errstate(over="ignore"):  # a bound beyond float32 becomes infinite
         low, high = (bound.astype(np.float32).reshape(shape) for bound in (space.low, space.high))
-    # A copy: some environments show the same array again and again, with other numbers in it.
+    # A copy, as some environments return the same array again with other numbers.
     box = spaces.Box(low, high, dtype=np.float32)
     return ObservationLayout(box, lambda seen: np.array(seen, dtype=np.float32).reshape(shape))
 
@@ -216,7 +216,7 @@ def _one_hot(layout: ObservationLayout) -> ObservationLayout:
 
 
 def _mapped(layout: ObservationLayout, change: Callable[[NDArray[Any]], NDArray[Any]]) -> ObservationLayout:
-    """Change observations, and the bounds with them; the change must keep the order of numbers."""
+    """Transform observations and bounds; the transformation must be monotonic."""
     assert isinstance(layout.space, spaces.Box)
     bounds = change(layout.space.low), change(layout.space.high)
     return ObservationLayout(spaces.Box(*bounds, dtype=np.float32), lambda seen: change(layout.encode(seen)))

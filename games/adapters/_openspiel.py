@@ -1,4 +1,4 @@
-"""OpenSpiel's games, straight from `pyspiel`: simultaneous ones as they are, turn-based ones with a mask."""
+"""OpenSpiel games from `pyspiel`: simultaneous ones directly, turn-based ones by action masks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Observe = Literal["auto", "information_state", "observation"]
 
 
 class SpielCopy(Copy):
-    """One state of an OpenSpiel game, moved on past its chance nodes."""
+    """One state of an OpenSpiel game, advanced past its chance nodes."""
 
     def __init__(self, game: Any, *, observe: Observe, flat: bool) -> None:
         kind = game.get_type()
@@ -37,8 +37,8 @@ class SpielCopy(Copy):
             f"{name} cannot be played here: it draws its chance events itself, where our seeds do not reach.",
         )
         self._game = game
-        self._sees = _tensor_kind(kind, observe)
-        self._shape = tuple(getattr(game, f"{self._sees}_tensor_shape")())
+        self._tensor = _tensor_kind(kind, observe)
+        self._shape = tuple(getattr(game, f"{self._tensor}_tensor_shape")())
         if flat:
             self._shape = (int(np.prod(self._shape)),)
         self._agents = range(game.num_players())
@@ -56,19 +56,19 @@ class SpielCopy(Copy):
     def reset(self, seed: int) -> CopyResult:
         self._chance = np.random.default_rng(seed)
         self._state = self._game.new_initial_state()
-        self._paid = np.zeros(len(self._agents))
-        self._pass_chance()
+        self._returns = np.zeros(len(self._agents))
+        self._sample_chance()
         return self._result()
 
     def step(self, actions: Sequence[Any]) -> CopyResult:
         state = self._state
         if state.is_simultaneous_node():
-            # OpenSpiel wants 0 from whoever has nothing to choose.
+            # OpenSpiel expects 0 from agents without a choice.
             legal = [state.legal_actions(agent) for agent in self._agents]
             state.apply_actions([actions[agent] if legal[agent] else 0 for agent in self._agents])
         else:
             state.apply_action(actions[state.current_player()])
-        self._pass_chance()
+        self._sample_chance()
         return self._result()
 
     def render(self) -> str:
@@ -77,21 +77,23 @@ class SpielCopy(Copy):
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _pass_chance(self) -> None:
+    def _sample_chance(self) -> None:
         state = self._state
         while state.is_chance_node():
             outcomes, probabilities = zip(*state.chance_outcomes(), strict=True)
             state.apply_action(outcomes[self._chance.choice(len(outcomes), p=probabilities)])
 
     def _result(self) -> CopyResult:
-        """The present result; rewards are the growth of `returns()`, so they add up to it exactly."""
+        """The current result; rewards are increments of `returns()`, so they add up to it exactly."""
         state, over = self._state, bool(self._state.is_terminal())
         returns = np.array(state.returns(), dtype=np.float64)
-        rewards, self._paid = returns - self._paid, returns
-        look = getattr(state, f"{self._sees}_tensor")
-        seen = [np.asarray(look(agent), dtype=np.float32).reshape(self._shape) for agent in self._agents]
+        rewards, self._returns = returns - self._returns, returns
+        tensor_of = getattr(state, f"{self._tensor}_tensor")
+        observations = [
+            np.asarray(tensor_of(agent), dtype=np.float32).reshape(self._shape) for agent in self._agents
+        ]
         return CopyResult(
-            observations=np.stack(seen),
+            observations=np.stack(observations),
             legal=self._legal(),
             rewards=rewards,
             present=np.full(len(self._agents), not over),
@@ -99,7 +101,7 @@ class SpielCopy(Copy):
         )
 
     def _legal(self) -> NDArray[np.bool_]:
-        """Legal actions, [agent, action]; who has nothing to choose waits, or is free where nobody waits."""
+        """Legal actions, [agent, action]; agents without a choice wait, or may choose any action."""
         legal = np.zeros((len(self._agents), self._width), dtype=np.bool_)
         for agent in self._agents:
             legal[agent, self._state.legal_actions(agent)] = True
@@ -110,7 +112,7 @@ class SpielCopy(Copy):
 
 @dataclass(frozen=True)
 class SpielLoader:
-    """OpenSpiel's own constructor of a game, by the name that was given, parameters in it included."""
+    """OpenSpiel's own constructor of a game, by a name that may include parameters."""
 
     name: str
 
@@ -135,19 +137,19 @@ def from_openspiel(
 ) -> ForeignGame:
     """Turn an OpenSpiel game into a game of this toolkit, whose settings are OpenSpiel's parameters.
 
-    At a simultaneous node all agents' action counts. In a turn-based game there is one more action, the
-    last: to wait. `action_mask` allows the agent to move its legal actions, and the others only to wait.
-    Chance nodes are drawn in passing, from the copy's seed. Rewards are the growth of `state.returns()`.
+    At a simultaneous node all agents' actions count. A turn-based game has one more action, the last: to
+    wait. `action_mask` allows the agent to move its legal actions, and the others only to wait. Chance nodes
+    are sampled from the copy's seed. Rewards are increments of `state.returns()`.
 
     Args:
-        game: a name, with parameters in OpenSpiel's way if there are any ("goofspiel(num_cards=4)"), or a
-            `pyspiel.Game`, which is used as it is and has no settings.
-        observe: which of OpenSpiel's tensors agents see; "auto" takes the information state (everything an
-            agent knows) where the game has one, or else the observation (what it sees at the moment).
-        flat: whether observations are laid out as vectors, whatever their shape.
+        game: a name, with OpenSpiel's syntax for parameters ("goofspiel(num_cards=4)"), or a `pyspiel.Game`,
+            which is used as it is and has no settings.
+        observe: the tensor that agents observe; "auto" takes the information state (all that an agent knows)
+            where the game has one, and otherwise the observation (of the current state).
+        flat: flatten observations of any shape to vectors.
         discount: per step, from 0 to 1.
-        workers: how many processes play; 0: this one does.
-        parameters: with other values than the game's own.
+        workers: number of processes that step the copies; 0: this process.
+        parameters: OpenSpiel parameters, in place of the game's defaults.
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed (says how to install it).
         ValueError: there is no such game or parameter, or OpenSpiel refuses a value; parameters come with a
@@ -171,7 +173,7 @@ def from_openspiel(
 
 
 def _parameters(load: Callable[..., Any], game: Any) -> Parameters:
-    """The parameters of a game; none are known of a game that must be given some."""
+    """The parameters of a game; unknown for a game with required parameters."""
     try:
         return Parameters({}, dict((game or load()).get_parameters()), complete=True)
     except _pyspiel().SpielError:
@@ -186,7 +188,7 @@ def _pyspiel() -> Any:
 
 
 def _tensor_kind(kind: Any, observe: Observe) -> str:
-    """Which tensor agents see: the middle of the names of OpenSpiel's functions."""
+    """The observed tensor: the middle part of the names of OpenSpiel's functions."""
     tensors = ("information_state", "observation")
     offered = [tensor for tensor in tensors if getattr(kind, f"provides_{tensor}_tensor")]
     choices = [tensor for tensor in offered if observe in ("auto", tensor)]

@@ -1,4 +1,4 @@
-"""Games as PettingZoo environments, for learners from outside."""
+"""Games as PettingZoo environments, for other libraries' learners."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def flat_space(space: spaces.Box | spaces.Discrete) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
-def flatten(seen: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
-    """Observations, [row, ...], as vectors: float32 [row, number] in `flat_space(space)`.
+def flatten(observations: np.ndarray, space: spaces.Box | spaces.Discrete) -> np.ndarray:
+    """Flatten observations, [row, ...], to vectors: float32 [row, number] in `flat_space(space)`.
 
-    Images and planes are flattened, bytes become fractions of 255, and numbers are one-hot.
+    Images and planes are flattened, bytes become fractions of 255, and Discrete observations one-hot.
 
     >>> flatten(np.array([2, 0]), spaces.Discrete(3))
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
     if isinstance(space, spaces.Discrete):
-        one_hot = np.zeros((len(seen), int(space.n)), dtype=np.float32)
-        one_hot[np.arange(len(seen)), seen - int(space.start)] = 1
+        one_hot = np.zeros((len(observations), int(space.n)), dtype=np.float32)
+        one_hot[np.arange(len(observations)), observations - int(space.start)] = 1
         return one_hot
-    vectors = seen.astype(np.float32).reshape(len(seen), -1)
+    vectors = observations.astype(np.float32).reshape(len(observations), -1)
     unit = _unit(space)
     return vectors if unit == 1 else vectors / unit
 
 
 def _unit(space: spaces.Box) -> np.float32:
-    """The divisor of numbers: 255 where they are bytes up to that, as in images."""
+    """Divisor of observations: 255 for images, bytes up to 255; otherwise 1."""
     return np.float32(BYTE if space.dtype == np.uint8 and space.high.max() == BYTE else 1)
 
 
@@ -59,23 +59,23 @@ are masked, a dict of "observation" and "action_mask"."""
 
 Infos = dict[str, dict[str, Any]]
 """By agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after a step
-also "cooperated", if the word has a meaning in the game, and every number that the game measures
+also "cooperated", if cooperation is defined in the game, and all of the game's measures
 (`Game.measures`), such as "extrinsic_reward", "given" and "received"."""
 
 MASK = "action_mask"
 RENDER_MODES = ("rgb_array", "ansi", "human")
-CACHE_SIZE = 2**24  # bytes of outcomes of steps that an environment caches, about
-OUTCOME_SIZE = 1024  # bytes of one outcome, without what agents then see
+CACHE_SIZE = 2**24  # approximate bytes of step outcomes cached by an environment
+OUTCOME_SIZE = 1024  # bytes of one outcome, without observations
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StateView:
-    """A state of one copy, and what follows from it."""
+    """A state of one copy, its observations and masks, and cached outcomes of steps."""
 
     state: State
-    seen: np.ndarray  # observations, [agent, ...]
+    observations: np.ndarray  # [agent, ...]
     legal: np.ndarray | None  # action mask, boolean [agent, action]; None where all are legal
-    gone: Collection[str]  # agents that have left before the others; none where the episode is over
+    gone: Collection[str]  # agents that have left before the others; empty when the episode is over
     outcomes: dict[tuple[int, ...], StepOutcome] = dataclasses.field(default_factory=dict)  # by joint action
 
 
@@ -84,8 +84,8 @@ class StepOutcome(NamedTuple):
 
     after: StateView
     rewards: dict[str, float]
-    terminated: bool  # whether the rules end the episode
-    done: bool  # whether the episode ends, by the rules or at the horizon
+    terminated: bool  # the rules end the episode
+    done: bool  # the episode ends, by the rules or at the horizon
     infos: dict[str, dict[str, Any]]  # name -> agent -> value
 
 
@@ -98,8 +98,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     observations are dicts of "observation" and "action_mask" (int8, 1 where an action is legal), PettingZoo's
     convention, and infos hold the same "action_mask".
 
-    A step of a pure game (`Game.pure`) that drew nothing is computed once: some megabytes of outcomes are
-    cached (`CACHE_SIZE`).
+    Steps of a pure game (`Game.pure`) without random draws are cached, up to `CACHE_SIZE` bytes.
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -123,14 +122,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.metadata = {**type(self).metadata, "name": name or type(game).__name__}  # type: ignore[misc]
         self.possible_agents = [f"agent_{agent}" for agent in range(game.num_agents)]
         self.agents: list[str] = []
-        self._seen_space = game.observation_space
-        self.state_space = _stacked(self._seen_space, game.num_agents)
+        self._game_space = game.observation_space
+        self.state_space = _stacked(self._game_space, game.num_agents)
         self._num_actions = numbered_actions(game, "PettingZoo's view of a game")
         self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
-        space: Any = flat_space(self._seen_space) if flat else self._seen_space
+        space: Any = flat_space(self._game_space) if flat else self._game_space
         if self._masks:
             space = spaces.Dict({"observation": space, MASK: spaces.MultiBinary(self._num_actions)})
-        # One object for each agent, so that sampling from one does not move another's stream.
+        # One object for each agent, so that sampling from one does not advance another's stream.
         self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
         self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
@@ -149,7 +148,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     @property
     def max_cycles(self) -> int:
-        """The most steps of an episode; a number above the game's horizon has no effect."""
+        """Maximal number of steps of an episode; above the game's horizon it has no effect."""
         return self._max_cycles
 
     @max_cycles.setter
@@ -167,7 +166,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Observation], Infos]:
-        """Start an episode; without a seed the stream of random numbers goes on. Options are not read."""
+        """Start an episode; without a seed the random stream continues. Options are ignored."""
         if seed is not None:
             self._generator.manual_seed(int(seed))
         self._now = self._start or self._begin()
@@ -181,7 +180,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     def step(
         self, actions: Mapping[str, int]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
-        """Play one step, of one action for each agent that has not left.
+        """Play one step, with one action for each agent that has not left.
 
         Raises:
             ResetNeeded: the episode has ended, or none has begun.
@@ -206,14 +205,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return self._observations(after, acted), rewards, terminations, truncations, infos
 
     def state(self) -> np.ndarray:
-        """All agents' observations, one after the other: a vector in `state_space`."""
-        return self._started().seen.flatten()
+        """All agents' observations, concatenated: a vector in `state_space`."""
+        return self._started().observations.flatten()
 
     def render(self) -> np.ndarray | str | None:
-        """Draw the present state in the render mode; ValueError without one.
+        """Draw the current state in the render mode; ValueError without one.
 
         Returns:
-            the frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
+            The frame, uint8 [height, width, 3]; or a line with the last actions and rewards; or, for "human",
             None: the window shows the frame.
         """
         state = self._started().state
@@ -227,8 +226,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         if self.render_mode == "rgb_array":
             return self.game.render(state)
         names = self.game.action_names
-        actions, paid = self._last
-        moves = (f"{agent} {names[action]} {paid[agent]:g}" for agent, action in actions.items())
+        actions, rewards = self._last
+        moves = (f"{agent} {names[action]} {rewards[agent]:g}" for agent, action in actions.items())
         return f"step {self._cycles}: {', '.join(moves) or 'nobody has acted yet'}"
 
     def close(self) -> None:
@@ -236,7 +235,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             self._window.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what can be computed again."""
+        """Drop the caches, which can be recomputed."""
         now = None if self._now is None else dataclasses.replace(self._now, outcomes={})
         return {**self.__dict__, "_now": now, "_start": None, "_views": {}, "_cached": 0}
 
@@ -246,7 +245,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return self._now
 
     def _begin(self) -> StateView:
-        """Start an episode; the start is kept if nothing was drawn."""
+        """Start an episode; the start is cached if nothing was drawn."""
         before = self._generator.get_state() if self._caches_start else None
         view = self._view(self.game.reset(1, self._generator))
         if before is not None:
@@ -255,7 +254,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return view
 
     def _play(self, now: StateView, joint: tuple[int, ...]) -> StepOutcome:
-        """Play a step; its outcome is kept if nothing was drawn."""
+        """Play a step; its outcome is cached if nothing was drawn."""
         game, actions = self.game, torch.from_numpy(np.array([joint]))
         before = self._generator.get_state() if self._caches_steps else None
         state, rewards, done = game.step(now.state, actions, self._generator)
@@ -274,26 +273,26 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return outcome
 
     def _view(self, state: State) -> StateView:
-        """The view of a state; of one that is known already, the same object."""
+        """The view of a state; for a cached state, the same object."""
         key = b""
         if self._caches_steps:
             key = b"".join(leaf.numpy().tobytes() for leaf in optree.tree_leaves(state))
             if key in self._views:
                 return self._views[key]
-        seen = self.game.observe(state).numpy()[0].astype(self._seen_space.dtype)
+        observations = self.game.observe(state).numpy()[0].astype(self._game_space.dtype)
         mask = self.game.action_mask(state) if self._masks else None
         legal = None if mask is None else mask[0].numpy()
         present = self.game.present(state)
-        here = {} if present is None else self._by_agent(present)
-        gone = {agent for agent, stays in here.items() if not stays} if any(here.values()) else ()
-        view = StateView(state, seen, legal, gone)
+        presence = {} if present is None else self._by_agent(present)
+        gone = {agent for agent, stays in presence.items() if not stays} if any(presence.values()) else ()
+        view = StateView(state, observations, legal, gone)
         if self._caches_steps and self._cached < CACHE_SIZE:
-            self._cached += len(key) + seen.nbytes
+            self._cached += len(key) + observations.nbytes
             self._views[key] = view
         return view
 
     def _joint(self, now: StateView, actions: Mapping[str, int]) -> tuple[int, ...]:
-        """Everybody's action; of agents that have left a legal one, which is ignored. See `step`."""
+        """The joint action, with a legal action, which is ignored, for agents that have left. See `step`."""
         acting, legal = self.agents, now.legal
         if len(actions) != len(acting) or not all(agent in actions for agent in acting):
             raise ValueError(
@@ -307,7 +306,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             if agent not in actions:
                 continue
             action = actions[agent]
-            # What `Discrete.contains` says, at a tenth of its cost: it also takes arrays without axes.
+            # `Discrete.contains`, which also accepts arrays without axes, at a tenth of its cost.
             if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
                 require(
                     self._action_spaces[agent].contains(action),
@@ -323,7 +322,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return tuple(joint)
 
     def _by_agent(self, values: torch.Tensor) -> dict[str, Any]:
-        """Python numbers by agent, of a tensor [1, agent]."""
+        """Python numbers by agent, from a tensor [1, agent]."""
         return dict(zip(self.possible_agents, values.tolist()[0], strict=True))
 
     def _infos(
@@ -334,17 +333,17 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return {agent: {name: values[agent] for name, values in measured.items()} for agent in agents}
 
     def _masks_of(self, legal: np.ndarray) -> dict[str, np.ndarray]:
-        """Which actions are legal, by agent: int8 [action], in memory that is nobody else's."""
+        """Action masks by agent: int8 [action], in memory of their own."""
         return dict(zip(self.possible_agents, legal.astype(np.int8), strict=True))
 
     def _observations(self, now: StateView, agents: Sequence[str]) -> dict[str, Observation]:
-        """Observations of these agents, in memory that is nobody else's."""
-        seen = flatten(now.seen, self._seen_space) if self.flat else now.seen.copy()
-        shown: dict[str, Any] = dict(zip(self.possible_agents, seen, strict=True))
+        """Observations of these agents, in memory of their own."""
+        values = flatten(now.observations, self._game_space) if self.flat else now.observations.copy()
+        by_agent: dict[str, Any] = dict(zip(self.possible_agents, values, strict=True))
         if now.legal is not None:
             masks = self._masks_of(now.legal)
-            shown = {agent: {"observation": own, MASK: masks[agent]} for agent, own in shown.items()}
-        return shown if len(agents) == len(shown) else {agent: shown[agent] for agent in agents}
+            by_agent = {agent: {"observation": own, MASK: masks[agent]} for agent, own in by_agent.items()}
+        return by_agent if len(agents) == len(by_agent) else {agent: by_agent[agent] for agent in agents}
 
 
 def parallel_env(
@@ -357,12 +356,12 @@ def parallel_env(
     """Make a game's parallel PettingZoo environment.
 
     Args:
-        game: a name in the catalogue, or a game already made.
-        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window that follows the
-            episode by itself, None if `render` is never called.
+        game: a name in the catalogue, or a game.
+        render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window updated in every
+            step, None if `render` is never called.
         max_cycles: maximal number of steps of an episode; the game's horizon by default.
-        flat: whether observations are float32 vectors, for learners without image encoders: images and planes
-            are flattened, bytes become fractions of 255, and numbers are one-hot.
+        flat: flatten observations to float32 vectors, for learners without image encoders: bytes become
+            fractions of 255, and Discrete observations one-hot.
         settings: the game's settings, if it is named.
     Raises:
         ValueError: there is no such game, setting or render mode; settings come with a game already made;
@@ -383,12 +382,18 @@ def parallel_env(
 def raw_env(
     game: str | Game, render_mode: str | None = None, **options: Any
 ) -> AECEnv[str, Observation, int]:
-    """Make a game's turn-based (AEC) environment, as `parallel_env`; nothing guards the order of calls."""
+    """Make a game's turn-based (AEC) environment, without checks of the order of calls.
+
+    Arguments and errors are those of `parallel_env`.
+    """
     return parallel_to_aec_wrapper(parallel_env(game, render_mode, **options))
 
 
 def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AECEnv[str, Observation, int]:
-    """The same as `raw_env`, behind PettingZoo's wrapper that refuses calls in the wrong order."""
+    """Make a game's turn-based (AEC) environment, with PettingZoo's checks of the order of calls.
+
+    Arguments and errors are those of `parallel_env`.
+    """
     return parallel_to_aec(parallel_env(game, render_mode, **options))
 
 
@@ -426,7 +431,7 @@ def register_pettingzoo() -> tuple[str, ...]:
 
 
 def made_game(game: str | Game, settings: Mapping[str, Any]) -> tuple[Game, str | None]:
-    """The game of a name and settings, with its name; or a game already made, and None."""
+    """A game made by its name and settings, with the name; or the given game, and None."""
     if isinstance(game, str):
         return make(game, **settings), game
     require(
@@ -437,7 +442,7 @@ def made_game(game: str | Game, settings: Mapping[str, Any]) -> tuple[Game, str 
 
 
 def _stacked(space: spaces.Box | spaces.Discrete, agents: int) -> spaces.Box:
-    """The space of all agents' observations, one after the other."""
+    """The space of all agents' observations, concatenated."""
     if isinstance(space, spaces.Discrete):
         last = int(space.start + space.n - 1)
         return spaces.Box(int(space.start), last, (agents,), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""PettingZoo's environments, parallel and turn-based, as games."""
+"""PettingZoo environments, parallel and turn-based, as games."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from games.adapters._source import IMAGE_MODES, EnvironmentSource
 
 
 class PettingZooCopy(Copy):
-    """One PettingZoo environment, and what its agents saw last.
+    """One PettingZoo environment, and its agents' last observations.
 
-    A cycle takes `steps` steps of the game. With `waits` there is one more Discrete action, to wait.
+    A cycle takes `steps` steps of the game. `waits` adds one more Discrete action, to wait.
     """
 
     def __init__(self, env: Any, *, steps: int, waits: bool, **options: bool) -> None:
@@ -49,7 +49,7 @@ class PettingZooCopy(Copy):
             render_modes=tuple(metadata.get("render_modes", ())),
         )
         blank = np.zeros(seen.shape or (), dtype=seen.dtype)
-        self._shown: list[NDArray[Any]] = [blank] * len(self.agents)
+        self._last_observations: list[NDArray[Any]] = [blank] * len(self.agents)
         self._legal = np.ones((len(self.agents), self.width), dtype=np.bool_)
 
     def render(self) -> NDArray[np.uint8] | str:
@@ -59,7 +59,7 @@ class PettingZooCopy(Copy):
     def close(self) -> None:
         self.env.close()
 
-    def require_everybody(self) -> None:
+    def require_all_present(self) -> None:
         missing = [agent for agent in self.agents if agent not in self.env.agents]
         require_suitable(
             not missing,
@@ -67,7 +67,7 @@ class PettingZooCopy(Copy):
             "environment's agents must be there from the start.",
         )
 
-    def require_nobody_new(self, before: Collection[Any]) -> None:
+    def require_no_new_agents(self, before: Collection[Any]) -> None:
         appeared = [agent for agent in self.env.agents if agent not in before]
         require_suitable(
             not appeared,
@@ -82,14 +82,14 @@ class PettingZooCopy(Copy):
         present: set[Any],
         ended: bool,
     ) -> CopyResult:
-        """Convert what the environment returns; agents without an observation keep the last one."""
+        """Convert the environment's results; agents without an observation keep their last one."""
         for i, agent in enumerate(self.agents):
             if agent in observations:
                 seen, count = observations[agent], self.actions[i].count
-                self._shown[i] = self.layouts[i].encode(seen)
+                self._last_observations[i] = self.layouts[i].encode(seen)
                 self._legal[i] = legal_actions(seen, infos.get(agent), count, self.width)
         return CopyResult(
-            observations=np.stack(self._shown),
+            observations=np.stack(self._last_observations),
             legal=self._legal.copy(),
             rewards=np.array([float(rewards.get(agent, 0.0)) for agent in self.agents]),
             present=np.array([agent in present for agent in self.agents]),
@@ -106,17 +106,17 @@ class TurnCopy(PettingZooCopy):
 
     def reset(self, seed: int) -> CopyResult:
         self.env.reset(seed=seed)
-        self.require_everybody()
+        self.require_all_present()
         return self._result_of_turn({}, {}, ended=False)
 
     def step(self, actions: Sequence[Any]) -> CopyResult:
-        """Let the agent to move act; then let those leave whose part is over."""
+        """Let the agent to move act; then step the agents that are over out of the environment."""
         env = self.env
         mover, before = env.agent_selection, list(env.agents)
-        mine = self.agents.index(mover)
-        env.step(self.actions[mine].decode(actions[mine]))
-        self.require_nobody_new(before)
-        # These are gone once the agents have left.
+        index = self.agents.index(mover)
+        env.step(self.actions[index].decode(actions[index]))
+        self.require_no_new_agents(before)
+        # The environment drops these once the agents have left.
         rewards, terminations, truncations = dict(env.rewards), dict(env.terminations), dict(env.truncations)
         leaving = [agent for agent in env.agents if _is_over(agent, terminations, truncations)]
         last_observations = {agent: env.observe(agent) for agent in leaving}
@@ -126,7 +126,7 @@ class TurnCopy(PettingZooCopy):
         return self._result_of_turn(last_observations, rewards, ended)
 
     def _result_of_turn(self, last: dict[Any, Any], rewards: dict[Any, float], ended: bool) -> CopyResult:
-        """The result, with masks by which all but the agent to move can only wait."""
+        """The result, with masks by which all agents but the one to move must wait."""
         env = self.env
         present = {agent for agent in env.agents if not _is_over(agent, env.terminations, env.truncations)}
         observations = last | {agent: env.observe(agent) for agent in present}
@@ -149,7 +149,7 @@ class ParallelCopy(PettingZooCopy):
 
     def reset(self, seed: int) -> CopyResult:
         observations, infos = self.env.reset(seed=seed)
-        self.require_everybody()
+        self.require_all_present()
         return self.result(observations, infos, {}, set(self.agents), ended=False)
 
     def step(self, actions: Sequence[Any]) -> CopyResult:
@@ -160,7 +160,7 @@ class ParallelCopy(PettingZooCopy):
             if agent in before
         }
         observations, rewards, terminations, truncations, infos = self.env.step(chosen)
-        self.require_nobody_new(before)
+        self.require_no_new_agents(before)
         present = {agent for agent in self.env.agents if not _is_over(agent, terminations, truncations)}
         ended = not _is_truncated(before, terminations, truncations)
         return self.result(observations, infos, rewards, present, ended)
@@ -170,7 +170,7 @@ Ends = Mapping[Any, Any]
 
 
 def _is_truncated(agents: Collection[Any], terminations: Ends, truncations: Ends) -> bool:
-    """Whether some agent was truncated without having been terminated."""
+    """True if some agent was truncated without having been terminated."""
     return any(truncations.get(agent) and not terminations.get(agent) for agent in agents)
 
 
@@ -191,17 +191,17 @@ def from_pettingzoo(
 ) -> ForeignGame:
     """Turn a PettingZoo environment's constructor into a game, whose settings are the constructor's.
 
-    The environment may be parallel or turn-based (AEC). As many are open as a learner plays episodes at once.
+    The environment may be parallel or turn-based (AEC). A learner opens one for each parallel episode.
 
-    Agents may differ. Observations are brought to one space, vectors of different lengths being padded with
-    zeros. Discrete actions that an agent does not have are illegal in its `action_mask`, as are those which
-    the environment itself masks (in dict observations or in infos). Boxes of different bounds become vectors
-    of numbers from -1 to 1, as long as the longest.
+    Agents' spaces may differ. Observations are mapped to one space, with vectors of different lengths padded
+    with zeros. Discrete actions that an agent does not have are illegal in its `action_mask`, as are those
+    that the environment itself masks (in dict observations or in infos). Boxes of different bounds become
+    vectors of numbers from -1 to 1, as long as the longest.
 
-    In a turn-based environment all agents choose in each step, but only the agent to move acts. The others
-    must wait, which is one more Discrete action, the last, by their `action_mask`; in a Box their actions are
-    ignored. Illegal moves are refused rather than punished. An agent's reward in a step is what the
-    environment gave it in that turn, whoever moved.
+    In a turn-based environment all agents choose in each step, but only the agent to move acts. The others'
+    `action_mask` allows only one more Discrete action, the last: to wait; in a Box their actions are ignored.
+    Illegal moves are refused rather than punished. An agent's reward in a step is its reward from the
+    environment in that turn, whichever agent moved.
 
     Args:
         make_env: the constructor, `parallel_env` or `env` of its module; or any function that makes one
@@ -209,15 +209,14 @@ def from_pettingzoo(
         horizon: maximal number of steps of an episode; by default the environment's `max_cycles` (of a
             turn-based one, times its agents).
         discount: per step, from 0 to 1.
-        workers: number of processes that step the environments; 0: this one does. Worth it where a step takes
+        workers: number of processes that step the environments; 0: this process. Pays off where a step takes
             a millisecond or more.
-        reuse: whether environments are used again for the next episode, rather than constructed anew: for
-            those which take long to construct. Their `reset` must then clear everything (that of
-            knights_archers_zombies_v11, for one, does not).
-        flat: whether observations are laid out as vectors, whatever their shape.
-        channels_last: whether observations with three axes are [row, column, channel], as PettingZoo's images
-            are, rather than planes already.
-        settings: of the constructor, with other values than its own.
+        reuse: keep environments for the next episode rather than construct new ones, if construction is slow.
+            Their `reset` must then clear everything (that of knights_archers_zombies_v11 does not).
+        flat: flatten observations of any shape to vectors.
+        channels_last: read observations with three axes as [row, column, channel], like PettingZoo's images,
+            rather than as planes.
+        settings: arguments of the constructor, in place of its defaults.
     Raises:
         ValueError: a number is out of range, there is no such setting, or the constructor refuses one; or the
             environment has actions or observations that cannot be laid out, starts without some of its

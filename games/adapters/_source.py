@@ -1,4 +1,4 @@
-"""Constructors of environments from outside, and how copies are opened with them."""
+"""Constructors of foreign environments, and the opening of copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from games.adapters._copies import LocalPool, Pool
 from games.adapters._workers import WorkerPool
 from games.core import CopyError, require
 
-TRIAL_STEPS = 3  # steps for which it is tried whether an episode follows from its seed
+TRIAL_STEPS = 3  # steps of the test that an episode is determined by its seed
 IMAGE_MODES = ("rgb_array", "ansi")  # render modes that can be shown, the better one first
 
 
@@ -40,17 +40,17 @@ class CopyMaker:
 
 @dataclass(frozen=True)
 class EnvironmentSource:
-    """What all games of one registered constructor have in common."""
+    """The constructor shared by all games of one registration, and its options."""
 
     make_env: Callable[..., Any]  # the constructor; takes settings by keyword
     copy_of: Callable[[Any], contract.Copy]  # turns an environment into a copy
     fixed: Mapping[str, Any] = field(default_factory=dict)  # settings that are not fields of the game
     lists: frozenset[str] = frozenset()  # settings that are tuples in the game, and lists to the constructor
-    drawable: bool = False  # whether the constructor takes a render mode
-    reuse: bool = False  # whether a copy keeps its environment, whose reset then has to clear everything
-    workers: int = 0  # number of processes that step the copies; 0: this one does
+    drawable: bool = False  # the constructor takes a render mode
+    reuse: bool = False  # a copy keeps its environment, whose reset must clear everything
+    workers: int = 0  # number of processes that step the copies; 0: this process
     parameters: Callable[[Callable[..., Any], Any], Parameters] = parameters_of  # of the constructor
-    horizon: int | None = None  # maximal number of steps of an episode; None: what the environment says
+    horizon: int | None = None  # maximal number of steps of an episode; None: from the environment
     discount: float = 1.0
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class EnvironmentSource:
         require(0 <= self.discount <= 1, f"discount must be from 0 to 1, not {self.discount}.")
 
     def arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The constructor's arguments, of a game's settings."""
+        """The constructor's arguments for a game's settings."""
         lists = {name: list(value) for name, value in settings.items() if name in self.lists}
         return {**self.fixed, **settings, **lists}
 
@@ -72,7 +72,7 @@ class EnvironmentSource:
         return CopyMaker(self.make_env, {**self.arguments(settings), **mode}, self.copy_of, self.reuse)
 
     def pool(self, settings: Mapping[str, Any], copies: int) -> Pool:
-        """Open so many copies; UnsuitableEnvironmentError if they differ, CopyError if their code fails."""
+        """Open this many copies; UnsuitableEnvironmentError if they differ, CopyError if their code fails."""
         make, workers = self.maker(settings), min(self.workers, copies)
         pool: Pool = WorkerPool(make, copies, workers) if workers else LocalPool(make, range(copies))
         first, *others = pool.describe()
@@ -85,18 +85,18 @@ class EnvironmentSource:
         return pool
 
     def environment(self, settings: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> Any:
-        """Construct one environment; ValueError, with the settings that are no defaults, if that fails."""
+        """Construct one environment; ValueError, with the settings that are not defaults, if that fails."""
         try:
             return self.make_env(**self.arguments(settings))
         except Exception as error:
             changed = [
                 f"{key}={value!r}" for key, value in settings.items() if defaults.get(key, ...) != value
             ]
-            how = f"with {', '.join(changed)}" if changed else "as it is"
-            raise ValueError(f"{name} cannot be opened {how}: {contract.one_line(error)}") from error
+            condition = f"with {', '.join(changed)}" if changed else "as it is"
+            raise ValueError(f"{name} cannot be opened {condition}: {contract.one_line(error)}") from error
 
     def describe(self, env: Any, settings: Mapping[str, Any]) -> contract.Description:
-        """Describe an environment, try whether its episodes follow from their seeds, and close it."""
+        """Describe an environment, test that seeds determine its episodes, and close it."""
         copies = [self.copy_of(env)]
         description = copies[0].description
         name = description.name
@@ -130,7 +130,7 @@ class EnvironmentSource:
 
 
 def _require_same(first: list[contract.CopyResult], second: list[contract.CopyResult], name: str) -> None:
-    """Require that two episodes of the same seed and actions are the same: a resumed run depends on it."""
+    """Require that episodes with the same seed and actions are equal, as resuming a run depends on it."""
     pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=False)
     contract.require_suitable(
         len(first) == len(second)

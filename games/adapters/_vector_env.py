@@ -1,4 +1,4 @@
-"""Copies of a game as one Gymnasium vector environment, whose rows are the agents of all copies."""
+"""Copies of a game as one Gymnasium vector environment, with a row for each agent of each copy."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from games.core import Game, State, numbered_actions, require, require_separated
 
 RENDER_MODES = ("rgb_array",)
 Infos = dict[str, Any]
-"""By name an array with an entry for each row, and under "_" + name which rows have one, as Gymnasium has it.
+"""By name an array with an entry for each row, and under "_" + name the mask of valid rows, as in Gymnasium.
 
-After `reset` and `step`: "action_mask", int8 [row, action], if the game masks actions; "present", whether the
-row's agent takes part, if agents may leave before the others. After `step` also "cooperated", if the word has
-a meaning in the game, and whatever the game measures (`Game.measures`): of the step just played, also in rows
-whose episode it ended. With same-step autoreset "final_obs" and "final_info" say what ended episodes showed
-last."""
+After `reset` and `step`: "action_mask", int8 [row, action], if the game masks actions; "present", True where
+the row's agent takes part, if agents may leave before the others. After `step` also "cooperated", if
+cooperation is defined in the game, and the game's measures (`Game.measures`), of the step just played, also
+in rows whose episode it ended. With same-step autoreset "final_obs" and "final_info" hold the last
+observations and infos of ended episodes."""
 
 
 class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     """Copies of a game, on the CPU, as one Gymnasium vector environment; see `vector_env`.
 
-    Row c N + i is agent i of copy c, N being the number of agents; all rows have the same spaces. So does
-    SuperSuit (`pettingzoo_env_to_vec_env_v1`, then `concat_vec_envs_v1`) line up a parallel environment for
-    learners that know single agents only, but here all copies are one batch of tensors.
+    Row c N + i is agent i of copy c, N being the number of agents; all rows have the same spaces.
+    SuperSuit (`pettingzoo_env_to_vec_env_v1`, then `concat_vec_envs_v1`) has the same layout for single-agent
+    learners, but here all copies are one batch of tensors.
 
     Copy c is `ParallelView`, bit for bit: seeded with `reset(seed=s)` it draws what `ParallelView` draws when
     seeded with s + c (see `CopyStreams`), whatever the other copies do. All rows of a copy end together:
     terminated when the game's rules end the episode (`Game.ended`), truncated when only the horizon does. The
-    row of an agent that left before the others (`Game.present`) shows and gets zeros until then, and is
-    terminated in either case; its actions do not count. Observations share their memory with the game's
-    tensors, which are made anew in each step.
+    row of an agent that left before the others (`Game.present`) has observations and rewards of zero until
+    then, and is terminated in either case; its actions are ignored. Observations share memory with the game's
+    tensors, which are new in each step.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         self.render_mode = render_mode
         self.metadata = {"name": name or type(game).__name__, "autoreset_mode": self.autoreset_mode}
         self.metadata |= {"render_modes": list(RENDER_MODES), "render_fps": 4}
-        self._flat, self._seen_space = flat, game.observation_space
+        self._flat, self._game_space = flat, game.observation_space
         self._num_actions = numbered_actions(game, "A vector environment")
-        self.single_observation_space = flat_space(self._seen_space) if flat else self._seen_space
+        self.single_observation_space = flat_space(self._game_space) if flat else self._game_space
         self.single_action_space: spaces.Discrete = spaces.Discrete(self._num_actions)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._streams = CopyStreams(copies, ahead=game.draws_by_rows)
@@ -86,7 +86,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
 
     @functools.cached_property
     def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
-        """The batched space; made when it is asked for, as it is several times as large as what it holds."""
+        """The batched space; made on first use, as it is several times as large as the observations."""
         return batch_space(self.single_observation_space, self.num_envs)
 
     def reset(
@@ -95,14 +95,14 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         """Start an episode in every copy, or in some.
 
         Args:
-            seed: starts the copies' streams of random numbers anew: seed + c for copy c, or one for each copy
-                (None: its stream goes on). Without a seed all streams go on.
-            options: "reset_mask", boolean [row], the same for all rows of a copy: which copies start.
+            seed: reseeds the copies' random streams: seed + c for copy c, or one for each copy (None: its
+                stream continues). Without a seed all streams continue.
+            options: "reset_mask", boolean [row], the same for all rows of a copy: the copies to start.
         Raises:
             ValueError: there are not as many seeds as copies, or the mask does not fit.
         """
         options = options or {}
-        which = self._which(options["reset_mask"]) if "reset_mask" in options else None
+        which = self._copies_of(options["reset_mask"]) if "reset_mask" in options else None
         if seed is None and self._state is None:
             seed = self._first_seed
         if isinstance(seed, int | np.integer):
@@ -127,7 +127,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     def step(
         self, actions: ArrayLike
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], Infos]:
-        """Play one step of every copy, of an integer action for each row.
+        """Play one step of every copy, with an integer action for each row.
 
         Raises:
             ResetNeeded: no episode has begun; or one has ended, and autoreset is disabled.
@@ -145,26 +145,26 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
             after, rewards, done = self.game.step(before, joint, self._streams)
         done = done & ~resting
         terminations, truncations = self._ends(after, done)
-        told = dict(self.game.measures(after))
+        measured = dict(self.game.measures(after))
         cooperated = self.game.cooperates(before, joint)
         if cooperated is not None:
-            told = {"cooperated": cooperated, **told}
-        paid = rewards.to(torch.float32).masked_fill(resting[:, None], 0)
+            measured = {"cooperated": cooperated, **measured}
+        rewards_paid = rewards.to(torch.float32).masked_fill(resting[:, None], 0)
         after = self._restarted(after, resting)
-        shown = None if present is None else present | resting[:, None]
-        observations, infos = self._observed(after, shown), self._infos(after, told, ~resting)
+        visible = None if present is None else present | resting[:, None]
+        observations, infos = self._observed(after, visible), self._infos(after, measured, ~resting)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             final, last = observations, self._rows(done)
             after = self._restarted(after, done)
-            shown = None if shown is None else shown | done[:, None]
-            observations = self._observed(after, shown)
+            visible = None if visible is None else visible | done[:, None]
+            observations = self._observed(after, visible)
             final_info = {key: value & last if key[0] == "_" else value for key, value in infos.items()}
             infos |= self._infos(after)
             infos |= {"final_obs": _of_rows(final, last), "_final_obs": last}
             infos |= {"final_info": final_info, "_final_info": last.copy()}
             done = torch.zeros_like(done)
         self._state, self._ended = after, done
-        return observations, paid.reshape(-1).numpy(), terminations, truncations, infos
+        return observations, rewards_paid.reshape(-1).numpy(), terminations, truncations, infos
 
     def render(self) -> tuple[NDArray[np.uint8], ...] | None:
         """Draw every copy: a frame each, uint8 [height, width, 3]; ValueError without a render mode."""
@@ -178,14 +178,14 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         return self._state
 
     def _restarted(self, state: State, which: Tensor) -> State:
-        """The state in which these copies, boolean [copy], have started anew; only their streams go on."""
+        """Restart these copies, boolean [copy]: the new state; only their streams advance."""
         if not which.any():
             return state
         with self._streams.only(which), separated(self.game, self._streams, self.copies):
             return self.game.restart(state, which, self._streams)
 
-    def _which(self, mask: Any) -> Tensor:
-        """The copies of a mask of rows: boolean [copy]."""
+    def _copies_of(self, mask: Any) -> Tensor:
+        """The mask of copies, boolean [copy], from a mask of rows."""
         rows = np.asarray(mask)
         require(
             rows.dtype == np.bool_ and rows.shape == (self.num_envs,),
@@ -200,7 +200,7 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         return torch.from_numpy(copies[:, 0].copy())
 
     def _joint(self, actions: ArrayLike, before: State, present: Tensor | None) -> Tensor:
-        """Everybody's action, integer [copy, agent]; a legal one where it does not count."""
+        """The joint actions, integer [copy, agent], with legal ones where they are ignored."""
         chosen = torch.as_tensor(actions)
         whole = not (chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.bool)
         require(
@@ -238,26 +238,28 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
         left = over[:, None] | (cut[:, None] & ~present)
         return left.reshape(-1).numpy(), (cut[:, None] & present).reshape(-1).numpy()
 
-    def _rows(self, which: Tensor) -> NDArray[np.bool_]:
-        """The rows of these copies: boolean [copy] -> [row]."""
-        return np.repeat(which.numpy(), self.num_agents)
+    def _rows(self, copies_mask: Tensor) -> NDArray[np.bool_]:
+        """The mask of rows from a mask of copies: boolean [copy] -> [row]."""
+        return np.repeat(copies_mask.numpy(), self.num_agents)
 
     def _observed(self, state: State, present: Tensor | None) -> NDArray[Any]:
-        """Observations, [row, ...], in memory that is nobody else's; zeros for agents that have left."""
-        seen = _apart(self.game.observe(state), state)
+        """Observations, [row, ...], in memory of their own; zeros for agents that have left."""
+        observations = _unshared(self.game.observe(state), state)
         if present is not None:
-            here = present.reshape(*present.shape, *[1] * (seen.ndim - 2))
-            seen = torch.where(here, seen, torch.zeros_like(seen))
-        rows = seen.flatten(0, 1).numpy().astype(self._seen_space.dtype, copy=False)
-        return flatten(rows, self._seen_space) if self._flat else rows
+            mask = present.reshape(*present.shape, *[1] * (observations.ndim - 2))
+            observations = torch.where(mask, observations, torch.zeros_like(observations))
+        rows = observations.flatten(0, 1).numpy().astype(self._game_space.dtype, copy=False)
+        return flatten(rows, self._game_space) if self._flat else rows
 
-    def _infos(self, state: State, told: Mapping[str, Tensor] = {}, played: Tensor | None = None) -> Infos:
-        """The infos of all rows, and of those of the copies that played; see `Infos`."""
+    def _infos(
+        self, state: State, measured: Mapping[str, Tensor] = {}, played: Tensor | None = None
+    ) -> Infos:
+        """The infos of all rows, and measures of the step for rows of stepped copies; see `Infos`."""
         infos: Infos = {}
         now = {MASK: self.game.action_mask(state), "present": self.game.present(state)}
-        for name, values in {**now, **told}.items():
+        for name, values in {**now, **measured}.items():
             if values is not None:
-                rows = _apart(values, state).flatten(0, 1).numpy()
+                rows = _unshared(values, state).flatten(0, 1).numpy()
                 infos[name] = rows.astype(np.int8) if name == MASK else rows
                 everybody = np.ones(self.num_envs, dtype=np.bool_)
                 infos[f"_{name}"] = everybody if played is None or name in now else self._rows(played)
@@ -277,13 +279,13 @@ def vector_env(
     """Make many copies of a game as one Gymnasium vector environment, for parameter sharing.
 
     Args:
-        game: a name in the catalogue, or a game already made, which may be shared or have gifts.
+        game: a name in the catalogue, or a game, which may be shared or have gifts.
         copies: number of copies; the environment has a row for each agent of each copy.
-        seed: of the first `reset` that is given none.
-        autoreset_mode: when copies whose episode ended start anew: `AutoresetMode.SAME_STEP`, in that step;
-            `NEXT_STEP`, in the next one, which ignores their actions and pays them 0; `DISABLED`, by
+        seed: of the first `reset` without a seed.
+        autoreset_mode: restart of copies whose episode ended: `AutoresetMode.SAME_STEP`, in that step;
+            `NEXT_STEP`, in the next one, which ignores their actions and gives rewards of 0; `DISABLED`, by
             `reset(options={"reset_mask": ...})`. Or its value, as "SameStep".
-        flat: whether observations are float32 vectors; see `games.adapters.parallel_env`.
+        flat: flatten observations to float32 vectors; see `games.adapters.parallel_env`.
         render_mode: "rgb_array" for frames, None if `render` is never called.
         settings: the game's settings, if it is named.
     Raises:
@@ -306,15 +308,15 @@ def vector_env(
     )
 
 
-def _apart(values: Tensor, state: State) -> Tensor:
-    """The same values, in memory that is no part of the state's."""
+def _unshared(values: Tensor, state: State) -> Tensor:
+    """The same values, in memory not shared with the state."""
     memory = values.untyped_storage().data_ptr()
     shared = any(leaf.untyped_storage().data_ptr() == memory for leaf in optree.tree_leaves(state))
     return values.clone() if shared else values
 
 
 def _of_rows(values: NDArray[Any], which: NDArray[np.bool_]) -> NDArray[Any]:
-    """An object for each row, as Gymnasium has it: the values of these rows, None for the others."""
+    """An object for each row, as in Gymnasium: the values of these rows, None for the others."""
     objects = np.full(len(values), None, dtype=object)
     objects[which] = np.fromiter(values[which], dtype=object)
     return objects

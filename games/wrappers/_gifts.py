@@ -1,4 +1,4 @@
-"""Gifts as actions: an agent may reward the others in the same step in which it acts."""
+"""Gifts as actions: an agent may reward the others in the step in which it acts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from games.wrappers._sharing_matrix import both_present
 from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
 LARGEST_TABLE = 2**20
-"""The most joint actions, of those with and without gifts, that are written out as a payoff table."""
+"""Maximal number of joint actions, with and without gifts, of a payoff table."""
 
 
 class Budget(NamedTuple):
     """The source of gifts."""
 
-    pays: bool  # whether the giver's reward pays for them
-    limited: bool  # whether they come out of a purse that may be empty
-    earns: bool  # whether what the game pays its agent fills that purse
+    pays: bool  # gifts are taken from the giver's reward
+    limited: bool  # gifts are taken from a purse that may be empty
+    earns: bool  # the agent's positive rewards in the game fill that purse
 
 
 BUDGETS = {
@@ -54,11 +54,11 @@ class GiftRules:
     """The settings of gifts as actions.
 
     A gift is split equally among its receivers; an agent without receivers gives nothing. The part of a
-    receiver that has left stays with the giver, in its reward or its purse. Out of a purse that holds less
-    than a whole gift, what is left is given. Gifts that are received fill no purse.
+    receiver that has left stays with the giver, in its reward or its purse. A purse that holds less than a
+    whole gift gives the rest of its contents. Received gifts do not fill a purse.
 
     Raises:
-        ValueError: the amount is not above 0, or the purse does not go with the kind of budget.
+        ValueError: the amount is not above 0, or the purse does not fit the kind of budget.
 
     >>> GiftRules(amount=2.0, budget="fixed")
     Traceback (most recent call last):
@@ -66,14 +66,14 @@ class GiftRules:
     """
 
     amount: float
-    """Worth of a whole gift, in reward units; above 0."""
+    """Size of a whole gift, in reward units; above 0."""
     budget: BudgetName = "zero-sum"
-    """Source of gifts: the giver's reward; a purse per episode that is free to give; or a purse that
-    what the game pays (if positive) fills after each step."""
+    """Source of gifts: the giver's reward (zero-sum); a purse per episode that is free to give (fixed); or a
+    purse that the agent's positive rewards in the game fill after each step (replenishable)."""
     purse: float = 0.0
     """Contents of each agent's purse at the start of an episode, in reward units; 0 or more."""
     receivers: Receivers = "neighbours"
-    """Among whom a gift is split: the giver's neighbours, or all other agents."""
+    """Receivers that split a gift: the giver's neighbours, or all other agents."""
 
     def __post_init__(self) -> None:
         require_name(self.budget, BUDGETS, "budget")
@@ -95,20 +95,20 @@ class GiftRules:
         return BUDGETS[self.budget]
 
     def check_fits(self, game: Game) -> None:
-        """Raise ValueError if in this game nothing could ever be given."""
+        """Raise ValueError if no gift is possible in this game."""
         require(
             not self.source.limited or self.purse > 0 or game.horizon > 1,
             "In a game of one step a purse is never filled: give it a purse above 0 to start with.",
         )
 
     def split(self, game: Game, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The part of a gift that goes to each receiver: [giver, receiver], rows summing to 1 or 0."""
+        """Each receiver's share of a gift: [giver, receiver], rows summing to 1 or 0."""
         return _split(game, self.receivers, dtype, device)
 
     def split_now(self, split: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor | float]:
-        """The same among the agents present, boolean [..., agent], and the part of a gift that is given.
+        """The split among the agents present, boolean [..., agent], and the fraction of a gift that is given.
 
-        Where some have left, the split is [..., giver, receiver], its rows summing to 1 or 0.
+        The split is [..., giver, receiver], its rows summing to 1 or 0; the fraction is [..., giver].
 
         >>> everybody = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]])
         >>> GiftRules(amount=1.0).split_now(everybody, torch.tensor([True, True, False]))
@@ -118,53 +118,53 @@ class GiftRules:
         """
         if present is None:
             return split, 1.0
-        there = (split > 0) & both_present(present)
-        count = there.sum(-1).to(split.dtype)
-        part = count / (split > 0).sum(-1).clamp(min=1)
-        return there / count.clamp(min=1).unsqueeze(-1), part
+        receiving = (split > 0) & both_present(present)
+        count = receiving.sum(-1).to(split.dtype)
+        fraction = count / (split > 0).sum(-1).clamp(min=1)
+        return receiving / count.clamp(min=1).unsqueeze(-1), fraction
 
-    def given(self, wanted: Tensor, purse: Tensor, split: Tensor) -> Tensor:
-        """What each agent gives, [..., agent], of whether it wants to and what is in its purse."""
-        whole = self.amount * (wanted & (split.sum(-1) > 0)).to(purse.dtype)
+    def given(self, gives: Tensor, purse: Tensor, split: Tensor) -> Tensor:
+        """Each agent's gift, [..., agent], from its choice to give (boolean) and its purse."""
+        whole = self.amount * (gives & (split.sum(-1) > 0)).to(purse.dtype)
         return torch.minimum(whole, purse) if self.source.limited else whole
 
     def left(self, purse: Tensor, given: Tensor, extrinsic: Tensor) -> Tensor:
-        """Contents of the purses after a step, [..., agent], of what was given and what the game paid."""
+        """Contents of the purses after a step, [..., agent], from the gifts and the game's rewards."""
         if not self.source.limited:
             return purse
         return purse - given + extrinsic.clamp_min(0) if self.source.earns else purse - given
 
     def paid(self, extrinsic: Tensor, given: Tensor, split: Tensor) -> Tensor:
-        """Each agent's reward with gifts, [..., agent], of what the game paid and what all agents gave."""
+        """Each agent's reward with gifts, [..., agent], from the game's rewards and all agents' gifts."""
         received = (given.unsqueeze(-1) * split).sum(-2)
         return extrinsic + received - given if self.source.pays else extrinsic + received
 
 
 class GiftState(NamedTuple):
-    """The game's state, and what has been given; 0 before the first step."""
+    """The game's state, and rewards and gifts of the last step; 0 before the first."""
 
     game: State
-    extrinsic: Tensor  # what the game itself paid each agent in the last step, [batch, agent]
+    extrinsic: Tensor  # the game's own rewards of the last step, [batch, agent]
     given: Tensor  # gifts of the last step, [batch, giver, receiver]
-    purse: Tensor  # what remains in each agent's purse, [batch, agent]; always 0 where gifts are zero-sum
+    purse: Tensor  # contents of each agent's purse, [batch, agent]; always 0 where gifts are zero-sum
 
 
 @dataclass(frozen=True, kw_only=True)
 class GiftGame(PaidGame):
-    """A game in which every action comes twice: a is the game's action a, and A + a is the same with a gift.
+    """A game with two versions of every action: a is the game's action a, and A + a is the same with a gift.
 
-    The game goes on as if there were no gifts, and is told of them (`Game.give`). Observations are the game's
-    own, or, with `observe_purse`, end with what the agent has left to give: one more number behind a vector,
-    one more plane behind planes.
+    The game's dynamics do not depend on gifts unless it uses them (`Game.give`). Observations are the game's
+    own or, with `observe_purse`, end with the contents of the agent's purse: one more number after a vector,
+    one more plane after planes.
 
     Raises:
-        ValueError: the purse is to be observed where there is none, or where observations are mere numbers;
-            or a replenishable one is empty in a game of one step, which never fills it.
+        ValueError: the purse is to be observed where there is none or observations are Discrete; or a
+            replenishable one is empty in a game of one step, which never fills it.
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the three budgets, there
         with the gift as an action of its own. Wang et al., arXiv 2105.06593: every action with and without.
-        Not checked against the first: that a purse which is nearly empty gives what is left, and that only
-        what the game pays, if it is positive, fills a replenishable one.
+        Not checked against the first: that a nearly empty purse gives the rest of its contents, and that
+        only positive rewards of the game fill a replenishable one.
 
     >>> from games import make
     >>> game = GiftGame(game=make("escape-room"), rules=GiftRules(amount=2.0))
@@ -178,9 +178,9 @@ class GiftGame(PaidGame):
 
     rules: GiftRules
     observe_purse: bool = False
-    """Whether an observation ends with what the agent has left to give, in reward units."""
+    """End an observation with the contents of the agent's purse, in reward units."""
     separate: bool = False
-    """Whether rewards, and with them welfare, are the game's own: learners then add the gifts in the state's
+    """Leave rewards, and with them welfare, as the game's own: learners then add the gifts in the state's
     `given` by the same rules, and `give` does nothing, as there are no other gifts."""
 
     action_names = computed(lambda self: _with_gifts(self.game.action_names))
@@ -191,10 +191,10 @@ class GiftGame(PaidGame):
             not self.observe_purse or self.rules.source.limited,
             "Zero-sum gifts come out of the giver's reward, so there is no purse to observe.",
         )
-        seen = self.game.observation_space
+        space = self.game.observation_space
         require(
-            not self.observe_purse or isinstance(seen, spaces.Box),
-            f"The purse can stand behind a vector or planes, but this game's agents observe {seen}.",
+            not self.observe_purse or isinstance(space, spaces.Box),
+            f"The purse can stand behind a vector or planes, but this game's agents observe {space}.",
         )
 
     @property
@@ -210,14 +210,14 @@ class GiftGame(PaidGame):
         space = self.game.observation_space
         if not self.observe_purse or not isinstance(space, spaces.Box):
             return space
-        one = (1, *space.shape[1:])
-        largest = np.full(one, np.inf if self.rules.source.earns else self.rules.purse)
-        low, high = np.concatenate((space.low, np.zeros(one))), np.concatenate((space.high, largest))
+        extra = (1, *space.shape[1:])
+        largest = np.full(extra, np.inf if self.rules.source.earns else self.rules.purse)
+        low, high = np.concatenate((space.low, np.zeros(extra))), np.concatenate((space.high, largest))
         return spaces.Box(low.astype(space.dtype), high.astype(space.dtype), dtype=space.dtype.type)
 
     @property
     def best_welfare(self) -> float | None:
-        """The game's, unless gifts add to its rewards: then nobody knows."""
+        """The game's own; None, unknown, if gifts add to its rewards."""
         return self.game.best_welfare if self.separate or self.rules.source.pays else None
 
     def reset(self, batch: int, generator: torch.Generator) -> GiftState:
@@ -225,22 +225,22 @@ class GiftGame(PaidGame):
         return GiftState(self.game.reset(batch, generator), nothing, given, nothing + self.rules.purse)
 
     def observe(self, state: GiftState) -> Tensor:
-        seen = self.game.observe(state.game)
+        observation = self.game.observe(state.game)
         if not self.observe_purse:
-            return seen
-        purse = state.purse.to(seen).reshape(*state.purse.shape, *[1] * (seen.ndim - 2))
-        return torch.cat((seen, purse.expand(*seen.shape[:2], 1, *seen.shape[3:])), 2)
+            return observation
+        purse = state.purse.to(observation).reshape(*state.purse.shape, *[1] * (observation.ndim - 2))
+        return torch.cat((observation, purse.expand(*observation.shape[:2], 1, *observation.shape[3:])), 2)
 
     def action_mask(self, state: GiftState) -> Tensor | None:
         legal = self.game.action_mask(state.game)
         return None if legal is None else torch.cat((legal, legal), -1)
 
     def step(self, state: GiftState, actions: Tensor, generator: torch.Generator) -> Step:
-        own, wanted = self._split_actions(actions)
+        own, gives = self._split_actions(actions)
         game, extrinsic, done = self.game.step(state.game, own, generator)
         among_all = self.rules.split(self.game, extrinsic.dtype, extrinsic.device)
-        split, part = self.rules.split_now(among_all, self.game.present(state.game))
-        given = part * self.rules.given(wanted, state.purse.to(extrinsic), split)
+        split, fraction = self.rules.split_now(among_all, self.game.present(state.game))
+        given = fraction * self.rules.given(gives, state.purse.to(extrinsic), split)
         purse = self.rules.left(state.purse, given, extrinsic)
         gifts = given.unsqueeze(-1) * split
         after = GiftState(self.game.give(game, gifts), extrinsic, gifts, purse)
@@ -257,25 +257,25 @@ class GiftGame(PaidGame):
         return fresh._replace(purse=state.purse.masked_fill(done[:, None], self.rules.purse))
 
     def _split_actions(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """The game's actions, and which of them come with a gift."""
+        """The game's actions, and a mask of those with a gift."""
         own = self.game.num_actions
         return actions % own, actions >= own
 
 
 @dataclass(frozen=True, kw_only=True)
 class GiftExactGame(GiftGame, WrappedExactGame):
-    """The same for a game with exact values, where those of gifts are exact, too; rewards are the game's own.
+    """`GiftGame` for a game with exact values and exact expected gifts; rewards are the game's own.
 
-    They are in one-shot games, where agent i gives G = min(amount, purse) with the probability of its actions
-    with a gift; and, of zero-sum gifts, in repeated games, where it gives in every step
+    Expected gifts are exact in one-shot games, where agent i gives G = min(amount, purse) with the
+    probability of its actions with a gift; and, if zero-sum, in repeated games, where it gives in every step
 
         sum_o rho_i(o) sum_a pi_i(a with a gift | o) G,
 
-    rho_i(o) being the discounted share of the steps in which agent i observes o. What is left in a purse
-    depends on all that was given before, so limited budgets have no such sum there.
+    rho_i(o) being the discounted share of the steps in which agent i observes o. A limited budget depends on
+    all earlier gifts, so that it has no such sum there.
 
     Raises:
-        ValueError: the game is neither, or, as a repeated one, has a limited budget; or as `GiftGame`.
+        ValueError: the game is neither, or the budget of a repeated game is limited; or as `GiftGame`.
 
     >>> from games import make
     >>> game = GiftExactGame(game=make("prisoners-dilemma"), rules=GiftRules(amount=2.0))
@@ -290,7 +290,7 @@ class GiftExactGame(GiftGame, WrappedExactGame):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        repeated = type(self.game) is matrix.RepeatedGame  # a kind of it may end
+        repeated = type(self.game) is matrix.RepeatedGame  # subclasses may be finite
         limited = self.rules.source.limited
         require(
             (repeated and not limited) or (self.game.horizon == 1 and self.game.num_observations == 1),
@@ -299,11 +299,11 @@ class GiftExactGame(GiftGame, WrappedExactGame):
         )
 
     def values(self, policies: Tensor) -> Tensor:
-        """Expected `episode_value` in the game itself, [..., agent], of actions without, then with a gift."""
+        """Expected `episode_value` in the game itself, [..., agent]; actions with a gift last."""
         return self.game.values(without_gifts(policies))
 
     def paid_values(self, policies: Tensor) -> Tensor:
-        """The same with what each agent receives and, if gifts are zero-sum, less what it gives."""
+        """`values` plus each agent's received gifts and, if gifts are zero-sum, minus those it gives."""
         split = self.rules.split(self.game, policies.dtype, policies.device)
         return self.rules.paid(self.values(policies), self._given(policies, split), split)
 
@@ -316,13 +316,13 @@ class GiftExactGame(GiftGame, WrappedExactGame):
         return self._given(policies, split).unsqueeze(-1) * split
 
     def _given(self, policies: Tensor, split: Tensor) -> Tensor:
-        """What each agent is expected to give: [..., giver]."""
-        wanting = policies.unflatten(-1, (2, -1))[..., 1, :].sum(-1)
+        """Each agent's expected gift: [..., giver]."""
+        giving = policies.unflatten(-1, (2, -1))[..., 1, :].sum(-1)
         if isinstance(self.game, matrix.RepeatedGame):
-            wanting = wanting * observation_shares(self.game, without_gifts(policies))
+            giving = giving * observation_shares(self.game, without_gifts(policies))
         purse = torch.full_like(split[0], self.rules.purse)
         whole = self.rules.given(torch.ones_like(purse, dtype=torch.bool), purse, split)
-        given: Tensor = wanting.sum(-1) * whole
+        given: Tensor = giving.sum(-1) * whole
         return given
 
 
@@ -352,9 +352,9 @@ class GiftMatrixGame(matrix.MatrixGame):
         agents, own = self.game.num_agents, self.game.num_actions
         joint = np.indices((2 * own,) * agents)
         extrinsic = torch.from_numpy(matrix.payoff_array(self.game)[tuple(joint % own)])
-        wanted = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
+        gives = torch.from_numpy(np.moveaxis(joint >= own, 0, -1).copy())
         split = self.rules.split(self.game, torch.float64, torch.device("cpu"))
-        given = self.rules.given(wanted, torch.full_like(extrinsic, self.rules.purse), split)
+        given = self.rules.given(gives, torch.full_like(extrinsic, self.rules.purse), split)
         return self.rules.paid(extrinsic, given, split).numpy()
 
     def cooperation(self, policies: Tensor) -> Tensor | None:
@@ -373,18 +373,18 @@ def gift_actions(
     receivers: Receivers = "neighbours",
     observe_purse: bool = False,
 ) -> GiftGame | GiftMatrixGame:
-    """Let every action come with a gift: a + A is a with a gift, A being the number of the game's actions.
+    """Add to every action a the same with a gift, a + A, A being the number of the game's actions.
 
     Args:
         game: any game with Discrete actions.
-        amount: worth of a whole gift, in reward units; above 0.
-        budget: "zero-sum": the giver's reward pays. "fixed": `purse` is free to give until it is used up.
-            "replenishable": what the game pays the agent, if positive, fills the purse after each step.
-        purse: what is in each agent's purse at the start of an episode, in reward units.
-        receivers: among whom a gift is split equally.
-        observe_purse: whether an observation ends with what the agent has left to give.
+        amount: size of a whole gift, in reward units; above 0.
+        budget: "zero-sum": the giver's reward pays. "fixed": gifts are free until `purse` is used up.
+            "replenishable": the agent's positive rewards in the game fill the purse after each step.
+        purse: contents of each agent's purse at the start of an episode, in reward units.
+        receivers: the agents that split a gift equally.
+        observe_purse: end an observation with the contents of the agent's purse.
     Returns:
-        a matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
+        A matrix game for a matrix game of at most 2^20 joint actions with gifts; otherwise a game.
     Raises:
         ValueError: see `GiftRules` and `GiftGame`.
     Source:
@@ -403,24 +403,24 @@ def gift_actions(
 
 
 def without_gifts(policies: Tensor) -> Tensor:
-    """Probabilities of the game's actions, with a gift or without: [..., 2 A] -> [..., A]."""
-    chosen: Tensor = policies.unflatten(-1, (2, -1)).sum(-2)
-    return chosen
+    """Probabilities of the game's actions, summed over with and without a gift: [..., 2 A] -> [..., A]."""
+    summed: Tensor = policies.unflatten(-1, (2, -1)).sum(-2)
+    return summed
 
 
 def observation_shares(game: matrix.RepeatedGame, policies: Tensor) -> Tensor:
-    """Discounted shares of the steps in which each agent sees each observation, in a game without end.
+    """Discounted share of each agent's observations, in an infinitely repeated game.
 
     Policies are [..., agent, 1 + A^N, A]; the shares, [..., agent, 1 + A^N], sum to 1.
     """
-    seen = _state_behind(game.num_agents, game.num_actions, policies.device)
+    seen = _joint_action_of(game.num_agents, game.num_actions, policies.device)
     later = game.discount * game.occupancy(policies)[..., seen]
     return torch.cat((torch.full_like(later[..., :1], 1 - game.discount), later), -1)
 
 
 @cached_constants
-def _state_behind(agents: int, actions: int, device: torch.device) -> Tensor:
-    """The joint action that each agent sees as observation 1, 2, ...: [agent, A^N]."""
+def _joint_action_of(agents: int, actions: int, device: torch.device) -> Tensor:
+    """The joint action behind each agent's observation 1, 2, ...: [agent, A^N]."""
     observed = matrix.observed_states(agents, actions)
     states = [sorted(range(len(seen)), key=seen.__getitem__) for seen in observed]
     return constant(states, torch.int64, device)

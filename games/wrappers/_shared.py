@@ -1,4 +1,4 @@
-"""Games and PettingZoo environments with their rewards shared among the agents."""
+"""Games and PettingZoo environments with rewards shared among the agents."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Incentives = Callable[[Tensor, Tensor], Tensor]
 
 
 class SharedState(NamedTuple):
-    """The game's state, and what its last step paid; 0 before the first."""
+    """The game's state, and rewards and gifts of the last step; 0 before the first."""
 
     game: State
-    extrinsic: Tensor  # what the game itself paid each agent, [batch, agent]
-    given: Tensor  # what each agent gave, [batch, giver, receiver]; on the diagonal what it kept
+    extrinsic: Tensor  # the game's own rewards, [batch, agent]
+    given: Tensor  # gifts, [batch, giver, receiver]; the diagonal is the part an agent keeps
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardingGame(PaidGame, abc.ABC):
-    """A game that pays by a rule of its own, and is told what was given (`Game.give`)."""
+    """A game with rewards computed from the wrapped game's, which is passed the gifts (`Game.give`)."""
 
-    symmetric = False  # what agents are paid may depend on who they are
+    symmetric = False  # rewards may depend on the agent's index
 
     @abc.abstractmethod
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
-        """Gifts, [batch, giver, receiver], and rewards, [batch, agent], of what the game paid in a step."""
+        """Gifts, [batch, giver, receiver], and rewards, [batch, agent], from the game's rewards of a step."""
 
     def reset(self, batch: int, generator: torch.Generator) -> SharedState:
         paid = nothing_paid(batch, self.num_agents, generator.device)
@@ -50,11 +50,13 @@ class RewardingGame(PaidGame, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedGame(RewardingGame):
-    """A game in which giver i hands the share T_ij of what the game pays it to receiver j; see `shared`.
+    """A game in which giver i passes the share T_ij of its reward to receiver j; see `shared`.
 
     r~_j = sum_i T_ij r_i, so that the total is the game's own. The share of an agent that has left stays with
-    its giver. ValueError: the matrix is not one of this many agents, or gives to an agent that is no
-    neighbour.
+    its giver.
+
+    Raises:
+        ValueError: the matrix does not fit the agents, or gives to an agent that is no neighbour.
 
     >>> from games import make
     >>> game = SharedGame(game=make("prisoners-dilemma"), sharing=((0.5, 0.5), (0, 1)))
@@ -85,7 +87,7 @@ class SharedGame(RewardingGame):
 
 @dataclass(frozen=True, kw_only=True)
 class SharedExactGame(SharedGame, WrappedExactGame):
-    """The same for a game with exact values, which are shared exactly: V~_j = sum_i T_ij V_i."""
+    """`SharedGame` for a game with exact values, which are shared exactly: V~_j = sum_i T_ij V_i."""
 
     game: ExactGame
     """The wrapped game."""
@@ -97,10 +99,10 @@ class SharedExactGame(SharedGame, WrappedExactGame):
 
 @dataclass(frozen=True, kw_only=True)
 class IncentiveGame(RewardingGame):
-    """A game in which each agent may add to the others' rewards, by its observation and their actions.
+    """A game in which each agent may add to the others' rewards, from its observation and their actions.
 
-    What would go to oneself, to an agent that is not a neighbour, or to or from one that has left, is not
-    paid. The rows of the state's `given` sum to what it cost or would cost each giver.
+    Gifts to oneself, to an agent that is not a neighbour, or to or from one that has left, are not paid.
+    Each row of the state's `given` sums to the giver's cost, whether or not it pays.
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051: there the giver's cost
@@ -110,9 +112,9 @@ class IncentiveGame(RewardingGame):
     incentives: Incentives
     """From observations and actions to gifts [batch, giver, receiver], in reward units; negative: a fine."""
     givers_pay: bool = False
-    """Whether what is given is taken from its giver's reward, so that the total is the game's own."""
+    """Take gifts from the giver's reward, so that the total is the game's own."""
 
-    pure = False  # incentives may come from a network that learns
+    pure = False  # incentives may come from a network in training
     best_welfare = computed(lambda self: self.game.best_welfare if self.givers_pay else None)
     defection_welfare = computed(lambda self: self.game.defection_welfare if self.givers_pay else None)
 
@@ -161,12 +163,13 @@ def shared(
     """Share the rewards of a game or of a PettingZoo environment by a matrix or by incentives.
 
     Args:
-        game_or_env: a game, which stays one (and stays exact, by a matrix), or any `ParallelEnv`.
+        game_or_env: a game, which stays one (and with a matrix stays exact), or any `ParallelEnv`.
         sharing: shares [giver, receiver], each row summing to 1: nested numbers, an array or a tensor. Or
-            incentives: a function; see `IncentiveGame` and `SharedParallelEnv`.
-        givers_pay: whether incentives are taken from their giver's reward; sharing by a matrix always is.
+            incentives: a function from observations and actions to gifts; see `IncentiveGame` and
+            `SharedParallelEnv`.
+        givers_pay: take incentives from the giver's reward, as sharing by a matrix always does.
     Returns:
-        a `SharedExactGame`, `SharedGame`, `IncentiveGame` or `SharedParallelEnv`.
+        A `SharedExactGame`, `SharedGame`, `IncentiveGame` or `SharedParallelEnv`.
     Raises:
         ValueError: the first argument is neither a game nor a parallel environment, or the matrix is bad.
 

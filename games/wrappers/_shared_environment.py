@@ -19,9 +19,9 @@ EnvironmentIncentives = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping
 class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[misc]  # PettingZoo is untyped
     """A parallel environment whose agents get a share of each other's rewards, or incentives; see `shared`.
 
-    What the environment itself paid stands in `infos[agent]["extrinsic_reward"]`, what the agent gave to
-    others and received from them in "given" and "received". Agents that have left neither give nor receive:
-    whoever would have given them a share keeps it, which conserves the total of the agents present.
+    `infos[agent]` holds the environment's own reward as "extrinsic_reward", and the agent's total gifts to
+    and from others as "given" and "received". Agents that have left neither give nor receive: the share of an
+    absent receiver stays with the giver, which conserves the total of the agents present.
 
     Rows and columns of a sharing matrix [giver, receiver] are the environment's `possible_agents`. Incentives
     are a function from observations and actions, by agent, to gifts[giver][receiver], 0 where left out; gifts
@@ -39,30 +39,30 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
         *,
         givers_pay: bool = False,
     ) -> None:
-        everybody: list[str] = getattr(env, "possible_agents", [])
+        possible_agents: list[str] = getattr(env, "possible_agents", [])
         require(
-            bool(everybody),
+            bool(possible_agents),
             f"Sharing needs to know who may take part, but {env} does not list its possible_agents.",
         )
         super().__init__(env)
         self.givers_pay = givers_pay
-        self._position = {agent: position for position, agent in enumerate(everybody)}
+        self._position = {agent: position for position, agent in enumerate(possible_agents)}
         self._incentives: EnvironmentIncentives | None = None
-        self._shares = np.eye(len(everybody))
-        self._here: list[str] = []
-        self._among = self._shares[:0, :0]
-        self._seen: Mapping[str, Any] = {}
+        self._shares = np.eye(len(possible_agents))
+        self._present: list[str] = []
+        self._present_shares = self._shares[:0, :0]
+        self._observations: Mapping[str, Any] = {}
         if callable(sharing):
             self._incentives = sharing
         else:
             require(not givers_pay, MATRICES_ALWAYS_PAY)
-            self._shares = np.array(sharing_rows(sharing, everybody), dtype=np.float64)
+            self._shares = np.array(sharing_rows(sharing, possible_agents), dtype=np.float64)
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         observations, infos = self.env.reset(seed=seed, options=options)
-        self._seen = observations
+        self._observations = observations
         return observations, infos
 
     def step(
@@ -70,44 +70,49 @@ class SharedParallelEnv(BaseParallelWrapper[str, Any, Any]):  # type: ignore[mis
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         before = set(self.env.agents)
         observations, own, terminations, truncations, infos = self.env.step(actions)
-        here = [agent for agent in own if agent in before or agent in self.env.agents]
-        extrinsic = np.array([float(own[agent]) for agent in here])
+        present = [agent for agent in own if agent in before or agent in self.env.agents]
+        extrinsic = np.array([float(own[agent]) for agent in present])
         if self._incentives is None:
-            passed = extrinsic[:, None] * self._shares_of(here)
+            passed = extrinsic[:, None] * self._shares_of(present)
             shared = passed.sum(0)
-            np.fill_diagonal(passed, 0)  # what is kept is no gift
+            np.fill_diagonal(passed, 0)  # a kept share is no gift
         else:
-            passed = self._gifts(self._incentives(self._seen, actions), here)
+            passed = self._gifts(self._incentives(self._observations, actions), present)
             shared = extrinsic + passed.sum(0) - self.givers_pay * passed.sum(1)
-        self._seen = observations
+        self._observations = observations
         rewards = {agent: float(reward) for agent, reward in own.items()}
-        rewards |= dict(zip(here, shared.tolist(), strict=True))
-        told: dict[str, dict[str, Any]] = {
+        rewards |= dict(zip(present, shared.tolist(), strict=True))
+        new_infos: dict[str, dict[str, Any]] = {
             agent: {**infos.get(agent, {}), "extrinsic_reward": float(own[agent])} for agent in own
         }
-        for agent, given, received in zip(here, passed.sum(1).tolist(), passed.sum(0).tolist(), strict=True):
-            told[agent] |= {"given": given, "received": received}
-        return observations, rewards, terminations, truncations, {**infos, **told}
+        for agent, given, received in zip(
+            present, passed.sum(1).tolist(), passed.sum(0).tolist(), strict=True
+        ):
+            new_infos[agent] |= {"given": given, "received": received}
+        return observations, rewards, terminations, truncations, {**infos, **new_infos}
 
-    def _shares_of(self, here: list[str]) -> np.ndarray:
-        """The matrix among these agents: what would go to others stays with its giver."""
-        if here != self._here:
-            rows = [self._place(agent) for agent in here]
+    def _shares_of(self, present: list[str]) -> np.ndarray:
+        """The matrix among these agents: shares of absent agents stay with the giver."""
+        if present != self._present:
+            rows = [self._index(agent) for agent in present]
             shares = self._shares[np.ix_(rows, rows)]
-            self._here, self._among = here, shares + np.diag(self._shares[rows].sum(1) - shares.sum(1))
-        return self._among
+            self._present, self._present_shares = (
+                present,
+                shares + np.diag(self._shares[rows].sum(1) - shares.sum(1)),
+            )
+        return self._present_shares
 
-    def _gifts(self, given: Mapping[str, Mapping[str, float]], here: list[str]) -> np.ndarray:
+    def _gifts(self, given: Mapping[str, Mapping[str, float]], present: list[str]) -> np.ndarray:
         """Gifts among these agents, [giver, receiver]."""
         for name in {*given, *(receiver for row in given.values() for receiver in row)}:
-            self._place(name)
+            self._index(name)
         gifts = [
-            [float(given.get(giver, {}).get(receiver, 0)) * (giver != receiver) for receiver in here]
-            for giver in here
+            [float(given.get(giver, {}).get(receiver, 0)) * (giver != receiver) for receiver in present]
+            for giver in present
         ]
-        return np.array(gifts).reshape(len(here), len(here))
+        return np.array(gifts).reshape(len(present), len(present))
 
-    def _place(self, agent: str) -> int:
+    def _index(self, agent: str) -> int:
         require(
             agent in self._position,
             f"There is no agent {agent!r} among the possible_agents {', '.join(map(str, self._position))}.",

@@ -1,4 +1,4 @@
-"""Sharing matrices: their check, and sharing among the agents that are present."""
+"""Sharing matrices: validation, and sharing among the agents that are present."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SharingLike = Sequence[Sequence[float]] | np.ndarray | Tensor
 """A sharing matrix as nested numbers, an array or a tensor, [giver, receiver]."""
 
 MATRICES_ALWAYS_PAY = "givers_pay is about incentives: by a sharing matrix givers pay in any case."
-FLOAT32_ROUNDING = 1e-6  # how far rows of a setting may miss 1, as shares may come in float32
+FLOAT32_ROUNDING = 1e-6  # tolerance of row sums of a setting, as shares may come in float32
 
 
 def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance: float | None = None) -> None:
@@ -23,9 +23,9 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
 
     Args:
         sharing: the matrix.
-        agents: how many agents there are, or their names, in the order of the rows.
-        tolerance: how far a row may miss 1; by default the square root of the dtype's rounding unit, 1.5e-8
-            in float64.
+        agents: number of agents, or their names, in the order of the rows.
+        tolerance: of the row sums; by default the square root of the dtype's rounding unit, 1.5e-8 in
+            float64.
 
     >>> check_sharing(torch.tensor([[0.7, 0.3], [0.0, 0.9]]), agents=2)
     Traceback (most recent call last):
@@ -41,33 +41,33 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
     )
 
     def first(bad: Tensor) -> tuple[tuple[int, ...], str]:
-        """The first bad place, and the words for the matrix that it is in."""
-        place = tuple(bad.nonzero()[0].tolist())
-        batch = ", ".join(map(str, place[: sharing.ndim - 2]))
-        return place, f" (in matrix {batch})" if batch else ""
+        """The first bad index, and words for the matrix that it is in."""
+        index = tuple(bad.nonzero()[0].tolist())
+        batch = ", ".join(map(str, index[: sharing.ndim - 2]))
+        return index, f" (in matrix {batch})" if batch else ""
 
     negative = ~(sharing >= 0)
     if negative.any():
-        place, where = first(negative)
+        index, where = first(negative)
         raise ValueError(
-            f"Shares must be 0 or more, but agent {names[place[-2]]} gives agent {names[place[-1]]} "
-            f"{float(sharing[place]):g}{where}."
+            f"Shares must be 0 or more, but agent {names[index[-2]]} gives agent {names[index[-1]]} "
+            f"{float(sharing[index]):g}{where}."
         )
     total = sharing.sum(-1)
     tolerance = torch.finfo(sharing.dtype).eps ** 0.5 if tolerance is None else tolerance
-    wrong = ~((total - 1).abs() <= tolerance)
-    if wrong.any():
-        place, where = first(wrong)
+    off = ~((total - 1).abs() <= tolerance)
+    if off.any():
+        index, where = first(off)
         raise ValueError(
-            f"What agent {names[place[-1]]} keeps and gives must sum to 1, but it sums to "
-            f"{float(total[place]):g} and misses 1 by {float(total[place] - 1):+.3g}{where}."
+            f"What agent {names[index[-1]]} keeps and gives must sum to 1, but it sums to "
+            f"{float(total[index]):g} and misses 1 by {float(total[index] - 1):+.3g}{where}."
         )
 
 
 def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
     """Check a sharing matrix of these agents, as `check_sharing`, and turn it into nested tuples of numbers.
 
-    A tensor that requires a gradient, which would be lost, raises ValueError.
+    ValueError: as `check_sharing`, or a tensor requires a gradient, which would be lost.
 
     >>> sharing_rows([[0.5, 0.5], [0, 1]], agents=range(2))
     ((0.5, 0.5), (0.0, 1.0))
@@ -93,8 +93,11 @@ def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
     """Keep the shares of agents that have left with their givers: [..., giver, receiver].
 
     An agent that has left neither gives nor receives, and each row keeps its sum: the total reward of the
-    agents present, boolean [..., agent] (`Game.present`), is conserved. Where all are present (or None) the
-    shares, or amounts, are as they were, bit-for-bit.
+    agents present is conserved. Where all are present the result equals the input bit-for-bit.
+
+    Args:
+        shares: shares or amounts, [..., giver, receiver].
+        present: the agents that take part, boolean [..., agent] (`Game.present`); None: all.
 
     >>> half = torch.full((3, 3), 1 / 4) + torch.eye(3) / 4
     >>> share_among_present(half, torch.tensor([True, True, False]))
@@ -104,10 +107,14 @@ def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
     """
     if present is None:
         return shares
-    kept = shares * both_present(present)
-    return kept + torch.diag_embed(shares.sum(-1) - kept.sum(-1))
+    among_present = shares * both_present(present)
+    return among_present + torch.diag_embed(shares.sum(-1) - among_present.sum(-1))
 
 
 def both_present(present: Tensor) -> Tensor:
-    """Which pairs of agents take part, boolean: [..., agent] -> [..., giver, receiver]."""
+    """Mask of the pairs of agents that both take part: boolean [..., agent] -> [..., giver, receiver].
+
+    >>> both_present(torch.tensor([True, False])).tolist()
+    [[True, False], [False, False]]
+    """
     return present.unsqueeze(-1) & present.unsqueeze(-2)

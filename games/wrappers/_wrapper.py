@@ -1,4 +1,4 @@
-"""A game around another game: everything is passed on, and a subclass changes what it is about."""
+"""Base classes of wrappers: every member delegates to the wrapped game unless overridden."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from games.core import ExactGame, Game, State, Step, alias
 
 
 def _by_game(name: str) -> Any:
-    """A method of the wrapped game, of a state and further arguments."""
+    """Make a method that calls the wrapped game's method of this name with the inner state."""
 
     def method(self: WrappedGame, state: State, *args: Any, **settings: Any) -> Any:
         return getattr(self.game, name)(self.inner(state), *args, **settings)
@@ -37,15 +37,15 @@ class WrappedGame(Game):
     """The wrapped game."""
 
     def __getattr__(self, name: str) -> Any:
-        # Settings alone: payoffs, say, of the wrapped game are not the wrapper's.
-        if name != "game" and not name.startswith("_"):  # as pickle asks for before there is a game
+        # Settings alone: the wrapped game's payoffs, for instance, are not the wrapper's.
+        if name != "game" and not name.startswith("_"):  # pickle reads those before `game` is set
             settings = getattr(self.game, "__dataclass_fields__", ())
             if name in settings or isinstance(self.game, WrappedGame):
                 return getattr(self.game, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def inner(self, state: State) -> State:
-        return state  # the game's own state in one of this game's
+        return state  # from this game's state to the wrapped game's
 
     horizon = alias("game.horizon")
     action_space = alias("game.action_space")
@@ -96,7 +96,7 @@ class WrappedGame(Game):
 
 @dataclass(frozen=True, kw_only=True)
 class WrappedExactGame(WrappedGame, ExactGame):
-    """The same exact game as `game`: exact values stay exact."""
+    """`WrappedGame` for games with exact values, which stay exact."""
 
     game: ExactGame
     """The wrapped game."""
@@ -112,10 +112,10 @@ class WrappedExactGame(WrappedGame, ExactGame):
 
 @dataclass(frozen=True, kw_only=True)
 class PaidGame(WrappedGame):
-    """The base of games whose agents get something other than what the game pays them.
+    """The base of games that change the wrapped game's rewards and record gifts.
 
-    A state is a NamedTuple of the `game`'s; what it paid in the last step, `extrinsic` [batch, agent]; and
-    what was `given`, [batch, giver, receiver]. Of that gifts to oneself are no measure.
+    A state is a NamedTuple with the wrapped game's state, `game`; its rewards of the last step, `extrinsic`
+    [batch, agent]; and the gifts, `given` [batch, giver, receiver], whose diagonal counts in no measure.
     """
 
     def inner(self, state: State) -> State:

@@ -1,4 +1,4 @@
-"""Zero-sum forms of games: every agent is paid for what it gets beyond the others."""
+"""Zero-sum forms of games: every agent's reward is relative to the others' mean."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ def zero_sum(game: Game) -> Game: ...
 def zero_sum(game: Game) -> Game:
     """Make a game in which each agent gets its reward less the mean of the others'.
 
-    The rewards of every step sum to 0, so that cooperating loses its meaning, and with it `cooperates`,
-    `cooperation`, `scripted` and `defection_welfare`. A matrix game stays a matrix game (it can be repeated,
-    and solved), an exact game stays exact. The game's `episode_value` must be linear in the rewards.
+    The rewards of every step sum to 0, so that cooperation is not defined: `cooperates`, `cooperation`,
+    `scripted` and `defection_welfare` are None. A matrix game stays a matrix game (it can be repeated and
+    solved), an exact game stays exact.
+
+    Args:
+        game: any game whose `episode_value` is linear in the rewards.
 
     Raises:
         ValueError: there are fewer than two agents.
@@ -63,7 +66,7 @@ class ZeroSumMatrixGame(MatrixGame):
     game: MatrixGame
     """The matrix game whose payoffs are compared."""
 
-    cooperative = False  # what one gains the others lose
+    cooperative = False  # one agent's gain is the others' loss
     best_welfare = 0.0
 
     def __post_init__(self) -> None:
@@ -81,7 +84,7 @@ class ZeroSumGame(WrappedGame):
     """The zero-sum form of any game; see `zero_sum`."""
 
     best_welfare = 0.0
-    defection_welfare = None  # no total is better than another
+    defection_welfare = None  # all totals are 0
 
     def __post_init__(self) -> None:
         _require_opponents(self.game)
@@ -91,10 +94,10 @@ class ZeroSumGame(WrappedGame):
         return state, relative_rewards(rewards), done
 
     def present(self, state: State) -> None:
-        """None: nobody leaves, as what the others earn still counts against those that have left."""
+        """None: no agent leaves, as the others' rewards still count against those that have left."""
 
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
-        return None  # nobody can do good to all
+        return None  # no action is good for all
 
     def scripted(self, state: State, cooperative: Tensor) -> Tensor | None:
         return None
