@@ -27,9 +27,9 @@ TORCH_MEMORY = (
     "Storage size calculation overflowed",
     "integer multiplication overflow",
 )
-"""In RuntimeErrors of torch without CUDA, which have no class of their own."""
+"""Texts of torch's out-of-memory RuntimeErrors without CUDA, which have no class of their own."""
 CUDA_MEMORY = "OutOfMemoryError"
-"""Name of torch's class of those with CUDA, as torch itself is loaded only by commands that need it."""
+"""Name of torch's class of out-of-memory errors with CUDA; importing torch is left to the commands."""
 NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
 PACKAGES = ("docstring_parser", "gymnasium", "imageio", "matplotlib", "pettingzoo", "PIL", "rich", "tyro")
 """Packages of the extra `games`."""
@@ -47,7 +47,7 @@ class Command:
     function: str
 
     def run(self, arguments: list[str]) -> None:
-        """Run it with the arguments after its name."""
+        """Run the command with the arguments after its name."""
         with _leaving_at_once():  # torch takes seconds to load
             function = getattr(import_module(f"bilevel.cli.{self.module}"), self.function)
         function(arguments)
@@ -59,7 +59,7 @@ COMMANDS = {
         "train": "train a method on a game, many seeds at once; or resume a run",
         "demo": "train four methods on two dilemmas: a table and figures in a minute or two",
         "compare": "compare methods on a game: a table with intervals, figures, files",
-        "tune": "learn the weights of a task's losses; a table against other ways, or a list of tasks",
+        "tune": "learn the weights of a task's losses, and compare weightings in a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",
         "theory": "optima, equilibria and minimal transfers of a one-shot game, with proofs",
         "games": "list the games; or one game's page, picture and Schelling diagram",
@@ -76,10 +76,10 @@ COMMANDS = {
 
 @contextmanager
 def _leaving_at_once() -> Iterator[None]:
-    """While entered, for imports: SIGINT ends the process, and a sentence says that nothing was done.
+    """Let SIGINT end the process at once during imports, with a sentence that nothing was done.
 
-    A KeyboardInterrupt in the middle of an import may come out as anything. Outside the main thread, where
-    Python allows no handlers, nothing is changed.
+    A KeyboardInterrupt in the middle of an import may surface as any exception. Outside the main thread,
+    where Python allows no handlers, nothing is changed.
     """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -99,7 +99,7 @@ def _leaving_at_once() -> Iterator[None]:
 
 @contextmanager
 def interrupting_again() -> Iterator[None]:
-    """While entered, repeat interrupts that Python had to ignore, as in the callback of a weak reference."""
+    """Repeat interrupts, in a `with` block, that Python had to ignore, as in a weak reference's callback."""
 
     def interrupt() -> None:
         time.sleep(0.01)  # not at once: it would be ignored, too
@@ -140,7 +140,7 @@ def run(arguments: list[str]) -> int:
         if type(error).__name__ != CUDA_MEMORY and not any(text in str(error) for text in TORCH_MEMORY):
             raise
         return _refuse(NO_MEMORY, FAILED)
-    except BrokenPipeError:  # whoever read our output has left, as `head` does
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         return FAILED
     except OSError as error:
         return _refuse(unusable(error), FAILED)

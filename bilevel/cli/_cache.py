@@ -1,4 +1,4 @@
-"""`bilevel cache`: the compiled packages on disk, listed, cleared, and built ahead."""
+"""`bilevel cache`: list, clear, or prebuild the compiled packages on disk."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheSettings:
-    """List the packages that compiled steps were built into: what, how large, when, in how many seconds.
+    """List the packages of compiled steps: content, size, date, and build time in seconds.
 
-    They are built again when they are needed. BILEVEL_CACHE in the environment names another folder.
+    They are rebuilt when they are needed. BILEVEL_CACHE in the environment names another folder.
     """
 
     clear: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Delete all of them, and no other file."""
     build: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="[GAME ...]")] = None
-    """Build the packages of these games' default runs ahead; with no name, of all that are written in C."""
+    """Prebuild the packages of these games' default runs; without names, of all that compile to C."""
     method: str = "tos"
-    """The method whose runs packages are built ahead for."""
+    """Method of the runs whose packages are prebuilt."""
 
 
 def cache_command(arguments: list[str]) -> None:
@@ -53,7 +53,7 @@ def cache_command(arguments: list[str]) -> None:
 
 
 def _build_ahead(games: tuple[str, ...], method: str) -> None:
-    """Take one compiled outer step of each game's default run, and print what that built."""
+    """Take one compiled outer step of each game's default run, and print the packages built."""
     from bilevel.experiments import default_config  # noqa: PLC0415  # torch, methods and games
     from bilevel.methods import OuterMethod  # noqa: PLC0415
     from games import ExactGame, names  # noqa: PLC0415
@@ -71,7 +71,7 @@ def _build_ahead(games: tuple[str, ...], method: str) -> None:
 
 
 def _build(config: RunConfig, *, named: bool) -> str:
-    """Take the first outer step, and say what it built; a game that was named may take minutes."""
+    """Take the first outer step, and describe the packages built; a named game may take minutes."""
     from bilevel.compile import build_solve  # noqa: PLC0415  # torch, and the compiler
     from bilevel.core import Purpose  # noqa: PLC0415
     from bilevel.methods import OuterLearner  # noqa: PLC0415

@@ -38,12 +38,12 @@ class CheckSettings:
     method: Method
     """The method's settings."""
     estimators: tuple[str, ...] = ()
-    """Names or text forms, as truncated(steps=5), of what is compared; none: all there are."""
+    """Names or text forms of the estimators, as truncated(steps=5); none: all."""
     inner_steps: int | None = None
-    """K, the inner steps that the gradient goes through, 1 or more; None: the method's own."""
+    """K, the number of differentiated inner steps, 1 or more; None: the method's own."""
     outer_steps_before: int = 0
-    """Outer steps of training before the comparison, 0 or more: near the start and at the end of learning
-    other estimators may be best."""
+    """Outer steps of training before the comparison, 0 or more: which estimator is best may change during
+    training."""
     seeds: int = 4
     """Independent repetitions in one batch, 1 or more."""
     seed: int = 0
@@ -54,7 +54,7 @@ class CheckSettings:
     """Floating type, of time, memory and variance (errors are always measured in float64); auto: float64 for
     exact values, float32 for sampled episodes."""
     device: str = "cpu"
-    """Any torch device that has random generators, for instance cpu or cuda:0."""
+    """Torch device with random generators, for instance cpu or cuda:0."""
     threads: int = 1
     """CPU threads, from 1 to 1024."""
 
@@ -70,17 +70,17 @@ class CheckSettings:
             "choose a method that does "
             f"({', '.join(name for name, kind in METHODS.items() if issubclass(kind, OuterMethod))}).",
         )
-        _ = self.run  # refuses what a run would refuse
+        _ = self.run  # validates the settings of a run
 
     @property
     def run(self) -> RunConfig:
-        """A run with these settings."""
+        """Configuration of a run with these settings."""
         shared = ("game_name", "method_name", "game", "method", "seeds", "seed", "dtype", "device", "threads")
         return RunConfig(**{name: getattr(self, name) for name in shared})
 
     @property
     def steps(self) -> int:
-        """K."""
+        """K, the number of inner steps."""
         return self.inner_steps or self.method.schedule.inner_steps
 
 
@@ -88,7 +88,7 @@ def check_command(arguments: list[str]) -> None:
     chosen, rest = split_leading("bilevel check", arguments)
     settings = parse_check(chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD, rest)
     if chosen.out is not None:
-        chosen.out.mkdir(parents=True, exist_ok=True)  # better refused now than after the work
+        chosen.out.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     comparison = _compare_estimators(settings)
     before = settings.outer_steps_before
     trained = f", after {counted(before, 'outer step')}" if before else ""
@@ -101,7 +101,7 @@ def check_command(arguments: list[str]) -> None:
 
 
 def _compare_estimators(settings: CheckSettings) -> HypergradientComparison:
-    """Take the outer steps before, then compare estimators on the next K inner steps."""
+    """Take the outer steps before the comparison, then compare estimators on the next K inner steps."""
     config = settings.run
     torch.set_num_threads(config.threads)
     learner = config.build_learner()
@@ -143,8 +143,8 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
         defaults,
         kind=CheckSettings,
         description=(
-            f"Compare estimators of the hypergradient for {method_name} on {game_name}: how far off each one "
-            "is, how noisy, how slow, and how much memory it takes.\n\n"
+            f"Compare estimators of the hypergradient for {method_name} on {game_name}: error, variance, "
+            "time and memory of each.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER writes a figure and a file of the numbers there. --load "
             "FILE.py runs a file of yours that adds a game, a method or an estimator. "
@@ -155,7 +155,7 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
 
 
 def _exact_gradient(settings: CheckSettings, state: State) -> Tree | None:
-    """The gradient by exact values of a game that has them but is sampled; None where there is none."""
+    """Gradient by exact values of a game that has them but is sampled; None if unavailable."""
     if settings.method.exact or not isinstance(settings.game, ExactGame):
         return None
     if settings.method.schedule.value("inner.entropy_coef", int(state["outer_step"])):

@@ -41,27 +41,28 @@ class CompareSettings:
     game: Game
     """The game's settings."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL=]NAME ...")] = USUAL
-    """Names of 2 methods or more; the others are compared with the first. `bilevel methods` lists them; with
-    a label, one method can be there twice."""
+    """Names of 2 methods or more; the first is the baseline of the others. `bilevel methods` lists them;
+    labels allow a method twice."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
-    """Settings of methods, as tos.own-share=0.8; without a label, of all of them. `bilevel train --method
-    NAME --help` lists them. Lists have commas."""
+    """Settings of methods, as tos.own-share=0.8; without a label, of all methods. `bilevel train --method
+    NAME --help` lists them. Values of a list are separated by commas."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")] = ()
     """Finished runs of one game to compare instead of training; files are written only with --out."""
     seeds: int = RunConfig.seeds
-    """Independent repetitions of every method, all in one batch, 3 or more: seed, seed + 1, ..."""
+    """Number of independent repetitions of every method, in one batch, 3 or more: seed, seed + 1, ..."""
     seed: int = RunConfig.seed
-    """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
+    """First random seed, a whole number from 0; results of a seed do not depend on the others,
+    bit-for-bit."""
     outer_steps: int = RunConfig.outer_steps
-    """Outer steps of every run, 1 or more."""
+    """Number of outer steps of every run, 1 or more."""
     checkpoint_every: int = RunConfig.checkpoint_every
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = RunConfig.evaluation_episodes
-    """Fresh episodes per seed on which the final policies are measured, 2 or more; unused when exact."""
+    """Fresh episodes per seed for evaluation of the final policies, 2 or more; unused if values are exact."""
     dtype: DtypeName = RunConfig.dtype
     """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
     device: str = RunConfig.device
-    """Any torch device that has random generators, for instance cpu or cuda:0."""
+    """Torch device with random generators, for instance cpu or cuda:0."""
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
 
@@ -72,7 +73,7 @@ class CompareSettings:
     def comparison(self) -> Comparison:
         """The runs, with the settings of each method; ValueError if these or `Comparison` refuse one."""
         own = ("methods", "set", "runs")
-        shared = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in own}
+        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         names = labeled_methods(self.methods)
         methods = methods_with_settings(self.game_name, names, self.set)
         return Comparison(
@@ -127,11 +128,11 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
         arguments,
         prog="bilevel compare",
         description=(
-            f"Compare methods on {game_name}: train what is not trained yet, then print a table, and write "
+            f"Compare methods on {game_name}: train those not trained yet, then print a table, and write "
             "figures and files.\n\n"
-            "--game NAME chooses another game; the options below are those of this one. --out FOLDER says "
-            "where runs and files go (default: runs/compare/GAME): runs that are finished there, with the "
-            "same settings, are used as they are, interrupted ones go on. --load FILE.py runs a file of "
+            "--game NAME chooses another game; the options below are those of this one. --out FOLDER is "
+            "the folder of runs and files (default: runs/compare/GAME): finished runs in it with the "
+            "same settings are reused, interrupted ones are resumed. --load FILE.py runs a file of "
             "yours that adds a game, a method or an estimator. docs/how-to/compare-methods.md says how to "
             "read the table."
         ),

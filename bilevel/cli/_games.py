@@ -24,13 +24,13 @@ from games.core import Registry, require
 class GamesSettings:
     """List the games, one line each; or, with a name before the options, print one game's page.
 
-    A page has its agents, actions, observation, rewards, horizon, source and optimum, where it departs from
-    its source, and its settings.
+    A page has agents, actions, observation, rewards, horizon, source, optimum, differences from the source,
+    and settings.
     """
 
     out: Path | None = None
-    """Write a picture there, and where the game has a script its Schelling diagram and the numbers behind it;
-    without a name: a document of all games."""
+    """Folder for a picture and, if the game has a scripted policy, its Schelling diagram and numbers; without
+    a name: for a document of all games."""
     episodes: int = 64
     """Episodes for each number of cooperators in a Schelling diagram, 2 or more."""
     seed: int = 0
@@ -74,7 +74,7 @@ def _list_games() -> None:
 
 
 def list_methods(arguments: list[str]) -> None:
-    """Print every method with one line, and which may learn the weights of their losses, too."""
+    """Print every method with one line, and a note on learned loss weights."""
     _require_none(arguments, "methods")
     print_rows({name: _summary(METHODS, name) for name in METHODS})
     print(
@@ -92,7 +92,7 @@ def list_hypergradients(arguments: list[str]) -> None:
 
 
 def _summary(registry: Registry[Any], name: str) -> str:
-    """The first line of a class's docstring; of one that is not imported yet, as its source has it."""
+    """First line of a class's docstring, read from its source if it is not imported yet."""
     value = registry.data[name]
     if not isinstance(value, str):
         return (inspect.getdoc(value) or "").partition("\n")[0]
@@ -106,7 +106,7 @@ def _summary(registry: Registry[Any], name: str) -> str:
 
 
 def _settings(kind: Any) -> str:
-    """A dataclass's settings with their defaults, as in its text form: its own, then inherited ones."""
+    """Settings of a dataclass with their defaults, as in its text form: its own, then inherited ones."""
     own = inspect.get_annotations(kind)
     fields = sorted(dataclasses.fields(kind), key=lambda field: field.name not in own)
     texts = (

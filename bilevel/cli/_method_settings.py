@@ -1,4 +1,4 @@
-"""Settings of methods from the command line: their parts' variants first, then the options of these."""
+"""Settings of methods from the command line: variants of parts first, then their options."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ RENAMED = {name: f"{part}.{name}" for part, names in MOVED.items() for name in n
     "model-learning-rate": "opponents.learning-rate",
     "model-steps": "opponents.steps",
 }
-"""Names of settings in an earlier version, without parts -> their names now."""
+"""Names of settings in an earlier version, without parts -> their current names."""
 PARTS = {"policy", "inner", "outer", "training", "loss_weights", "sharing"}
 
 
@@ -83,7 +83,7 @@ def read_with_method(
     description: str = "",
     config: Sequence[Any] = (),
 ) -> tuple[Method, dict[str, Any]]:
-    """Read a method's settings from the command line, and other settings: both return with their changes.
+    """Read a method's settings, and other settings, from the command line; return both with their changes.
 
     Args:
         prog, arguments, description, config: as of `read_settings`; --policy NAME and the like come first.
@@ -137,7 +137,7 @@ def _unfilled(method: Method, chosen: Mapping[str, str], options: Sequence[str])
 
 
 def _method_options(method: Method, unfilled: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The fields of options of a method's parts, and of its own settings."""
+    """Fields of options of a method's parts, and of its own settings."""
     parts = parts_of(type(method))
     for part in parts:
         value = getattr(method, part)
@@ -215,22 +215,22 @@ def _require_current(setting: str, method: Method, before: str, after: str) -> N
 
 
 def labeled_methods(words: Sequence[str]) -> dict[str, str]:
-    """Read the methods of a comparison, each NAME or LABEL=NAME: label -> method's name.
+    """Parse the methods of a comparison, each NAME or LABEL=NAME: label -> method's name.
 
     Raises:
         ValueError: a method is unknown, or a label is there twice.
     """
-    found: dict[str, str] = {}
+    by_label: dict[str, str] = {}
     for word in words:
         label, _, name = word.rpartition("=")
         require_name(name, METHODS, "method")
         label = label or name
         require(
-            label not in found,
+            label not in by_label,
             f"{label} is there twice: give one of them a label of its own, as in other={name}.",
         )
-        found[label] = name
-    return found
+        by_label[label] = name
+    return by_label
 
 
 def methods_with_settings(
@@ -268,7 +268,7 @@ def methods_with_settings(
 
 
 def _words(method: Method, setting: str, value: str) -> list[str]:
-    """The words by which the command line takes a setting."""
+    """Command-line arguments of a setting."""
     part, dot, name = setting.replace("-", "_").partition(".")
     if not dot and part in _choices(method):
         return [f"--{setting}", value]

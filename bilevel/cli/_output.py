@@ -1,4 +1,4 @@
-"""Output of commands: streams whose failures never stop a run, warnings and errors as one sentence."""
+"""Output of commands: streams whose failures never stop a run, one-line warnings and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILED = 1
 
 
 class Stopped(Exception):  # noqa: N818 - most often the user's wish
-    """The end of a command, with a sentence for the user and the process's exit code."""
+    """Early end of a command, with a sentence for the user and the process's exit code."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
@@ -25,7 +25,7 @@ class Stopped(Exception):  # noqa: N818 - most often the user's wish
 
 
 def unusable(error: OSError) -> str:
-    """The file that could not be used, and the reason, in one sentence."""
+    """Describe a file that could not be used, and the reason, in one sentence."""
     place = f" {error.filename}:" if error.filename else ""
     return f"A file could not be used:{place} {error.strerror or error}."
 
@@ -35,7 +35,7 @@ def tell(line: str) -> None:
 
 
 def print_rows(rows: Mapping[str, str]) -> None:
-    """Print two columns, the second folded to the terminal; one line each where no terminal is."""
+    """Print two columns, the second folded to the terminal; one line each if it is no terminal."""
     margin = max(map(len, rows)) + 2
     for name, text in rows.items():
         line = f"{name:<{margin}}{text}"

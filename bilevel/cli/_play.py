@@ -28,19 +28,19 @@ class PlaySettings:
     game: Game
     """The game's settings."""
     cooperators: int | None = None
-    """Number of agents, the first ones, that the scripted policy lets cooperate, 0 or more; None: all."""
+    """Number of agents, the first ones, that cooperate under the scripted policy, 0 or more; None: all."""
     repetition: int = 0
     """Repetition of a run whose policies play, counted from 0."""
     episodes: int = 1
     """Number of episodes, 1 or more."""
     max_steps: int = 200
-    """Steps after which an episode is cut off, 1 or more: every step is a picture in memory."""
+    """Maximum number of steps of an episode, 1 or more: every step is a frame in memory."""
     seed: int = 0
     """Random seed, a whole number from 0."""
     frames_per_second: float = 4.0
-    """Steps in a second, from 0.01 to 100."""
+    """Frames per second, from 0.01 to 100."""
     scale: float = 1.0
-    """Scale of the pictures, from 0.1 to 20."""
+    """Scale of the frames, from 0.1 to 20."""
 
     def __post_init__(self) -> None:
         for name, least in (("repetition", 0), ("episodes", 1), ("max_steps", 1)):
@@ -99,7 +99,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
 
 
 def _config(folder: RunFolder, named: str | None) -> RunConfig:
-    """The run's configuration; ValueError if it is no run, or one on another game than was named."""
+    """Load the run's configuration; ValueError if it is not a run, or on another game than named."""
     require(
         folder.config.exists(),
         f"--policy is {RANDOM}, {SCRIPTED} or the folder of a run; {folder.path} is none of these.",
@@ -114,7 +114,7 @@ def _config(folder: RunFolder, named: str | None) -> RunConfig:
 def _actor(
     settings: PlaySettings, policy: str, folder: RunFolder | None, config: RunConfig | None
 ) -> tuple[Game, Actor, Transfer | None]:
-    """The game as its method extends it, the policy, and the transfers between agents, if there are any."""
+    """Build the game as its method extends it, the actor, and the transfer between agents, if any."""
     game = settings.game
     if folder is None or config is None:
         count = game.num_agents if settings.cooperators is None else settings.cooperators

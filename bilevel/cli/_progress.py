@@ -33,7 +33,7 @@ from bilevel.methods import Metrics
 from bilevel.report import number
 
 PLAIN_LINES = 10
-"""Lines of progress where there is no terminal."""
+"""Number of lines of progress without a terminal."""
 COMPILED = logging.getLogger("bilevel.compiled")
 """The logger of compilation."""
 
@@ -71,7 +71,7 @@ class _Progress:
 
 
 class RunProgress(_Progress):
-    """Progress of a run: its outer steps and their welfare, with its place among several runs in words."""
+    """Progress of a run: outer steps and welfare; `place` is its position among several runs."""
 
     def __init__(self, folder: RunFolder, place: str = "") -> None:
         config = folder.load_config()
@@ -98,7 +98,7 @@ class RunProgress(_Progress):
         super().__exit__()
 
     def show(self, done: int, metrics: Metrics) -> None:
-        """Show an outer step's interquartile mean of welfare, and once where metrics that are arrays go."""
+        """Show an outer step's interquartile mean of welfare, and once the files of array metrics."""
         for name, values in metrics.items() if not self._arrays_told else ():
             if values.dim() > 1:
                 shape = " x ".join(map(str, values.shape[1:]))
@@ -115,7 +115,7 @@ class RunProgress(_Progress):
 
 
 class _FirstRecords(logging.Handler):
-    """Prints the first record of each kind: that steps are being compiled, and that this takes long."""
+    """Handler that prints the first log record of each kind, about compilation and its duration."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,8 +153,8 @@ def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
     """Turn an interruption, or a file that cannot be used, into `Stopped`.
 
     Args:
-        advice: how to go on, a sentence.
-        folder: of the run in progress, if it is one, whose status the sentence gives.
+        advice: sentence about resuming.
+        folder: of the run in progress, whose status is added to the message; None: no run.
     """
 
     def stopped(event: str, code: int) -> Stopped:

@@ -1,4 +1,4 @@
-"""Settings from the command line; `--load FILE`; messages about values that are out of range."""
+"""Settings from the command line, `--load FILE`, and messages about invalid values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_settings(
 
     Raises:
         ValueError: a setting is out of range: the message of the `__post_init__` that refused it.
-        SystemExit: help was asked for (code 0), or an option is unknown or malformed (code 2; says which).
+        SystemExit: help was requested (code 0), or an option is unknown or malformed (code 2; names it).
     """
     said = io.StringIO()
     try:
@@ -76,7 +76,7 @@ def read_settings(
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:
-    """The ValueError of a `__post_init__` that tyro turned into a box of its own."""
+    """Find the ValueError of a `__post_init__` that tyro turned into a box of its own."""
     error = leaving.__context__
     while error is not None:
         frames = (frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -147,7 +147,7 @@ def load_file(path: Path) -> None:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their annotations up there
+    sys.modules[name] = module  # dataclasses look up their annotations there
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # anything that a user's file can raise

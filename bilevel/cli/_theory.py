@@ -27,12 +27,11 @@ class TheorySettings:
     game: Game
     """The game's settings."""
     optimum: tuple[int, ...] = ()
-    """Welfare optimum that transfers should make dominant, a number for each agent's action; none:
-    the first."""
+    """Welfare optimum that transfers must make dominant, an action index per agent; none: the first."""
     at_least_equal: bool = False
-    """Require that everybody keeps at least an equal part of its own reward, 1 / N."""
+    """Require that each agent keeps at least an equal share of its own reward, 1 / N."""
     along_graph: bool = False
-    """Let only neighbours give to each other."""
+    """Allow transfers between neighbours only."""
 
     def __post_init__(self) -> None:
         if stage_of(self.game) is None:

@@ -54,7 +54,7 @@ def train_command(arguments: list[str]) -> None:
 
 
 def follow(folder: RunFolder, place: str = "") -> Run:
-    """Train and show the progress, with the run's place among several; only load a finished run."""
+    """Train and show the progress, with the run's position among several; a finished run is only loaded."""
     if folder.finished:
         results = load_run(folder)
         tell(f"{folder.path} is finished already; nothing is trained again.")
@@ -83,7 +83,7 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
         description=(
             f"Train {default.method_name} on {default.game_name}.\n\n"
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
-            "are those of this pair. --out FOLDER says where the run goes (default: a new folder in runs/); "
+            "are those of this pair. --out FOLDER is the folder of the run (default: a new one in runs/); "
             "--resume FOLDER continues a run that was stopped, or, with --outer-steps N, any run until it "
             "has N in all. --load FILE.py runs a file of yours that adds a game, a method or an estimator of "
             "the hypergradient."

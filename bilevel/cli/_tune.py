@@ -1,4 +1,4 @@
-"""`bilevel tune`: a task with several losses under several weightings, in one table."""
+"""`bilevel tune`: comparison of weightings of a task's losses, in one table."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from bilevel.tasks import (
 from games.core import require
 
 OWN = ("weightings", "seeds", "seed", "threads", "out", "load")
-"""Options of the command itself, which no setting of a task may be called."""
+"""Options of the command itself, which are not allowed as names of a task's settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """The trials, and the task's settings."""
+    """Settings of the trials, and of the task."""
 
     weightings: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    """Weightings of the losses; others are compared with the first. None: all of the task's."""
+    """Weightings of the losses; the first is the baseline of the others. None: all of the task's."""
     seeds: int = Study.seeds
-    """Trials with each, 1 or more; from 3 on there are intervals."""
+    """Number of trials of each weighting, 1 or more; 3 or more for intervals."""
     seed: int = Study.seed
-    """Of the first trial, a whole number from 0; the others count on from it."""
+    """Random seed of the first trial, a whole number from 0; the others follow it."""
     threads: int = 1
-    """CPU threads, from 1 to 1024; sums may round differently with another number."""
+    """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
     settings: Annotated[Any, tyro.conf.arg(name="")]
-    """Of the task."""
+    """Settings of the task."""
 
     def __post_init__(self) -> None:
         require(
@@ -55,7 +55,7 @@ class Tune:
 
 
 def tune_command(arguments: list[str]) -> None:
-    """Do the trials that are missing, then print the table, and write figure and files; or list the tasks."""
+    """Run the missing trials, print the table, and write figure and files; or list the tasks."""
     name, options = split_name(arguments)
     chosen, rest = split_leading("bilevel tune", options, names=())
     if name is None:
@@ -103,8 +103,8 @@ def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
         prog=f"bilevel tune {name}",
         description=(
             f"{task.summary}\n\nWeightings of the losses (--weightings):\n{lines}\n\n"
-            f"--out FOLDER says where trials, table and figure go (default: runs/tune/{name}): trials "
-            "that are there, with the same settings, are used as they are. --load FILE.py runs a file of "
+            f"--out FOLDER is the folder of trials, table and figure (default: runs/tune/{name}): trials "
+            "in it with the same settings are reused. --load FILE.py runs a file of "
             "yours that adds a task. docs/studies/tasks.md says more."
         ),
         default=Tune(settings=defaults),

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and numbers only, loaded without executing anything."""
+"""Checkpoints: tensors and plain values only, loaded without executing anything."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = "bilevel-checkpoint/3"
 EARLIER = ("bilevel-checkpoint/1", "bilevel-checkpoint/2")
 """Formats of versions that drew all seeds from one stream."""
 UNSEALED, SEALED = b"\x00\x00", b"\x40\x00"
-"""The comment length at the end of a zip file: of none, and of the 64 letters of a check sum."""
+"""Comment length at the end of a zip file: 0, and 64 for the hexadecimal checksum."""
 CONTENT = {
     "format": str,
     "marks": dict,
@@ -37,17 +37,17 @@ CONTENT = {
 class Checkpoint(NamedTuple):
     state: Any
     positions: Positions
-    """The position of each file of metrics."""
+    """Position in each file of metrics."""
     seconds: float
     """Training time so far."""
     settings: str = ""
-    """The settings as JSON; "" where they are not needed."""
+    """Settings as JSON; "" where they are not needed."""
     steps_run: str = ""
-    """The execution of its steps, "compiled" or "eagerly"; "" if no choice was made."""
+    """Execution mode of the steps, "compiled" or "eagerly"; "" if not decided yet."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint atomically; OSError if it cannot be written, which leaves the earlier one."""
+    """Write a checkpoint atomically; after an OSError the earlier one is unchanged."""
     content = {
         "format": FORMAT,
         "marks": {name: tuple(position) for name, position in checkpoint.positions.items()},
@@ -64,7 +64,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def seal(data: bytes) -> bytes:
-    """Add a zip file's SHA-256 sum as its comment: its own sums do not cover where its entries begin."""
+    """Add a zip file's SHA-256 checksum as its comment; its own CRCs do not cover the offsets of entries."""
     body = data[: -len(UNSEALED)]
     return body + SEALED + hashlib.sha256(body).hexdigest().encode()
 
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         like: a state of the same learner, for instance `learner.init(seed)`.
 
     Raises:
-        ValueError: the file is missing, damaged, no checkpoint, or of another learner (says which).
+        ValueError: the file is missing, damaged, not a checkpoint, or of another learner (with the reason).
     """
     content = _read(path)
     names, saved, new = paths(like), content["leaves"], leaves(like)
@@ -125,7 +125,7 @@ def read_settings(path: Path) -> str:
 
 
 def _is_plain(leaf: object) -> bool:
-    """Whether a leaf is a dense tensor on the CPU, not quantized, no parameter and no lazy view."""
+    """True if a leaf is a dense CPU tensor, not quantized, without gradient, and not a lazy view."""
     return (
         type(leaf) is Tensor
         and leaf.device.type == "cpu"
@@ -148,11 +148,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"There is no checkpoint {path}.") from None
     unsealed = data[: -len(SEALED) - 2 * hashlib.sha256().digest_size] + UNSEALED
     require(
-        seal(unsealed) == data or data[-len(UNSEALED) :] == UNSEALED,  # torch.save alone, of something else
+        seal(unsealed) == data or data[-len(UNSEALED) :] == UNSEALED,  # a torch.save file that is not ours
         f"{path} is damaged: its check sum does not fit; nothing in it was executed.",
     )
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # what is not compressed is no larger in memory
+        with zipfile.ZipFile(io.BytesIO(data)) as parts:  # uncompressed entries cannot expand in memory
             stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts.infolist())
         content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True) if stored else None
     except Exception as error:  # a damaged file can make the reader fail in any way at all
@@ -162,9 +162,9 @@ def _read(path: Path) -> dict[str, Any]:
     require(
         not isinstance(content, dict) or content.get("format") not in EARLIER,
         f"{path} was made by an earlier version, which drew all seeds from one random stream, and cannot be "
-        "gone on from to the same numbers: train the run anew in another folder.",
+        "resumed with the same numbers: train the run anew in another folder.",
     )
-    ours: bool = (
+    valid: bool = (
         isinstance(content, dict)
         and all(isinstance(content.get(key), kind) for key, kind in CONTENT.items())
         and content["format"] == FORMAT
@@ -174,6 +174,6 @@ def _read(path: Path) -> dict[str, Any]:
         and 0 <= content["seconds"] < math.inf
         and all(_is_mark(*mark) for mark in content["marks"].items())
     )
-    require(ours, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
-    found: dict[str, Any] = content
-    return found
+    require(valid, f"{path} is not a checkpoint of the form {FORMAT}; nothing in it was executed.")
+    checked: dict[str, Any] = content
+    return checked

@@ -1,4 +1,4 @@
-"""Comparisons: methods on one game under the same conditions, in one folder that is resumed."""
+"""Comparisons: methods on one game under the same conditions, in one resumable folder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 USUAL = ("selfish", "prosocial", "fixed", "tos")
 """The default methods of a comparison."""
 CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
-"""Settings that compared runs share; a game's have its horizon."""
+"""Settings that compared runs share; `game` includes the horizon."""
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
-"""A label is also a folder's name, and stands before a dot on the command line; some file systems, and
-marl-eval, do not tell capitals from small letters."""
+"""Labels are also folder names and prefixes of settings; lower case, as some file systems, and marl-eval,
+ignore case."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Comparison:
     """A run for each method, all under the same conditions.
 
     Raises:
-        ValueError: there is one method only, a label is no word, there are too few seeds for an interval, the
-            runs differ in what they must share, or a method does not apply to the game (says which do).
+        ValueError: there is one method only, a label has another form, there are too few seeds for an
+        interval,
+            the runs differ in `CONDITIONS`, or a method does not apply to the game (names those that do).
     """
 
     configs: Mapping[str, RunConfig]
-    """Label -> run; the others are compared with the first."""
+    """Label -> run; the first is the baseline of the others."""
 
     def __post_init__(self) -> None:
         count = len(self.configs)
@@ -57,7 +58,7 @@ class Comparison:
             _require_applies(label, config)
 
     def folders(self, path: Path) -> dict[str, RunFolder]:
-        """Find or create a folder for each run within one folder; none if one of them is refused.
+        """Find or create a folder for each run within one folder; all or none.
 
         Raises:
             ValueError: as `find_or_create`.
@@ -72,9 +73,9 @@ class ComparedRuns:
     """Methods compared on one game: their runs, and statistics over seeds."""
 
     rows: tuple[Compared, ...]
-    """One per method; the others are compared with the first."""
+    """One per method; the first is the baseline of the others."""
     path: Path | None = None
-    """The folder of all runs."""
+    """Folder of all runs."""
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -82,7 +83,7 @@ class ComparedRuns:
         return {row.label: row.results for row in self.rows}
 
     def to_pandas(self) -> DataFrame:
-        """Measures as a data frame, a row per method and seed; NaN where a method does not know a measure.
+        """Measures as a data frame, a row per method and seed; NaN where a measure is not defined.
 
         Raises:
             ValueError: pandas is not installed.
@@ -99,9 +100,9 @@ class ComparedRuns:
     def __repr__(self) -> str:
         game = self.rows[0].results.config.game_name
         welfare = (
-            f"{row.label} {found.estimate:.4g} [{found.low:.4g}, {found.high:.4g}]"
+            f"{row.label} {interval.estimate:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
             for row in self.rows
-            for found in (row.intervals["welfare"],)
+            for interval in (row.intervals["welfare"],)
         )
         return f"ComparedRuns({game}, welfare with 95 % intervals: {'; '.join(welfare)})"
 
@@ -118,11 +119,11 @@ def compare(
 
     Args:
         game: a name, or a game of the catalogue with its settings changed.
-        methods: names, or label -> name or method; the others are compared with the first.
-        out: folder of all runs; what is finished there, with the same settings, is not trained again. None: a
+        methods: names, or label -> name or method; the first is the baseline of the others.
+        out: folder of all runs; finished runs in it with the same settings are not trained again. None: a
             folder in runs/compare by the name of the game.
         listener: called after every outer step of every run.
-        settings: of all runs, as of `train`; a method's own with its label in front, as
+        settings: of all runs, as for `train`; of one method with its label as prefix, as
             `**{"tos.outer.learning_rate": 0.05}`.
 
     Raises:
@@ -146,7 +147,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     """Create a run's folder, or find the one that an earlier, perhaps interrupted, command left.
 
     Raises:
-        ValueError: as `create_run`; or the folder holds no run, or one with other settings (says which).
+        ValueError: as `create_run`; or the folder has no run, or one with other settings (names them).
     """
     folder = RunFolder(path)
     if folder.is_new:
@@ -156,7 +157,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
 
 
 def _require_same(folder: RunFolder, config: RunConfig) -> None:
-    """Raise ValueError, naming the settings, if the folder holds a run with others."""
+    """Raise ValueError, naming the settings, if the folder has a run with others."""
     if not folder.is_new:
         folder.require_same(load_config(folder.config).plain, config.plain)
 
@@ -164,13 +165,13 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
 def require_comparable(configs: Mapping[str, RunConfig]) -> None:
     """Raise ValueError unless runs, by label, have the same game, seeds and evaluation, and enough seeds."""
     (first, config), *others = configs.items()
-    for label, against in others:
-        differing = config_differences(against, config)
-        found = {name: differing[name] for name in differing if name.partition(".")[0] in CONDITIONS}
+    for label, other in others:
+        differing = config_differences(other, config)
+        refused = {name: differing[name] for name in differing if name.partition(".")[0] in CONDITIONS}
         require(
-            not found,
+            not refused,
             f"{label} cannot be compared with {first}: they differ in "
-            f"{list_differences(found, '({0}, not {1})')}.",
+            f"{list_differences(refused, '({0}, not {1})')}.",
         )
     require_seeds(config.seeds)
 
@@ -179,28 +180,28 @@ def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
     """Load finished runs of one game from their folders, and join those that differ in seeds alone.
 
     Returns:
-        label -> run. The label is the method's name, or the folder's where runs share a method.
+        Label -> run. Labels are the methods' names, or the folders' where runs share a method.
 
     Raises:
-        ValueError: there is one run only, or one twice, a folder holds no finished run, or the runs cannot be
-            compared (says why).
+        ValueError: there is one run only, or one twice, a folder has no finished run, or the runs cannot be
+            compared (with the reason).
     """
-    places = [path.resolve() for path in paths]
+    resolved = [path.resolve() for path in paths]
     require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")
-    for path, place in zip(paths, places, strict=True):
-        require(places.count(place) == 1, f"{path} is named twice: name every run once.")
+    for path, absolute in zip(paths, resolved, strict=True):
+        require(resolved.count(absolute) == 1, f"{path} is named twice: name every run once.")
     parts = [load_run(path) for path in paths]
     groups = group_joinable(parts)
-    runs = [join_runs([parts[place] for place in group]) for group in groups]
+    runs = [join_runs([parts[index] for index in group]) for group in groups]
     require(
         len(runs) >= 2, "A comparison needs 2 runs or more, and these are one: they differ in seeds alone."
     )
     labels: list[str] = [run.config.method_name for run in runs]
-    for names in ([place.name for place in places], [str(path) for path in paths]):
+    for names in ([path.name for path in resolved], [str(path) for path in paths]):
         labels = labels if len(set(labels)) == len(labels) else [names[group[0]] for group in groups]
-    found = dict(zip(labels, runs, strict=True))
-    require_comparable({label: run.config for label, run in found.items()})
-    return found
+    by_label = dict(zip(labels, runs, strict=True))
+    require_comparable({label: run.config for label, run in by_label.items()})
+    return by_label
 
 
 def applicable_methods(game_name: str, game: Game) -> list[str]:

@@ -1,4 +1,4 @@
-"""The configuration of a run: one documented dataclass, from names, single settings or config.json."""
+"""Configuration of a run: one documented dataclass, from names, single settings or config.json."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from games.core import ExactGame, Game, require, require_name
 
 MOST_SEEDS = 1_000_000
 LARGEST_SEED = 2**63 - MOST_SEEDS
-"""Random seeds are 64-bit numbers, the last one of a run, too."""
+"""Largest first seed of a run: its last one must be a 64-bit integer, too."""
 MOST_THREADS = 1024
-"""OpenMP aborts without a message with very many."""
+"""Maximum number of threads: with very many OpenMP aborts without a message."""
 LEAST = {"seeds": 1, "outer_steps": 1, "checkpoint_every": 1, "threads": 1, "evaluation_episodes": 2}
 FORMAT = "bilevel-run/2"
 OLD_FORMAT = "bilevel-run/1"
 CompileChoice = Literal["auto", "always", "never"]
 DtypeName = Literal["auto", "float32", "float64"]
-BESIDE = ("format", *PROVENANCE)
-"""Entries of config.json beside the settings."""
+NOT_SETTINGS = ("format", *PROVENANCE)
+"""Entries of config.json that are not settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
-"""Refusals of names that --load may add."""
+"""Beginnings of messages about names that --load may register."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that decides the numbers of a run."""
+    """All settings that determine the numbers of a run."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
     """Name of the game; `bilevel games` lists them."""
@@ -63,24 +63,25 @@ class RunConfig:
     method: Method
     """The method's settings."""
     seeds: int = 32
-    """Independent repetitions, all in one batch, 1 or more: the random seeds seed, seed + 1, ..."""
+    """Number of independent repetitions, in one batch, 1 or more: random seeds seed, seed + 1, ..."""
     seed: int = 0
-    """The first random seed, a whole number from 0: each gives the same bits, alone or beside others."""
+    """First random seed, a whole number from 0; results of a seed do not depend on the others,
+    bit-for-bit."""
     outer_steps: int = 300
-    """Outer steps, 1 or more (methods without outer variables count theirs the same way)."""
+    """Number of outer steps, 1 or more; without outer variables, rounds of `inner.steps` policy updates."""
     checkpoint_every: int = 50
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = 1024
-    """Fresh episodes per seed on which the final policies are measured, 2 or more; unused when exact."""
+    """Fresh episodes per seed for evaluation of the final policies, 2 or more; unused if values are exact."""
     dtype: DtypeName = "auto"
     """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
     device: str = "cpu"
-    """Any torch device that has random generators, for instance cpu or cuda:0."""
+    """Torch device with random generators, for instance cpu or cuda:0."""
     threads: int = 1
-    """CPU threads, from 1 to 1024; sums may round differently with another number."""
+    """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
     compile: CompileChoice = "auto"
-    """Whether the hypergradient's steps are compiled, which rounds differently: always, never, or auto, where
-    the run measures its first steps and compiles if that saves time (docs/explanation/compiled-steps.md)."""
+    """Compilation of the hypergradient's steps, which rounds differently: always, never, or auto, where the
+    run times its first steps and compiles if that saves time (docs/explanation/compiled-steps.md)."""
 
     def __post_init__(self) -> None:
         for name in (*LEAST, "seed"):
@@ -120,7 +121,7 @@ class RunConfig:
         return self.method.build(self.game, self.placement)
 
     def require_applicable(self) -> None:
-        """Raise ValueError unless the method applies to the game; what this builds serves `build_learner`."""
+        """Raise ValueError unless the method applies to the game; keeps the learner for `build_learner`."""
         _ = self._learner
 
     def build_learner(self) -> Learner:
@@ -131,18 +132,18 @@ class RunConfig:
 
     @functools.cached_property
     def plain(self) -> dict[str, Any]:
-        """Every setting as JSON can hold it, in text forms; ValueError if the estimator has no name."""
+        """All settings in JSON form; ValueError if the estimator has no name."""
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         game: Any = self.game
         return settings | {"game": dataclasses.asdict(game), "method": plain_settings(self.method)}
 
     def to_json(self) -> dict[str, Any]:
-        """The content of config.json: every setting, the versions, the commit; ValueError as `plain`."""
+        """Content of config.json: all settings, versions, commit; ValueError as `plain`."""
         return {"format": FORMAT, **self.plain, **provenance()}
 
 
 def default_config(game_name: str, method_name: str) -> RunConfig:
-    """The configuration of a game and a method with their presets.
+    """Build the configuration of a game and a method with their presets.
 
     Raises:
         ValueError: there is no such game or method (names the nearest ones).
@@ -155,7 +156,7 @@ def default_config(game_name: str, method_name: str) -> RunConfig:
 
 
 def named_config(game: str | Game, method: str | Method) -> RunConfig:
-    """The configuration of a game and a method, each by its name or as an object.
+    """Build the configuration of a game and a method, each by its name or as an object.
 
     Raises:
         ValueError: there is no such game or method (names the nearest), or an object's class has no name.
@@ -165,18 +166,18 @@ def named_config(game: str | Game, method: str | Method) -> RunConfig:
         method if isinstance(method, str) else _method_name(method),
     )
     objects = {"game": game, "method": method}
-    changes: dict[str, Any] = {name: one for name, one in objects.items() if not isinstance(one, str)}
+    changes: dict[str, Any] = {name: value for name, value in objects.items() if not isinstance(value, str)}
     return dataclasses.replace(config, **changes)
 
 
 def _game_name(game: Game) -> str:
-    """The catalogue's name of an equal game, or else of one of its class."""
-    alike = [name for name in games.names() if type(games.make(name)) is type(game)]
+    """Name of an equal game in the catalogue, or else of one of its class."""
+    same_class = [name for name in games.names() if type(games.make(name)) is type(game)]
     require(
-        len(alike) > 0,
+        len(same_class) > 0,
         f"{type(game).__name__} is not in the catalogue: games.register(NAME, game) gives it a name.",
     )
-    return next((name for name in alike if games.make(name) == game), alike[0])
+    return next((name for name in same_class if games.make(name) == game), same_class[0])
 
 
 def _method_name(method: Method) -> str:
@@ -189,7 +190,7 @@ def _method_name(method: Method) -> str:
 
 
 def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """Change settings of a configuration: the run's by name, the game's and the method's by dotted names.
+    """Replace settings of a configuration: the run's by name, the game's and the method's by dotted names.
 
     Raises:
         ValueError: a setting is unknown (names the nearest) or out of range.
@@ -226,10 +227,10 @@ def _names(settings: Any) -> list[str]:
 
 
 def load_config(path: Path) -> RunConfig:
-    """Read config.json back.
+    """Load a configuration from config.json.
 
     Raises:
-        ValueError: there is no such file, or it is not a configuration of a run (says why).
+        ValueError: there is no such file, or it is not a configuration of a run (with the reason).
     """
     require_regular(path.parent)
     try:
@@ -238,15 +239,18 @@ def load_config(path: Path) -> RunConfig:
         raise ValueError(f"{path.parent} is not a run folder: it has no {path.name}.") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a run's configuration: {error}.") from error
-    found = saved.get("format") if isinstance(saved, dict) else None
+    saved_format = saved.get("format") if isinstance(saved, dict) else None
     require(
-        found != OLD_FORMAT,
+        saved_format != OLD_FORMAT,
         f"{path} is of the form {OLD_FORMAT}, in which a method's settings are not in parts (policy, "
         f"inner, outer, training), and this version reads {FORMAT} only: train the run again.",
     )
-    require(found == FORMAT, f"{path} is not a configuration of the form {FORMAT} (it says {found!r}).")
+    require(
+        saved_format == FORMAT,
+        f"{path} is not a configuration of the form {FORMAT} (it says {saved_format!r}).",
+    )
     try:
-        return from_settings({name: value for name, value in saved.items() if name not in BESIDE})
+        return from_settings({name: value for name, value in saved.items() if name not in NOT_SETTINGS})
     except ValueError as error:
         hint = " (One of your own comes with --load FILE.py.)" if str(error).startswith(UNKNOWN) else ""
         raise ValueError(f"{path} is not a configuration that can be run: {error}{hint}") from error
@@ -275,7 +279,7 @@ def _restore(default: Any, saved: Any, name: str = "") -> Any:
     parts = parts_of(type(default)) if isinstance(default, Method) else {}
     hints = get_type_hints(type(default), include_extras=True)
     _require_names(saved, set(_names(default)), name)
-    return dataclasses.replace(default, **{one: value_of(one, hints[one]) for one in saved})
+    return dataclasses.replace(default, **{setting: value_of(setting, hints[setting]) for setting in saved})
 
 
 def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any, name: str) -> Any:
@@ -285,11 +289,11 @@ def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any
     saved = dict(saved)
     chosen = saved.pop("variant", None) if len(variants) > 1 else next(iter(variants))
     require(isinstance(chosen, str), f"The setting {name}.variant is missing.")
-    require_name(chosen, [one for one, kind in variants.items() if kind], name)
+    require_name(chosen, [variant for variant, group in variants.items() if group], name)
     kind: Any = variants[chosen]
     hints = hints_of(kind)
     _require_names(saved, set(hints), name)
-    return kind(**{one: _restore_value(hints[one], saved[one], _join(name, one)) for one in saved})
+    return kind(**{each: _restore_value(hints[each], saved[each], _join(name, each)) for each in saved})
 
 
 def _restore_value(hint: Any, saved: Any, name: str) -> Any:
@@ -314,10 +318,10 @@ def _join(name: str, setting: str) -> str:
 def _require_device(device: str) -> None:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of device types that torch gives up
+            warnings.simplefilter("ignore")  # about device types that torch deprecates
             torch.empty(0, device=device)
             torch.Generator(device)
-    except Exception as error:  # torch's backends have many ways to say no, most of them long
+    except Exception as error:  # torch's backends raise various, mostly long, errors
         kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         others = [f"{kind.type}:{index}" for index in range(torch.accelerator.device_count())] if kind else []
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Execution of a run in this process: compiled or eager steps, and memory that is kept when freed."""
+"""Execution of a run in this process: compiled or eager steps, and the memory allocator."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MMAP_BYTES, MMAP_BYTES_BEFORE_2_35 = 2**31 - 1, 2**25
 """Largest mmap thresholds that glibc takes, now and before version 2.35."""
 MAX_UNUSED = 2**30
-"""Most bytes that stay unused at the end of the heap."""
+"""Maximum number of unused bytes at the end of the heap."""
 
 DECIDED_AFTER = 5
-"""Outer steps after which a run decides whether compiling saves time: the first ones are slower."""
+"""Outer steps before a run decides on compiling: the first ones are slower."""
 LOADING = 0.2
-"""Seconds that a process takes to load compiled steps and their packages."""
+"""Seconds to load compiled steps and their packages."""
 
 
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
-    """Whether compiled steps save more time over the rest of a run of `outer_steps` than compiling takes.
+    """True if compiled steps save more time over the rest of a run of `outer_steps` than compiling takes.
 
-    One more estimate is timed and discarded; `forecast` gives the cost of compiling, and cached packages only
-    have to be loaded. Only whole solves in C are compiled unasked, as PyTorch's compiler takes a minute: the
-    library is built here, and steps too large for C stay eager.
+    One more estimate is timed and discarded; `forecast` predicts the cost of compiling, and cached packages
+    only have to be loaded. Only whole solves in C are compiled automatically, as PyTorch's compiler takes a
+    minute: the library is built here, and steps too large for C stay eager.
     """
     if not isinstance(learner, OuterLearner) or learner.play.draws:
-        return False  # no hypergradient, or episodes, of which there is no forecast
+        return False  # no hypergradient, or sampled episodes, for which there is no forecast
     done, phase = int(state["outer_step"]), learner.schedule.phase
     steps = learner.schedule.steps(done)
     if differentiated_steps(learner.hypergradient, state["phi"], steps) is None:
@@ -60,7 +60,7 @@ def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
 
 
 def execution_mode(learner: Learner) -> str:
-    """The execution of a learner's steps: "compiled", "eagerly" (in part, too), or "" if not yet chosen."""
+    """Execution mode of a learner's steps: "compiled", "eagerly" (even in part), or "" if not decided yet."""
     if not isinstance(learner, OuterLearner) or not isinstance(learner.hypergradient, Compiled):
         return ""
     from bilevel.compile import how_it_runs
@@ -71,15 +71,15 @@ def execution_mode(learner: Learner) -> str:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory for later tensors rather than return it to the kernel at once.
+    """Configure glibc to keep freed memory for later tensors rather than return it to the kernel at once.
 
-    By default glibc maps every tensor above 32 MiB (at first, above 128 KiB) afresh and unmaps it when it is
-    freed, so that each page of it faults again. With both thresholds raised, freed memory stays in the heap,
-    of which up to 1 GiB may stay unused at its end. Numbers do not depend on it, so it is a setting of the
-    process, an environment variable, and not one in config.json.
+    By default glibc maps every tensor above 32 MiB (initially, above 128 KiB) anew and unmaps it when it is
+    freed, so that all of its pages fault again. With both thresholds raised, freed memory stays in the heap,
+    with up to 1 GiB unused at its end. Numbers do not depend on it, so it is a setting of the process, an
+    environment variable, and not in config.json.
 
     Returns:
-        Whether glibc took the thresholds: False without glibc, with BILEVEL_MALLOC=system, and where the
+        True if glibc accepted the thresholds; False without glibc, with BILEVEL_MALLOC=system, and where the
         environment tunes glibc's malloc itself.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, file locks, and append-only files with a running check sum."""
+"""Atomic writes of files and folders, file locks, and append-only files with a running checksum."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a temporary file, sync it to the disk, then move it into place.
 
-    Temporary files of the same file that killed processes left are removed. After an OSError an earlier file
-    is unchanged.
+    Temporary versions left behind by killed processes are removed. After an OSError the earlier file is
+    unchanged.
     """
     remove_leftovers(path)
-    beside = _part(path)
+    temporary = _part(path)
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def require_regular(folder: Path) -> None:
-    """Raise ValueError if a folder holds a pipe or a device, whose reading may never end."""
+    """Raise ValueError if a folder has a pipe or a device, reading which could block forever."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             kind = path.stat().st_mode
-        except OSError:  # a link that leads nowhere is refused when it is read
+        except OSError:  # reading a broken link raises later
             continue
         require(
             stat.S_ISREG(kind) or stat.S_ISDIR(kind),
@@ -57,7 +57,7 @@ def require_regular(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON; ValueError if it is none, is not in UTF-8, or is nested too deeply.
+    """Parse JSON; ValueError if it is invalid, not in UTF-8, or nested too deeply.
 
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
@@ -75,17 +75,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove the temporary files that killed processes left of a file."""
+    """Remove temporary versions of a file left behind by killed processes."""
     for part in _leftovers(path):
         part.unlink(missing_ok=True)
 
 
 def make_folder(path: Path, name: str, text: str) -> None:
-    """Make a folder atomically with its first file, by name and text; an empty folder is used as it is.
+    """Create a folder atomically with its first file, by name and text; an empty folder is reused.
 
     Raises:
-        FileExistsError: something else is at this place (`can_make_folder`).
-        OSError: the folder or the file cannot be made; nothing is left of them.
+        FileExistsError: something else exists at this path (`can_make_folder`).
+        OSError: the folder or the file cannot be created; nothing is left behind.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,31 +98,31 @@ def make_folder(path: Path, name: str, text: str) -> None:
         return
     for part in _leftovers(path):
         _remove_folder(part, name)
-    beside = _part(path)
+    temporary = _part(path)
     try:
-        beside.mkdir()
-        write_text(beside / name, text)
-        beside.rename(path)
+        temporary.mkdir()
+        write_text(temporary / name, text)
+        temporary.rename(path)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
             raise _error(errno.EEXIST, path) from None
         raise
     finally:
-        _remove_folder(beside, name)
+        _remove_folder(temporary, name)
 
 
 def can_make_folder(path: Path, name: str) -> bool:
-    """Whether nothing is there, or a folder that is empty but for leftovers of its first file."""
+    """True if the path does not exist, or is a folder with nothing but leftovers of its first file."""
     if not path.is_dir():
         return not path.exists() and not path.is_symlink()
     return set(path.iterdir()) <= set(_leftovers(path / name))
 
 
 def _leftovers(path: Path) -> list[Path]:
-    """Temporary versions of a file or folder that processes left which no longer run."""
+    """Temporary versions of a file or folder left behind by processes that no longer run."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part", re.ASCII)
-    found = [(place, name.fullmatch(place.name)) for place in path.parent.glob(".*.part")]
-    return [place for place, fits in found if fits and not _running(int(fits[1]))]
+    matches = [(part, name.fullmatch(part.name)) for part in path.parent.glob(".*.part")]
+    return [part for part, match in matches if match and not _running(int(match[1]))]
 
 
 def _part(path: Path) -> Path:
@@ -130,11 +130,11 @@ def _part(path: Path) -> Path:
 
 
 def _running(process: int) -> bool:
-    """Whether another process has this number; this one has no leftovers."""
+    """True if another process has this id; the current one has no leftovers."""
     if process == os.getpid():
         return False
     if sys.platform == "win32":
-        return True  # os.kill would end it
+        return True  # os.kill would terminate it
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -145,7 +145,7 @@ def _running(process: int) -> bool:
 
 
 def _remove_folder(folder: Path, name: str) -> None:
-    """Remove a folder with its first file and leftovers of that, unless it holds anything else."""
+    """Remove a folder with its first file and its leftovers, unless it has other content."""
     if folder.is_dir():
         remove_leftovers(folder / name)
         (folder / name).unlink(missing_ok=True)
@@ -159,10 +159,10 @@ def _error(number: int, path: Path) -> OSError:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[bool]:
-    """Lock an existing file for this process; False if another process has it locked.
+    """Lock an existing file for this process; yields False if another process has locked it.
 
-    The lock is advisory (flock) and ends with the process, however that ends. Windows, and file systems
-    without such locks, always give True.
+    The lock is advisory (flock) and released when the process ends, even if killed. Windows, and file
+    systems without such locks, always yield True.
     """
     acquired = True
     with path.open("r+b") as file:
@@ -178,21 +178,21 @@ def file_lock(path: Path) -> Iterator[bool]:
 
 
 SPILL = 4_000_000
-"""Most bytes that are buffered."""
+"""Maximum number of buffered bytes."""
 REMEDY = (
     "put back a copy of it, or delete checkpoint.pt beside it, and the run starts again from its beginning."
 )
 
 
 class FilePosition(NamedTuple):
-    """A position in a file, with the SHA-256 sum of all bytes before it."""
+    """Position in a file, with the SHA-256 checksum of all bytes before it."""
 
     size: int
     digest: str
 
 
 class AppendedFile:
-    """An append-only file with a running check sum; `truncate_to` goes back to an earlier position."""
+    """Append-only file with a running checksum; `truncate_to` restores an earlier position."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -208,20 +208,20 @@ class AppendedFile:
         return FilePosition(self._size, self._sum.hexdigest())
 
     def write(self, data: bytes) -> None:
-        """Append to the buffer, which is written when it is large, or by `flush`."""
+        """Append to the buffer, which is written when full, or by `flush`."""
         self._buffer += data
         if len(self._buffer) >= SPILL:
             self._append(sync=False)
 
     def flush(self) -> None:
-        """Write the buffer and sync it; after an OSError `truncate_to` removes what was written in part."""
+        """Write the buffer and sync it; after an OSError `truncate_to` removes a partial write."""
         self._append(sync=True)
 
     def truncate_to(self, position: FilePosition | None) -> None:
-        """Drop everything after a position, None for the beginning, and append from there.
+        """Truncate the file to a position, None for the beginning, and append from there.
 
         Raises:
-            ValueError: the file is shorter, has other bytes up to there, or is a link; it is left as it is.
+            ValueError: the file is shorter, has other bytes up to there, or is a link; it is unchanged.
         """
         require(
             not self.path.is_symlink(),
@@ -230,12 +230,12 @@ class AppendedFile:
         self._buffer.clear()
         self._sum, self._size = hashlib.sha256(), 0
         size = position.size if position else 0
-        found = self.path.stat().st_size if self.path.exists() else 0
+        actual = self.path.stat().st_size if self.path.exists() else 0
         require(
-            found >= size,
-            f"{self.path} has {found} bytes, but its checkpoint was made when it had {size}: {REMEDY}",
+            actual >= size,
+            f"{self.path} has {actual} bytes, but its checkpoint was made when it had {size}: {REMEDY}",
         )
-        if not found:
+        if not actual:
             return
         with self.path.open("rb") as file:
             while self._size < size and (data := file.read(min(size - self._size, SPILL))):
@@ -245,7 +245,7 @@ class AppendedFile:
             position is None or self._sum.hexdigest() == position.digest,
             f"{self.path} is damaged, its first {size} bytes are not those that the run wrote: {REMEDY}",
         )
-        if found > size:
+        if actual > size:
             os.truncate(self.path, size)
 
     def _append(self, *, sync: bool) -> None:

@@ -1,4 +1,4 @@
-"""Measures of every seed of a run, and statistics over seeds, for comparisons."""
+"""Measures of a run per seed, and their statistics over seeds, for comparisons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from games.theory import equality
 
 
 def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
-    """Scale welfare to 0 where all defect and 1 at the group optimum; None if the game lacks either.
+    """Normalize welfare: 0 where all defect, 1 at the group optimum; None if the game lacks either.
 
     >>> import games
     >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
@@ -36,10 +36,10 @@ def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
 
 
 def equality_of_returns(results: Run) -> np.ndarray | None:
-    """1 less the Gini coefficient of the agents' mean returns, for each seed.
+    """Equality, 1 - Gini coefficient of the agents' mean returns, for each seed.
 
     Returns:
-        [seed], NaN where it is not defined, as the returns sum to 0 or less; None if the run has no returns.
+        [seed], NaN where undefined, as the returns sum to 0 or less; None if the run has no returns.
     """
     names = [f"return_{agent}" for agent in range(results.config.game.num_agents)]
     if not all(name in results.final for name in names):
@@ -49,7 +49,10 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
 
 
 def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
-    """The agents' mean of the learned weight of a term, [..., seed]; None where none was learned."""
+    """Mean over agents of the learned weight of a loss term, [..., seed]; None if it is not learned.
+
+    `numbers` are metrics by name, [..., seed] each, and `term` is one of `TERMS`.
+    """
     names = [f"{term}_weight_{agent}" for agent in range(agents)]
     if not all(name in numbers for name in names):
         return None
@@ -68,26 +71,26 @@ MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "given_away": lambda results: results.final.get("given_away"),
     **{f"{term}_weight": partial(_final_weight, term=term) for term in TERMS},
 }
-"""Name -> [seed], of the final policies on fresh episodes; None where it is not defined."""
+"""Name -> measure [seed] of the final policies on fresh episodes; None where undefined."""
 
 
 class Compared(NamedTuple):
-    """One method of a comparison."""
+    """Measures and statistics of one method in a comparison."""
 
     label: str
     results: Run
     measures: dict[str, np.ndarray]
     """Name in `MEASURES` -> [seed]."""
     intervals: dict[str, Interval]
-    """Name in `MEASURES` -> interquartile mean over seeds; those that are defined for every seed."""
+    """Name in `MEASURES` -> interquartile mean over seeds, if defined for every seed."""
     better: Interval | None
-    """Probability that a seed has more welfare than one of the first method; None for the first."""
+    """Probability that a seed has more welfare than a seed of the first method; None for the first."""
     difference: Interval | None
-    """Interquartile mean of welfare less the first method's, in the game's units; None for the first."""
+    """Interquartile mean of welfare minus the first method's, in the game's units; None for the first."""
 
     @property
     def undefined(self) -> dict[str, int]:
-        """Name in `MEASURES` -> number of seeds for which it is not defined, where there are any."""
+        """Name in `MEASURES` -> number of seeds for which it is undefined, if any."""
         counts = {name: int(np.isnan(values).sum()) for name, values in self.measures.items()}
         return {name: count for name, count in counts.items() if count}
 
@@ -102,10 +105,10 @@ def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
     require_seeds(first.config.seeds)
     compared: list[Compared] = []
     for label, results in runs.items():
-        known = {name: measure(results) for name, measure in MEASURES.items()}
-        measures = {name: values for name, values in known.items() if values is not None}
-        found = {name: over_seeds(values) for name, values in measures.items()}
-        intervals = {name: interval for name, interval in found.items() if interval is not None}
+        candidates = {name: measure(results) for name, measure in MEASURES.items()}
+        measures = {name: values for name, values in candidates.items() if values is not None}
+        estimates = {name: over_seeds(values) for name, values in measures.items()}
+        intervals = {name: interval for name, interval in estimates.items() if interval is not None}
         better = difference = None
         if compared:
             better = improvement_interval(measures["welfare"], first.final["welfare"])

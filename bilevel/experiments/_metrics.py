@@ -1,8 +1,8 @@
-"""Metrics on the disk: a CSV file of numbers, and beside it a file for each metric that is an array.
+"""Files of metrics: a CSV file of scalars, and a separate file for each metric that is an array.
 
-metrics.csv has one row per outer step and seed. A metric with more than one number per seed, as the sharing
-matrix of many agents, goes to metrics.NAME.array: one line of JSON with the type and the shape of one outer
-step, [seed, ...], then these arrays, one after the other, in C order.
+metrics.csv has one row per outer step and seed. A metric with several numbers per seed, as the sharing matrix
+of many agents, is in metrics.NAME.array: one line of JSON with the dtype and the shape of one outer step,
+[seed, ...], then the steps' arrays in C order.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from games.core import require
 KEYS = ("outer_step", "seed")
 FORMAT = "bilevel-array/1"
 NAME = re.compile(r"\w+", re.ASCII)
-"""The name of a metric that is an array, which is part of a file's name."""
+"""Form of the name of an array metric, which is part of a file name."""
 MAX_IN_EVERY_STEP = 64 * 64
-"""Most numbers per seed of a metric that is recorded in every outer step."""
+"""Maximum numbers per seed of a metric that is recorded in every outer step."""
 
 Positions = Mapping[str, FilePosition]
-"""Name of a file -> its position."""
+"""File name -> position."""
 
 
 class MetricsFile:
-    """A buffered writer of metrics to a CSV file and arrays beside it; numbers are read back bit-for-bit."""
+    """Buffered writer of metrics to a CSV file and array files; numbers are preserved bit-for-bit."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,19 +59,20 @@ class MetricsFile:
         return {file.path.name: file.position for file in (self._table, *self._arrays.values())}
 
     def flush(self) -> None:
-        """Write everything to the disk; after an OSError `truncate_to` removes what was written in part."""
+        """Write and sync all files; after an OSError `truncate_to` removes partial writes."""
         for file in (self._table, *self._arrays.values()):
             file.flush()
 
     def truncate_to(self, positions: Positions) -> None:
-        """Drop everything after the positions, or all of it if there are none.
+        """Truncate all files to the positions, or remove their content if there are none.
 
         Raises:
-            ValueError: a file has other content up to its position (says which), or a position is of a file
-                of another name; then nothing is lost.
+            ValueError: a file has other content up to its position (names it), or a position is of a file
+            that
+                is not one of metrics; then nothing is lost.
         """
         for name in positions:
-            require(self._ours(name), f"{name!r} is no file of metrics beside {self.path}.")
+            require(self._is_metrics_file(name), f"{name!r} is no file of metrics beside {self.path}.")
         self._table.truncate_to(positions.get(self.path.name))
         self._arrays = {}
         for name in sorted(positions.keys() - {self.path.name}):
@@ -79,7 +80,7 @@ class MetricsFile:
             file.truncate_to(positions[name])
             self._arrays[name.split(".")[1]] = file
         for path in self.path.parent.glob(f"{self.path.stem}.*.array"):
-            if path.name not in positions and self._ours(path.name):
+            if path.name not in positions and self._is_metrics_file(path.name):
                 path.unlink()
 
     def _add_array(self, name: str, values: np.ndarray) -> None:
@@ -95,12 +96,12 @@ class MetricsFile:
             file.write(json.dumps(header).encode() + b"\n")
         file.write(data.tobytes())
 
-    def _ours(self, name: str) -> bool:
+    def _is_metrics_file(self, name: str) -> bool:
         return name == self.path.name or is_array(self.path, name)
 
 
 def in_every_step(shape: Sequence[int]) -> bool:
-    """Whether a metric, [seed, ...], is recorded in every outer step, not of the final policies alone.
+    """True if a metric of this shape, [seed, ...], is recorded in every outer step, not only at the end.
 
     >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
     (True, True, False)
@@ -109,12 +110,16 @@ def in_every_step(shape: Sequence[int]) -> bool:
 
 
 def array_path(path: Path, name: str) -> Path:
-    """The file of a metric that is an array, beside a CSV file."""
+    """Path of the file of an array metric, for the path of the CSV file.
+
+    >>> str(array_path(Path("run/metrics.csv"), "share"))
+    'run/metrics.share.array'
+    """
     return path.with_name(f"{path.stem}.{name}.array")
 
 
 def is_array(path: Path, name: str) -> bool:
-    """Whether a name is that of an array's file beside a CSV file.
+    """True if a file name is that of an array metric, for the path of the CSV file.
 
     >>> is_array(Path("run/metrics.csv"), "metrics.share.array"), is_array(Path("metrics.csv"), "../x.array")
     (True, False)
@@ -125,7 +130,7 @@ def is_array(path: Path, name: str) -> bool:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Map metrics.NAME.array, [outer step, seed, ...], from the disk; ValueError if it is no such file."""
+    """Memory-map metrics.NAME.array, [outer step, seed, ...]; ValueError if it is invalid."""
     try:
         with path.open("rb") as file:
             line = file.readline(1000)
@@ -139,12 +144,12 @@ def read_array(path: Path) -> np.ndarray:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not an array of metrics: {error}.") from error
     require(whole, f"{path} is not a whole array of metrics of the form {FORMAT}.")
-    found: np.ndarray = np.memmap(path, dtype, "r", offset=len(line), shape=(size // step, *shape))
-    return found
+    array: np.ndarray = np.memmap(path, dtype, "r", offset=len(line), shape=(size // step, *shape))
+    return array
 
 
 def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read metrics from a CSV file, [outer step, seed], and from files of arrays beside it.
+    """Read metrics from a CSV file, [outer step, seed], and from array files.
 
     Raises:
         ValueError: a file is missing or empty, or rows are missing or out of order.
@@ -170,5 +175,7 @@ def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray
         and np.array_equal(steps, np.repeat(steps[0] + np.arange(len(table) // seeds), seeds))
     )
     require(full, f"{path} is not a whole table of metrics: it lacks rows or columns.")
-    found = {name: table[:, place].reshape(-1, seeds) for place, name in enumerate(columns) if place >= 2}
-    return found | {name.split(".")[1]: read_array(path.with_name(name)) for name in arrays}
+    scalars = {
+        name: table[:, column].reshape(-1, seeds) for column, name in enumerate(columns) if column >= 2
+    }
+    return scalars | {name.split(".")[1]: read_array(path.with_name(name)) for name in arrays}

@@ -1,4 +1,4 @@
-"""Learned policies outside the toolkit: act on single observations, export to a file, load again."""
+"""Use of learned policies outside the toolkit: acting on single observations, export and import."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class AgentPolicy:
 
     Args:
         policy: of all agents.
-        distribution: of actions, by the policy's outputs.
+        distribution: of actions, parametrized by the policy's outputs.
         theta: parameters of all agents, [agent, parameter].
-        agent: its number, from 0.
+        agent: index of the agent, from 0.
 
     Raises:
         ValueError: there is no such agent.
@@ -64,8 +64,8 @@ class AgentPolicy:
         """Begin an episode: reset the hidden state of a recurrent policy.
 
         Args:
-            seed: of the actions drawn from here on, from 0; agents with the same seed draw independently.
-                None: the draws continue.
+            seed: of subsequent draws, from 0; agents with the same seed draw independently. None: the random
+                stream continues.
         """
         self._hidden = self._policy.memory(self._theta, 1)
         if seed is not None or not hasattr(self, "_generator"):
@@ -78,18 +78,18 @@ class AgentPolicy:
         Args:
             observation: of this agent: a number, an array, or PettingZoo's dict of `observation` and
                 `action_mask`.
-            mask: legal actions, boolean [action]; None: all, or what the dict says.
+            mask: legal actions, boolean [action]; None: all, or those of the dict.
 
         Returns:
-            A number, of a Discrete space; an array, of a Box.
+            An integer for a Discrete space, an array for a Box.
         """
         if isinstance(observation, Mapping):
             mask = observation.get("action_mask") if mask is None else mask
             observation = observation["observation"]
-        own = torch.as_tensor(observation)
-        own = own.to(self._theta.dtype) if own.is_floating_point() else own
-        of_all = own.expand(len(self._theta), 1, *own.shape)
-        outputs, self._hidden = self._policy.step(self._theta, of_all, self._hidden)
+        observed = torch.as_tensor(observation)
+        observed = observed.to(self._theta.dtype) if observed.is_floating_point() else observed
+        repeated = observed.expand(len(self._theta), 1, *observed.shape)
+        outputs, self._hidden = self._policy.step(self._theta, repeated, self._hidden)
         legal = None if mask is None else torch.as_tensor(mask, dtype=torch.bool)
         drawn = self._distribution.draw(allowed(outputs[self._agent, 0], legal), self._generator)
         action = self._distribution.acted(drawn)
@@ -97,11 +97,11 @@ class AgentPolicy:
 
 
 def save_policies(path: Path, policy: Policy, distribution: Distribution, theta: Tensor) -> None:
-    """Write all agents' policies, described as for `AgentPolicy`, to one file, which `load_policy` reads."""
+    """Write all agents' policies (arguments as for `AgentPolicy`) to one file, which `load_policy` reads."""
     content = {
         "format": FORMAT,
-        "policy": _described(policy),
-        "distribution": _described(distribution),
+        "policy": _to_plain(policy),
+        "distribution": _to_plain(distribution),
         "theta": theta.detach().cpu().contiguous(),
     }
     memory = io.BytesIO()
@@ -113,14 +113,14 @@ def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
     """Load the policy of an agent, counted from 0, from a file of `Run.export`; nothing in it is executed.
 
     Raises:
-        ValueError: there is no such file or agent, or it is no file of policies.
+        ValueError: there is no such file or agent, or it is not a file of policies.
     """
     path = Path(path)
     require(path.is_file(), f"There is no file of policies {path}: write one with run.export({str(path)!r}).")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         require(content["format"] == FORMAT, "It has another format.")
-        policy, distribution = _built(content["policy"]), _built(content["distribution"])
+        policy, distribution = _from_plain(content["policy"]), _from_plain(content["distribution"])
         theta: Tensor = content["theta"]
         fits = theta.ndim == 2 and theta.shape[1] == policy.num_parameters
         require(fits and theta.is_floating_point(), "Its parameters do not fit its policy.")
@@ -131,15 +131,15 @@ def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
     return AgentPolicy(policy, distribution, theta, agent)
 
 
-def _described(part: Any) -> Any:
+def _to_plain(part: Any) -> Any:
     if not dataclasses.is_dataclass(part):
         return part
-    fields = {field.name: _described(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    fields = {field.name: _to_plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
     return {"kind": type(part).__name__, **fields}
 
 
-def _built(text: Any) -> Any:
+def _from_plain(text: Any) -> Any:
     if not isinstance(text, Mapping):
         return text
-    fields = {name: _built(value) for name, value in text.items() if name != "kind"}
+    fields = {name: _from_plain(value) for name, value in text.items() if name != "kind"}
     return KINDS[text["kind"]](**fields)

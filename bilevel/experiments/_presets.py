@@ -12,7 +12,7 @@ from games.core import ExactGame, Game
 
 
 def anneal(entropy_coef: float, outer_steps: int) -> Schedule:
-    """An entropy bonus that falls to 0."""
+    """Schedule of an entropy bonus that decreases linearly to 0."""
     return Schedule.line(entropy_coef, 0.0, outer_steps)
 
 
@@ -27,18 +27,18 @@ GRID: dict[str, Any] = {
     # The bonus sums over an episode's steps, most of which have no reward.
     "inner.entropy_coef": anneal(0.01, 100),
 }
-"""For games whose observations are planes of a grid."""
+"""Settings for games whose observations are planes of a grid."""
 FOREIGN: dict[str, Any] = {
     "inner.optimizer": "adam",
     "inner.learning_rate": 0.01,
-    # Each is a separate environment, and they are stepped one after the other.
+    # Each episode is a separate environment, and they are stepped sequentially.
     "inner.episodes": 8,
 }
-"""For other libraries' environments (`games.ForeignGame`), whose rewards have no usual scale."""
+"""Settings for other libraries' environments (`games.ForeignGame`), whose reward scale is unknown."""
 FOREIGN_RUN: dict[str, int] = {"seeds": 4, "evaluation_episodes": 16}
 
 INNER: dict[str, dict[str, Any]] = {
-    # Several levers are seldom pulled together by chance: explore longer (docs/studies/initial-sharing.md).
+    # Random policies rarely pull several levers at once: explore longer (docs/studies/initial-sharing.md).
     "escape-room": {"inner.entropy_coef": anneal(0.3, 200)},
     # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned
     # (docs/explanation/theory.md).
@@ -55,10 +55,10 @@ INNER: dict[str, dict[str, Any]] = {
     "snowdrift": GRID,
     "jungle": GRID,
 }
-"""Game name -> inner loop's settings, on top of those of its kind."""
+"""Game name -> settings of the inner loop, which override those of its kind."""
 
 VALUE_BASED: dict[str, dict[str, Any]] = {
-    # More noise, throughout: values learned at one share say nothing about others (docs/studies/ltos.md).
+    # More noise, in every round: values must be learned for many shares (docs/studies/ltos.md).
     "ltos": {
         "inner.learning_rate": 0.003,
         "inner.steps": 30,
@@ -81,9 +81,9 @@ GRIDS = (
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Incentives take time to learn, and exploration of the lever must last as long.
     ("escape-room", "lio"): {"inner.entropy_coef": anneal(1.0, 200)},
-    # With one inner step some seeds of 20 stay 5 short of the optimum.
+    # With one inner step some of 20 seeds remain 5 below the optimum.
     ("braess", "tos"): {"inner.steps": 5},
-    # Weights move only while routes still change: let these change slowly.
+    # Weights are updated only while routes still change: slow these down.
     ("braess", "d3c"): {"inner.learning_rate": 0.05},
     # The largest return is the 10 of the open door.
     ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
@@ -93,11 +93,11 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
-"""(game name, method name) -> settings on top of those."""
+"""(game name, method name) -> settings that override those above."""
 
 
 def sizes(game: Game) -> dict[str, Any]:
-    """Seeds and evaluation episodes of a run, where a game needs other numbers than the defaults."""
+    """Seeds and evaluation episodes of a run, where a game needs others than the defaults."""
     return dict(FOREIGN_RUN) if isinstance(game, ForeignGame) else {}
 
 
@@ -115,7 +115,7 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     game = games.make(game_name)
     kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
     kind = FOREIGN if isinstance(game, ForeignGame) else kind
-    usual = VALUE_BASED.get(method_name, kind | INNER.get(game_name, {}))
-    usual = usual | PAIRS.get((game_name, method_name), {})
-    used = {name: value for name, value in usual.items() if hasattr(method, name.partition(".")[0])}
-    return game, method.with_settings(used)
+    settings = VALUE_BASED.get(method_name, kind | INNER.get(game_name, {}))
+    settings = settings | PAIRS.get((game_name, method_name), {})
+    applicable = {name: value for name, value in settings.items() if hasattr(method, name.partition(".")[0])}
+    return game, method.with_settings(applicable)

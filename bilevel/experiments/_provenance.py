@@ -1,4 +1,4 @@
-"""Provenance of numbers: versions of packages, the commit, and the record of resumptions."""
+"""Provenance of results: package versions, the commit, and the record of resumptions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONAL = ("scikit-learn",)
 """Recorded where they are installed."""
 PROVENANCE = ("versions", "commit")
 RESUMPTIONS = "resumptions.json"
-"""A file of each resumption of a folder's work, [{outer_step, versions, commit}, ...]."""
+"""File of all resumptions of a folder's work, [{outer_step, versions, commit}, ...]."""
 
 
 class ProvenanceWarning(UserWarning):
@@ -28,7 +28,7 @@ class ProvenanceWarning(UserWarning):
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of the packages that decide numbers, and the commit, as in config.json."""
+    """Versions of the packages that affect numbers, and the commit, as in config.json."""
     return {"versions": dict(_installed()), "commit": _commit()}
 
 
@@ -43,7 +43,7 @@ def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -
     before, now = resumptions(folder), provenance()
     changed = _changes([began, *before][-1], now)
     if not done and not before and not changed:
-        return  # it begins
+        return  # a new run
     write_text(folder / RESUMPTIONS, json.dumps([*before, {unit: done, **now}], indent=2) + "\n")
     if changed:
         warnings.warn(
@@ -58,28 +58,28 @@ def resumptions(folder: Path) -> list[dict[str, Any]]:
     """Read the record of the resumptions of a folder's work, in order; ValueError if it is damaged."""
     path = folder / RESUMPTIONS
     try:
-        found = parse_json(path.read_bytes())
-        if not (isinstance(found, list) and all(isinstance(each, dict) for each in found)):
+        records = parse_json(path.read_bytes())
+        if not (isinstance(records, list) and all(isinstance(each, dict) for each in records)):
             raise ValueError("it is not a list of records")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} is damaged: delete it, and what it said is lost alone.") from error
-    return found
+    return records
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The differences of two records, in words."""
+    """List the differences of two records, in words."""
 
     def flat(record: dict[str, Any]) -> dict[str, Any]:
         versions = record.get("versions")
         return {**(versions if isinstance(versions, dict) else {}), "commit": record.get("commit")}
 
-    then, here = flat(before), flat(now)
+    old, new = flat(before), flat(now)
     return [
-        f"{name} {then.get(name)} then, {here.get(name)} now"
-        for name in dict.fromkeys([*then, *here])
-        if then.get(name) != here.get(name)
+        f"{name} {old.get(name)} then, {new.get(name)} now"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
     ]
 
 
@@ -95,16 +95,16 @@ def _installed() -> dict[str, str]:
 
 @functools.cache
 def _commit() -> str | None:
-    """The commit this code runs from, with -dirty if files differ; None where git does not keep this file."""
-    here = Path(__file__).resolve()
+    """Commit of this code, with -dirty if files differ; None if git does not track this file."""
+    module = Path(__file__).resolve()
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True, timeout=10
+            ["git", *words], cwd=module.parent, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # an installed copy may lie within another repository
+        git("ls-files", "--error-unmatch", module.name)  # an installed copy may lie within another repository
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
     except (OSError, subprocess.SubprocessError):
         return None

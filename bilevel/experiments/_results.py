@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MAY_DIFFER = {"seed", "seeds", "checkpoint_every", "threads"}
-"""Settings in which runs may differ and still be joined."""
+"""Settings in which joined runs may differ."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,13 +42,13 @@ class Run:
     curves: dict[str, np.ndarray]
     """Metric name -> [outer step, seed]."""
     final: dict[str, np.ndarray]
-    """Metric name -> [seed], the final policies on fresh episodes."""
+    """Metric name -> [seed], of the final policies on fresh episodes."""
     seconds: float
-    """Training time."""
+    """Training time in seconds."""
     provenance: tuple[dict[str, Any], ...] = ()
-    """Versions and commit from an outer step on: at the beginning, then of each resumption."""
+    """Versions and commit by outer step: at the beginning, then of each resumption."""
     path: Path | None = None
-    """Its folder; None for joined runs."""
+    """Folder of the run; None for joined runs."""
 
     def __repr__(self) -> str:
         config, welfare = self.config, self.final["welfare"]
@@ -59,7 +59,7 @@ class Run:
         )
 
     def to_pandas(self, part: Literal["curves", "final"] = "curves") -> DataFrame:
-        """Metrics as a data frame, one column per metric; matrices of many agents are left out.
+        """Metrics as a data frame, one column per metric, without matrices of many agents.
 
         Args:
             part: `curves`, a row per outer step and seed, or `final`, a row per seed, measured on fresh
@@ -72,7 +72,7 @@ class Run:
         require_pandas()
         from pandas import DataFrame  # noqa: PLC0415
 
-        table = self.curves if part == "curves" else {name: found[None] for name, found in self.final.items()}
+        table = self.curves if part == "curves" else {name: row[None] for name, row in self.final.items()}
         steps, seeds = table["welfare"].shape
         index = {"outer_step": np.repeat(np.arange(steps), seeds)} if part == "curves" else {}
         seed = {"seed": np.tile(np.arange(self.config.seed, self.config.seed + seeds), steps)}
@@ -80,11 +80,11 @@ class Run:
         return DataFrame(index | seed | numbers)
 
     def policy(self, agent: int, repetition: int = 0) -> AgentPolicy:
-        """The policy that one agent has learned in one of the run's seeds; both are counted from 0.
+        """Return the policy of one agent in one of the run's seeds; both are counted from 0.
 
         Raises:
-            ValueError: there is no such agent or repetition, the run's folder is gone or was joined of
-                several, or its agents do not act by their own observations alone (says which).
+            ValueError: there is no such agent or repetition, the run's folder is gone or the run was joined
+                of several, or its agents do not act on their own observations alone (with the reason).
         """
         return AgentPolicy(*self._policies(repetition), agent)
 
@@ -98,7 +98,7 @@ class Run:
         save_policies(Path(path), *self._policies(repetition))
 
     def learner(self) -> tuple[Learner, State]:
-        """Build the run's learner, and load its last state.
+        """Build the run's learner, and load its final state.
 
         Raises:
             ValueError: the run was joined of several, or its checkpoint is gone or damaged.
@@ -129,7 +129,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     """Load a finished run from its folder.
 
     Raises:
-        ValueError: it is no run, is not finished, or a file is damaged (says which).
+        ValueError: it is not a run, is not finished, or a file is damaged (names it).
     """
     folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
     config = folder.load_config()
@@ -152,14 +152,14 @@ def load_run(folder: str | Path | RunFolder) -> Run:
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
-    last = {name: values[0] for name, values in final.items()}
+    by_seed = {name: values[0] for name, values in final.items()}
     began = json.loads(folder.config.read_text(encoding="utf-8"))
     beginning = {"outer_step": 0, **{name: began.get(name) for name in PROVENANCE}}
-    return Run(config, curves, last, seconds, (beginning, *resumptions(folder.path)), folder.path)
+    return Run(config, curves, by_seed, seconds, (beginning, *resumptions(folder.path)), folder.path)
 
 
 def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
-    """Raise ValueError, with advice, unless a file of a finished run is as it was written."""
+    """Raise ValueError, with advice, unless a file of a finished run is unchanged."""
     again = f"bilevel train --resume {folder.path}"
     delete, does = "summary.json", "evaluates"
     if name == folder.metrics.name or is_array(folder.metrics, name):
@@ -172,30 +172,30 @@ def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
     advice = f"put back a copy of it, or delete {delete}, and {again} {does} the run again"
     path = folder.path / name
     try:
-        found = digest_of(path)
+        actual = digest_of(path)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}): {advice}.") from error
-    require(found == digest, f"{path} is damaged, or was changed after the run ended: {advice}.")
+    require(actual == digest, f"{path} is damaged, or was changed after the run ended: {advice}.")
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
-    """Join finished runs of consecutive seeds, in any order, into the run that would have had all of them.
+    """Join finished runs of consecutive seeds, in any order, into one run of all of them.
 
-    Member i of a run is random seed `seed` + i, whatever else is in its batch: `seed=0, seeds=4` and
+    Results of random seed `seed` + i do not depend on the other seeds of a run: `seed=0, seeds=4` and
     `seed=4, seeds=4` join to `seed=0, seeds=8`.
 
     Raises:
-        ValueError: there is none, settings differ (says which), or seeds overlap or leave a gap.
+        ValueError: there are no runs, settings differ (names them), or seeds overlap or leave a gap.
     """
     require(len(runs) > 0, "There are no runs to join.")
     first, *others = ordered = sorted(runs, key=lambda run: run.config.seed)
     for run in others:
         differing = config_differences(run.config, first.config)
-        found = {name: differing[name] for name in differing if name not in MAY_DIFFER}
+        refused = {name: differing[name] for name in differing if name not in MAY_DIFFER}
         require(
-            not found,
+            not refused,
             f"Runs that are joined differ in their seeds alone, but these do in "
-            f"{list_differences(found, '({0}, not {1})')}.",
+            f"{list_differences(refused, '({0}, not {1})')}.",
         )
     following = first.config.seed
     for run in ordered:
@@ -217,16 +217,16 @@ def join_runs(runs: Sequence[Run]) -> Run:
 def group_joinable(runs: Sequence[Run]) -> list[list[int]]:
     """Group the indices of runs that `join_runs` can join."""
     groups: list[list[int]] = []
-    for place in sorted(range(len(runs)), key=lambda place: runs[place].config.seed):
-        config = runs[place].config
+    for index in sorted(range(len(runs)), key=lambda index: runs[index].config.seed):
+        config = runs[index].config
         for group in groups:
             last = runs[group[-1]].config
             follows = config.seed == last.seed + last.seeds
             if follows and config_differences(config, last).keys() <= MAY_DIFFER:
-                group.append(place)
+                group.append(index)
                 break
         else:
-            groups.append([place])
+            groups.append([index])
     return sorted(groups, key=min)
 
 

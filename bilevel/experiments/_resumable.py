@@ -1,4 +1,4 @@
-"""Folders of work that is resumed: the same settings, one process at a time, a record of versions."""
+"""Resumable folders: fixed settings, one process at a time, a record of versions."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from games.core import require
 
 @dataclass(frozen=True)
 class ResumableFolder:
-    """A folder whose first file holds settings: the same ones resume the work in it, others are refused."""
+    """A folder with a file of settings: the same settings resume the work in it, others are refused."""
 
     path: Path
 
     settings_file: ClassVar[str] = "settings.json"
     content: ClassVar[str] = "trials"
-    """The folder's content in messages."""
+    """Name of the folder's content in messages."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", Path(self.path))
 
     @property
     def config(self) -> Path:
-        """The file of settings, versions and commit."""
+        """Path of the file of settings, versions and commit."""
         return self.path / self.settings_file
 
     @property
     def is_new(self) -> bool:
-        """Whether `create` can make the folder: nothing is there, or an empty folder."""
+        """True if `create` can create the folder: the path does not exist, or is an empty folder."""
         return can_make_folder(self.path, self.settings_file)
 
     def create(self, record: Mapping[str, Any], *, refusal: str) -> None:
-        """Make the folder with its file of settings, the record.
+        """Create the folder with its file of settings, the record.
 
         Raises:
-            ValueError: something else is there (says the refusal), or the folder cannot be made.
+            ValueError: something else exists there (with the message `refusal`), or it cannot be created.
             OSError: the disk is full.
         """
         try:
@@ -55,17 +55,17 @@ class ResumableFolder:
 
     def require_same(self, saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
         """Raise ValueError, naming the settings, unless the saved ones are the same."""
-        found = differences(saved, settings)
+        differing = differences(saved, settings)
         require(
-            not found,
+            not differing,
             f"{self.path} holds {self.content} with other settings "
-            f"({list_differences(found, '{0} there, {1} here')}): nothing is overwritten, so choose another "
-            "folder with --out.",
+            f"({list_differences(differing, '{0} there, {1} here')}): nothing is overwritten, so choose "
+            "another folder with --out.",
         )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process while entered; ValueError if another process has it locked."""
+        """Lock the folder for this process in a `with` block; ValueError if another process has locked it."""
         with file_lock(self.config) as acquired:
             require(acquired, f"Another process works in {self.path}: wait for it, or stop it.")
             yield
@@ -76,7 +76,7 @@ class ResumableFolder:
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The differing settings of two nested mappings: dotted name -> both values, None where it is missing.
+    """Compare two nested mappings: dotted name of each differing setting -> both values, None if missing.
 
     >>> differences({"game": {"agents": 2}}, {"game": {"agents": 3}, "seeds": 8})
     {'game.agents': (2, 3), 'seeds': (None, 8)}
@@ -88,10 +88,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
     }
 
 
-def list_differences(found: Mapping[str, tuple[Any, Any]], form: str) -> str:
-    """The first few differences in words, as "seeds 32, not 8", where `form` is "{0}, not {1}"."""
-    shown = [f"{name} {form.format(*values)}" for name, values in list(found.items())[:3]]
-    more = len(found) - len(shown)
+def list_differences(differing: Mapping[str, tuple[Any, Any]], form: str) -> str:
+    """Format the first few differences, as "seeds 32, not 8", where `form` is "{0}, not {1}"."""
+    shown = [f"{name} {form.format(*values)}" for name, values in list(differing.items())[:3]]
+    more = len(differing) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 

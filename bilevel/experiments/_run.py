@@ -45,16 +45,16 @@ from bilevel.methods import Method, Metrics
 from games.core import Game, require
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that ask to stop; Windows has no SIGHUP."""
+"""Signals that request a stop; Windows has no SIGHUP."""
 MAY_CHANGE = ("outer_steps", "checkpoint_every", "device", "threads", "compile")
 """Settings that may change when a run is resumed."""
 
 Listener = Callable[[int, Metrics], object]
-"""Called after every outer step: (steps done, metrics)."""
+"""Callback after every outer step: (steps done, metrics)."""
 
 
 class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
-    """A run was stopped by a signal, after saving everything."""
+    """Stop of a run by a signal, after a checkpoint."""
 
     def __init__(self, folder: Path, done: int, total: int, signal: int) -> None:
         super().__init__(f"Stopped after {done} of {total} outer steps; nothing is lost.")
@@ -63,11 +63,11 @@ class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is sav
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect signals that ask to stop while entered, and report the first on standard error.
+    """Collect stop signals in a `with` block, and report the first on standard error.
 
-    A second one is obeyed at once, as KeyboardInterrupt; but not SIGHUP, which a terminal that closes may
-    send twice, and systemd after SIGTERM. Ignored signals, as under `nohup`, stay ignored. Outside the main
-    thread, where Python allows no handlers, nothing is changed.
+    A second one raises KeyboardInterrupt at once, except SIGHUP, which a closing terminal may send twice, and
+    systemd after SIGTERM. Ignored signals, as under `nohup`, stay ignored. Outside the main thread, where
+    Python allows no handlers, nothing is changed.
     """
     received: list[int] = []
 
@@ -109,8 +109,8 @@ def train(
 ) -> Run:
     """Train a method on a game, many seeds at once; or a configuration; or resume a run in its folder.
 
-    An interrupted and resumed run gives the same bits as one that never stopped, even if it was killed: it
-    goes on from its last checkpoint, and rows of metrics.csv after that are written again.
+    A resumed run equals an uninterrupted one bit-for-bit, even if it was killed: it continues from its last
+    checkpoint, and later rows of metrics.csv are written again.
 
     Args:
         game: a name (`games.names()`) or a game of the catalogue with its settings changed; or, without
@@ -119,19 +119,19 @@ def train(
         method: a name (`METHODS`), or a method with its settings changed.
         out: folder of a new run; None: a new one in runs/.
         listener: called after every outer step.
-        settings: of a new run, by name, as `seeds=8, outer_steps=100`; those of the game and the method as on
-            the command line, `**{"game.horizon": 3}`.
+        settings: of a new run, by name, as `seeds=8, outer_steps=100`; of the game and the method by dotted
+            names as on the command line, `**{"game.horizon": 3}`.
 
     Raises:
         ValueError: a name or setting is unknown (names the nearest) or out of range, the method does not
-            apply to the game, or `out` exists; or the folder is no run, its files are damaged (says which),
-            config.json is no longer what it was, or another process trains it; or the first outer step is
-            refused: then no folder is left.
-        RunInterrupted: SIGINT, SIGTERM or SIGHUP came; everything is saved.
-        KeyboardInterrupt: a second signal came, or one during the evaluation; the last checkpoint stays.
-        FloatingPointError: a number became infinite or NaN (says where); the last checkpoint stays, and
-            metrics.csv has the steps up to there.
-        OSError: a file could not be written; the last checkpoint stays.
+            apply to the game, or `out` exists; or the folder is not a run, its files are damaged (names
+            them), config.json was changed, or another process trains it; or the first outer step raises it:
+            then no folder is left.
+        RunInterrupted: SIGINT, SIGTERM or SIGHUP was received; everything is saved.
+        KeyboardInterrupt: a second signal, or one during the evaluation; the last checkpoint remains.
+        FloatingPointError: a number became infinite or NaN (says where); the last checkpoint remains, and
+            metrics.csv has the steps before.
+        OSError: a file could not be written; the last checkpoint remains.
     """
     if isinstance(game, RunFolder):
         require(
@@ -153,7 +153,7 @@ def _train(folder: RunFolder, listener: Listener | None) -> Run:
     config = folder.load_config()
     if not folder.finished:
         with folder.locked():
-            remove_leftovers(folder.config)  # of `extend_run`; all other files are written again
+            remove_leftovers(folder.config)  # of `extend_run`; all others are overwritten
             training = _Training(folder, config)
             try:
                 training.run(listener)
@@ -165,37 +165,38 @@ def _train(folder: RunFolder, listener: Listener | None) -> Run:
 
 
 def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
-    """Raise ValueError, naming the settings, if config.json no longer says what the checkpoint began with."""
+    """Raise ValueError, naming the settings, if config.json differs from the checkpoint's settings."""
     text = read_settings(folder.checkpoint)
     try:
         before = from_settings(parse_json(text))
     except ValueError as error:
         raise ValueError(f"{folder.checkpoint} holds settings that cannot be run: {error}") from error
     differing = config_differences(before, config)
-    found = {name: differing[name] for name in differing if name not in MAY_CHANGE}
+    refused = {name: differing[name] for name in differing if name not in MAY_CHANGE}
     require(
-        not found,
+        not refused,
         f"{folder.config} was changed after the run began "
-        f"({list_differences(found, '{0} then, {1} now')}): put back what it said, or train a new run "
+        f"({list_differences(refused, '{0} then, {1} now')}): put back what it said, or train a new run "
         "with the other settings.",
     )
 
 
 def extend_run(folder: RunFolder, outer_steps: int) -> None:
-    """Change the total of outer steps of a run, finished or not; `train` then takes those it lacks.
+    """Change the total of outer steps of a run, finished or not; `train` then takes the remaining ones.
 
-    It ends in the same bits as a run that had this total from the start. What was made at its first end,
-    evaluation, summary and figures, is made again.
+    The result equals, bit-for-bit, a run with this total from the start. Evaluation, summary and figures of
+    the shorter run are replaced.
 
     Args:
         folder: of the run.
         outer_steps: the new total, not fewer than it has taken.
 
     Raises:
-        ValueError: the folder is no run, its files are damaged (says which), or another process trains it; it
-            has taken more outer steps already; or a run of this length would have learned otherwise (says
-            why). Then nothing has changed.
-        OSError: a file could not be written; the run stays, or can be resumed, as it was.
+        ValueError: the folder is not a run, its files are damaged (names them), or another process trains it;
+        it
+            has taken more outer steps already; or the steps taken would differ in a run of this length (with
+            the reason). Nothing is changed.
+        OSError: a file could not be written; the run is unchanged, or can be resumed.
     """
     config = load_config(folder.config)
     if outer_steps == config.outer_steps:
@@ -213,13 +214,13 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
             )
             _require_unchanged(folder, longer)
         settings = json.loads(folder.config.read_text(encoding="utf-8")) | {"outer_steps": outer_steps}
-        folder.summary.unlink(missing_ok=True)  # first: killed in between, the run ends as it did
+        folder.summary.unlink(missing_ok=True)  # first: if killed in between, resuming restores the old end
         write_text(folder.config, json.dumps(settings, indent=2) + "\n")
 
 
 @torch.no_grad()
 def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str, np.ndarray]:
-    """Measure the final policies of a finished run, or of the run in a folder, on fresh episodes.
+    """Evaluate the final policies of a finished run, or of the run in a folder, on fresh episodes.
 
     Args:
         run: the run or its folder.
@@ -231,15 +232,17 @@ def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str,
     Raises:
         ValueError: the run is not finished, was joined of several, or there are too few episodes.
     """
-    found = run if isinstance(run, Run) else load_run(run)
-    config = found.config if episodes is None else configured(found.config, {"evaluation_episodes": episodes})
-    learner, state = found.learner()
+    loaded = run if isinstance(run, Run) else load_run(run)
+    config = loaded.config
+    if episodes is not None:
+        config = configured(config, {"evaluation_episodes": episodes})
+    learner, state = loaded.learner()
     measured = learner.evaluate(state, episodes=config.evaluation_episodes)
     return {name: values.cpu().numpy() for name, values in measured.items()}
 
 
 class _Training:
-    """A run in progress, resumed from what its folder holds."""
+    """Training of a run, resumed from its folder."""
 
     def __init__(self, folder: RunFolder, config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
@@ -297,10 +300,10 @@ class _Training:
             self._state, measured = self._learner.update(self._state)
         except FloatingPointError as error:
             self._metrics.flush()
-            found = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
+            saved = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
             raise FloatingPointError(
                 f"{error} The run stopped in outer step {self.done}; "
-                f"{found if self._saved else f'{self._folder.path} has no checkpoint yet'}."
+                f"{saved if self._saved else f'{self._folder.path} has no checkpoint yet'}."
             ) from error
         recorded = {name: values for name, values in measured.items() if in_every_step(values.shape)}
         self._metrics.add(self.done - 1, recorded)
@@ -325,7 +328,7 @@ class _Training:
         self._saved = self.done
 
     def _finish(self, seconds: float) -> None:
-        """Evaluate the final policies; the summary comes last, because it says that all is there."""
+        """Evaluate the final policies, and write the summary last, as it marks the run as finished."""
         steps = self._config.outer_steps
         final = self._learner.evaluate(self._state, episodes=self._config.evaluation_episodes)
         evaluation = MetricsFile(self._folder.evaluation)

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, and the summary with check sums that makes it finished."""
+"""Folder of a run: its files, and the summary with checksums that marks it as finished."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from games.core import require
 
 FORMAT = "bilevel-summary/1"
 WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
-"""The last folder created by this process -> the text of its config.json, and the configuration."""
+"""Last folder created by this process -> the text of its config.json, and the configuration."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunFolder(ResumableFolder):
     content: ClassVar[str] = "a run"
 
     def load_config(self) -> RunConfig:
-        """The configuration in config.json; not parsed again while the file is unchanged."""
+        """Load the configuration from config.json; not parsed again while the file is unchanged."""
         text, config = WRITTEN.get(self.path, ("", None))
         if config is not None and config.game_name in games.names():
             with contextlib.suppress(OSError):
@@ -44,32 +44,32 @@ class RunFolder(ResumableFolder):
 
     @property
     def checkpoint(self) -> Path:
-        """The learner's state after a number of outer steps."""
+        """Path of the checkpoint, the learner's state after a number of outer steps."""
         return self.path / "checkpoint.pt"
 
     @property
     def metrics(self) -> Path:
-        """One row per outer step and seed."""
+        """Path of the metrics: one row per outer step and seed."""
         return self.path / "metrics.csv"
 
     @property
     def evaluation(self) -> Path:
-        """The final policies on fresh episodes: one row per seed; there when the run is finished."""
+        """Path of the final policies' metrics on fresh episodes: one row per seed; exists when finished."""
         return self.path / "evaluation.csv"
 
     @property
     def summary(self) -> Path:
-        """Training time, outer steps and check sums; there when the run is finished."""
+        """Path of training time, outer steps and checksums; exists when finished."""
         return self.path / "summary.json"
 
     @property
     def figures(self) -> Path:
-        """The folder of figures."""
+        """Path of the folder of figures."""
         return self.path / "figures"
 
     @property
     def finished(self) -> bool:
-        """Whether training and evaluation are done."""
+        """True if training and evaluation are done."""
         return self.summary.exists()
 
     def discard(self) -> None:
@@ -81,19 +81,18 @@ class RunFolder(ResumableFolder):
 
 
 def new_folder(config: RunConfig) -> Path:
-    """The default folder of a new run, in runs/, named by what it trains and the time."""
+    """Default folder of a new run, in runs/, named by game, method, seed and time."""
     names = config.game_name, config.method_name, str(config.seed), time.strftime("%Y%m%d-%H%M%S")
     return Path("runs", "-".join(names))
 
 
 def create_run(config: RunConfig, path: str | Path) -> RunFolder:
-    """Make the folder of a new run, with its config.json, unless it cannot be trained.
+    """Create the folder of a new run, with its config.json, if it can be trained.
 
     Raises:
-        ValueError: the folder exists (nothing is ever overwritten) or cannot be made; or the method does not
-            apply to the game; or config.json could not say what the game is, because `game_name` names a
-            game of another class, or what the estimator is, because its class has no name; or BILEVEL_MALLOC
-            is neither keep nor system.
+        ValueError: the folder exists (nothing is ever overwritten) or cannot be created; the method does not
+            apply to the game; config.json could not identify the game, as `game_name` is of another class, or
+            the estimator, as its class has no name; or BILEVEL_MALLOC is neither keep nor system.
     """
     path = Path(path)
     keep_freed_memory()
@@ -116,7 +115,7 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
 
 
 def _same_types(one: Any, other: Any) -> bool:
-    """Whether two games, and the dataclasses in them, are of the same types."""
+    """True if two games, and the dataclasses in them, are of the same types."""
     if type(one) is not type(other):
         return False
     pairs = [(getattr(one, each.name), getattr(other, each.name)) for each in dataclasses.fields(one)]
@@ -124,12 +123,12 @@ def _same_types(one: Any, other: Any) -> bool:
 
 
 def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """The differing settings of two runs: dotted name -> both values."""
+    """Compare the settings of two runs: dotted name of each differing one -> both values."""
     return differences(one.plain, other.plain)
 
 
 def run_status(folder: RunFolder) -> str:
-    """The progress of a run on the disk in one sentence; ValueError if its checkpoint is damaged."""
+    """Describe the saved progress of a run in one sentence; ValueError if its checkpoint is damaged."""
     if folder.finished:
         return f"{folder.path} is trained and evaluated."
     if not folder.checkpoint.exists():
@@ -139,13 +138,13 @@ def run_status(folder: RunFolder) -> str:
 
 
 def write_summary(path: Path, outer_steps: int, seconds: float, files: Mapping[str, str]) -> None:
-    """Write the summary of a finished run atomically; `files`: name -> SHA-256 sum of each file beside it."""
+    """Write the summary of a finished run atomically; `files`: name -> SHA-256 checksum."""
     content = {"format": FORMAT, "outer_steps": outer_steps, "seconds": seconds, "files": dict(files)}
     write_text(path, json.dumps({**content, "sha256": _sum(content)}, indent=2) + "\n")
 
 
 def read_summary(path: Path) -> tuple[float, dict[str, str]]:
-    """Read the training time, and name -> check sum of the files beside a summary; ValueError if damaged."""
+    """Read training time, and file name -> checksum, from a summary; ValueError if damaged."""
     advice = f"delete it, and bilevel train --resume {path.parent} evaluates the run again"
     refusal = f"{path} is not the summary of a run, or it is damaged: {advice}."
     try:

@@ -1,7 +1,7 @@
 """Statistics over seeds: interquartile means, bootstrap intervals, improvements, performance profiles.
 
-The interquartile mean and the percentile bootstrap do without scipy.stats, which is slow to load. Source of
-all: Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+The interquartile mean and the percentile bootstrap avoid scipy.stats, which is slow to import. Source of all:
+Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 from games.core import require
 
 FEWEST_SEEDS = 3
-"""Fewest seeds for an interval."""
+"""Minimum number of seeds for an interval."""
 RESAMPLES = 2000
-"""Bootstrap samples of an interval."""
+"""Number of bootstrap samples of an interval."""
 AT_ONCE = 200
-"""Bootstrap samples that are in memory together."""
+"""Bootstrap samples in memory at a time."""
 TAILS = (0.025, 0.975)
 
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % interval; each has the shape of the values without their seed axis."""
+    """Estimate and its 95 % interval, each of the shape of the values without their seed axis."""
 
     estimate: np.ndarray
     low: np.ndarray
@@ -31,9 +31,9 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """The mean of the middle half over seeds: of lower variance than mean and median where tails are heavy.
+    """Mean of the middle half over seeds, of lower variance than mean and median for heavy tails.
 
-    A quarter of the seeds, rounded down, is left out at each end; so with fewer than 4 it is the mean.
+    A quarter of the seeds, rounded down, is discarded at each end; with fewer than 4 it is the mean.
 
     Args:
         values: [..., seed].
@@ -62,14 +62,14 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """A statistic of independent samples of seeds, with its 95 % percentile bootstrap interval.
+    """Statistic of independent samples of seeds, with its 95 % percentile bootstrap interval.
 
-    With few seeds the interval is too short, as every bootstrap's: with 8 normal ones, that of the
-    interquartile mean covers the truth about 9 times in 10.
+    With few seeds bootstrap intervals are too short: with 8 normal ones, that of the interquartile mean has a
+    coverage of about 90 %.
 
     Args:
-        samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, the leading axes not.
-        statistic: of the samples, over their last axis: arrays [..., seed] -> [...].
+        samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, leading axes may not.
+        statistic: function of the samples, over their last axis: arrays [..., seed] -> [...].
         resamples: bootstrap samples, 1 or more.
         seed: of the bootstrap.
 
@@ -82,24 +82,24 @@ def bootstrap_interval(
             bool(np.isfinite(sample).all()), "An interval over seeds needs finite numbers, but some are not."
         )
     estimate = np.asarray(statistic(*samples))
-    if all(np.all(sample == sample[..., :1]) for sample in samples):  # every resample is the same
+    if all(np.all(sample == sample[..., :1]) for sample in samples):  # all resamples are equal
         return Interval(estimate, estimate, estimate)
     generator = np.random.default_rng(seed)
 
-    def drawn(sample: np.ndarray, count: int) -> np.ndarray:
+    def resampled(sample: np.ndarray, count: int) -> np.ndarray:
         seeds = sample.shape[-1]
         return np.asarray(sample[..., generator.integers(0, seeds, (count, seeds))])
 
-    found = [
-        statistic(*(drawn(sample, min(AT_ONCE, resamples - done)) for sample in samples))
+    estimates = [
+        statistic(*(resampled(sample, min(AT_ONCE, resamples - done)) for sample in samples))
         for done in range(0, resamples, AT_ONCE)
     ]
-    low, high = np.quantile(np.concatenate(found, axis=-1), TAILS, axis=-1)
+    low, high = np.quantile(np.concatenate(estimates, axis=-1), TAILS, axis=-1)
     return Interval(estimate, low, high)
 
 
 def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
-    """The interquartile mean of [..., seed] with its 95 % percentile bootstrap interval over seeds.
+    """Interquartile mean of [..., seed] with its 95 % percentile bootstrap interval over seeds.
 
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.
@@ -112,7 +112,7 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES) ->
 
 
 def over_seeds(values: np.ndarray) -> Interval | None:
-    """The interquartile mean of [seed] with its interval, NaN for fewer than 3 seeds; None if a value is NaN.
+    """Interquartile mean of [seed] with its interval, NaN for fewer than 3 seeds; None if a value is NaN.
 
     >>> over_seeds(np.array([1.0, 2.0])), over_seeds(np.array([1.0, np.nan]))
     (Interval(estimate=array(1.5), low=array(nan), high=array(nan)), None)
@@ -125,10 +125,10 @@ def over_seeds(values: np.ndarray) -> Interval | None:
 
 
 def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The probability that a seed of one method scores above a seed of another: P(A > B) + P(A = B) / 2.
+    """Probability that a seed of method A scores above a seed of method B: P(A > B) + P(A = B) / 2.
 
-    It is Mann and Whitney's U over the number of pairs. 0.5 means that neither is better; it does not say by
-    how much one is.
+    It is Mann and Whitney's U over the number of pairs. 0.5 means that neither is better; it does not measure
+    the size of the difference.
 
     Args:
         one: [..., seed], the scores of A; more is better.
@@ -138,7 +138,7 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
     0.625
     """
     seeds, others = one.shape[-1], other.shape[-1]
-    import scipy  # noqa: PLC0415  # runs that compare nothing load none of it
+    import scipy  # noqa: PLC0415  # slow to import, and needed for comparisons only
 
     ranks = scipy.stats.rankdata(np.concatenate((one, other), axis=-1), axis=-1)[..., :seeds]
     return np.asarray((ranks.sum(-1) - seeds * (seeds + 1) / 2) / (seeds * others))
@@ -147,8 +147,8 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
 def improvement_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """`probability_of_improvement` with its 95 % percentile bootstrap interval.
 
-    Both methods' seeds are resampled independently. Where no seed of one reaches any of the other's, the
-    interval is the point 0 or 1, however few they are.
+    Both methods' seeds are resampled independently. Where all seeds of one score above all of
+    the other's, the interval is the point 0 or 1, even with few seeds.
 
     Raises:
         ValueError: as `interquartile_interval`.
@@ -160,10 +160,10 @@ def improvement_interval(one: np.ndarray, other: np.ndarray, *, resamples: int =
 
 
 def difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
-    """The difference of two methods' interquartile means, A minus B, with its 95 % bootstrap interval.
+    """Difference of two methods' interquartile means, A minus B, with its 95 % bootstrap interval.
 
-    Both methods' seeds are resampled independently. Whether this interval contains 0 says more than whether
-    the two methods' own intervals overlap.
+    Both methods' seeds are resampled independently. An interval that excludes 0 is a better test of a
+    difference than two separate intervals that do not overlap.
 
     Raises:
         ValueError: as `interquartile_interval`.
@@ -176,9 +176,9 @@ def difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = 
 
 
 def paired_difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
-    """The difference of interquartile means over [seed], A minus B, where seed i of both had the same data.
+    """Difference of interquartile means over [seed], A minus B, where seed i of both had the same data.
 
-    As `difference_interval`, but a seed is resampled with both of its scores, so that its effect on both
+    As `difference_interval`, but the two scores of a seed are resampled together, so that its common effect
     cancels.
 
     Raises:
@@ -198,18 +198,18 @@ def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
-    """The share of seeds whose score is above tau, for every tau, with its 95 % bootstrap interval.
+    """Fraction of seeds with a score above tau, for every tau, with its 95 % bootstrap interval.
 
-    The number of resampled seeds above tau is binomial, so nothing is drawn: this is the percentile interval
-    of infinitely many resamples. It is pointwise: a whole profile leaves the band somewhere more often than 1
-    time in 20. A method whose profile is nowhere below another's is better by every monotone measure.
+    The number of resampled seeds above tau is binomial, so this is, without sampling, the percentile interval
+    of infinitely many resamples. It is pointwise: a whole profile leaves the band with a probability of more
+    than 5 %. A method whose profile is nowhere below another's is better by every monotone measure.
 
     Args:
         scores: [seed], 3 seeds or more; more is better.
         thresholds: tau, [threshold], in the units of the scores.
 
     Returns:
-        each part [threshold], from 0 to 1.
+        Estimate and bounds, each [threshold], from 0 to 1.
 
     Raises:
         ValueError: there are fewer than 3 seeds, a score is NaN, or one of the two has another shape.

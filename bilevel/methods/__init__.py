@@ -1,4 +1,4 @@
-"""Methods: settings that build a learner over the same parts; `METHODS` names them.
+"""Methods: settings that build learners from shared components; `METHODS` is their registry.
 
 >>> import games
 >>> game = games.make("repeated-prisoners-dilemma")

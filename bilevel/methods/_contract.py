@@ -13,34 +13,35 @@ from bilevel.sharing import Transfer
 from games.core import Game, require
 
 State = dict[str, Any]
-"""The whole state of a learner, one pytree of tensors.
+"""State of a learner, one pytree of tensors.
 
-outer_step: int64 scalar; random_seeds: int64 [seed], which with the outer step name every random stream, so
-that no generator has to be kept; theta: policies, [seed, agent, parameter]; opt_state: their optimizer's;
+outer_step: int64 scalar; random_seeds: int64 [seed], which with the outer step determine every random stream,
+so that no generator is stored; theta: policies, [seed, agent, parameter]; opt_state: their optimizer's;
 phi: outer variables, a tensor [seed, giver, receiver], or, with learned loss weights, a dict of it
-("transfer") and their free numbers ("loss_weights", [seed, agent, term]); outer_opt_state: theirs, if they
-learn; estimator: the state of their hypergradient estimator, None if it is stateless; models: of the other
-agents' policies (`ModelingLearner`); critic_opt_state, perspective_opt_state: of `EmpathyLearner`.
+("transfer") and of free parameters ("loss_weights", [seed, agent, term]); outer_opt_state: the outer
+optimizer's, if phi is learned; estimator: state of the hypergradient estimator, None if it is stateless;
+models: of the other agents' policies (`ModelingLearner`); critic_opt_state, perspective_opt_state: of
+`EmpathyLearner`.
 """
 
 Metrics = dict[str, Tensor]
 """Name -> float [seed]; of more than `transfer.MOST_NAMED` agents, share and incentive are matrices, [seed,
 giver, receiver], in place of a name for each entry.
 
-welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the word has a meaning;
+welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the game defines it;
 given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and
 incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode (of exact values: the game's
-units of value), where they are added to; policy_weight_<agent>, value_weight_<agent> and
+units of value), where rewards are added; policy_weight_<agent>, value_weight_<agent> and
 entropy_weight_<agent>: learned loss weights; imbalance and anarchy: of `d3c`; model_loss: nats per step.
 """
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Number of repetitions of a learner, their precision, and their device.
+    """Number of repetitions of a learner, dtype, device, and compilation.
 
     Raises:
-        ValueError: there are no seeds or no whole number of them, or the dtype is not floating.
+        ValueError: the number of seeds is not a positive integer, or the dtype is not floating.
     """
 
     seeds: int = 1
@@ -50,7 +51,7 @@ class Placement:
     device: str = "cpu"
     """Any torch device."""
     compile: bool = False
-    """Whether the hypergradient's steps are compiled (`bilevel.compile`)."""
+    """Compile the hypergradient's steps (`bilevel.compile`)."""
 
     def __post_init__(self) -> None:
         whole = type(self.seeds) is int and self.seeds >= 1
@@ -59,36 +60,36 @@ class Placement:
 
 
 class Learner(Protocol):
-    """A method as runs drive it: all that changes is in the state."""
+    """Training interface of a method: pure functions of the state."""
 
     def init(self, seed: int) -> State:
-        """Build the first state; member i of the batch equals a run of the random seed `seed` + i alone."""
+        """Build the initial state; repetition i equals a run of the random seed `seed` + i alone."""
 
     def update(self, state: State) -> tuple[State, Metrics]:
         """Take one outer step; the state passed in is not changed.
 
         Raises:
-            FloatingPointError: something stopped being a finite number (says what and where).
+            FloatingPointError: a value stopped being finite (names it, the seed and the agent).
         """
 
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
-        """Evaluate a state on fresh episodes, each seed's from a random stream of its own."""
+        """Evaluate a state on `episodes` fresh episodes per seed, from each seed's own random stream."""
 
 
 @runtime_checkable
 class HasPolicies(Protocol):
-    """A learner whose agents act by their own observations alone."""
+    """A learner whose agents act on their own observations alone."""
 
     def policies(self, state: State, repetition: int) -> tuple[Policy, Tensor]:
-        """The policy of all agents, and one repetition's parameters [agent, parameter] on the CPU."""
+        """Return the policy of all agents, and one repetition's parameters [agent, parameter] on the CPU."""
 
 
 @runtime_checkable
 class Playable(Protocol):
-    """A learner whose policies can be played."""
+    """A learner whose policies can play a game."""
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
-        """One repetition's policies as an actor on the CPU, and its transfer.
+        """Build an actor of one repetition's policies on the CPU, and its transfer.
 
-        The game has agents, actions and observations as in the game that was learned.
+        The game has the agents, actions and observations of the training game.
         """

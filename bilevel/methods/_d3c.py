@@ -1,4 +1,4 @@
-"""`d3c`: each agent learns a mix of all losses, by a bound on the local price of anarchy."""
+"""`d3c`: learned mixing of losses, by a bound on the local price of anarchy."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from games.core import Game, require
 class D3C(PolicyMethod):
     """Learned mixing of losses: each agent shifts its weights while the other agents' learning harms it.
 
-    Inside, agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of A
-    that sum to 1. Outside, its row descends
+    Inner loop: agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of
+    A that sum to 1. Outer loop: its row descends
 
         rho_i + nu KL(e_i || A_i),  rho_i = 1 + relu(d/dt log f_i^A + |grad_i f_i^A|^2 / f_i^A),
 
-    whose first part bounds the local price of anarchy; all rows move at once, each by its own bound alone.
-    With exact values the derivative by A_i is analytic (`anarchy_bound`), taken at the policies that the
-    inner steps led to, and moves log A_i (mirror descent, with a floor). With episodes it is estimated by
-    evolution strategies: the inner steps are taken with perturbed log-weights, and rho_i is the relu of how
-    much log f_i^A rose over them; log-weights descend the estimate.
+    whose first term bounds the local price of anarchy; all rows are updated at once, each by its own bound.
+    With exact values the derivative by A_i is analytic (`anarchy_bound`), at the policies after the inner
+    steps, and log A_i takes a mirror descent step, with a floor. With episodes it is estimated by evolution
+    strategies: the inner steps are taken with perturbed log-weights, and rho_i is the relu of the increase of
+    log f_i^A over them; log-weights descend the estimate.
 
-    Win, stay; lose, shift: where no agent loses by the others' learning, nothing moves, so the rule stops
+    Win, stay; lose, shift: where the others' learning harms no agent, no weight changes, so the rule stops
     short of the optimum where learning an unequal outcome harms nobody.
 
-    Needs: the others' rewards; with exact values, the gradients of everybody's loss by everybody's policy.
+    Needs: the others' rewards; with exact values, the gradients of all losses by all policies.
     Conserves nothing: the metric `imbalance` is the distance of the columns of A from a sum of 1, which would
-    conserve the total. Nothing changes hands, and welfare is that of the game's own rewards.
+    conserve the total. No reward is transferred,
 
     Raises:
         ValueError: a setting is out of range; at build, there is no bound of the values (see `loss_bound`).
@@ -65,7 +65,7 @@ class D3C(PolicyMethod):
     >>> import games
     >>> learner = D3C().build(games.make("prisoners-dilemma"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
-    >>> metrics["share_0_0"]  # the weights under which the policies learned
+    >>> metrics["share_0_0"]  # the weights during the inner step
     tensor([0.9900, 0.9900], dtype=torch.float64)
     >>> bool((learner.transfer(state["phi"]).weights[:, 0, 1] > 0.01).all())  # defection harms: shift
     True
@@ -75,14 +75,14 @@ class D3C(PolicyMethod):
     """Upper bound of all agents' values, in the game's units of value: losses are this less the value. None:
     the game's own, where it has a payoff table (0 where all payoffs are below 0)."""
     own_weight: float = 0.99
-    """The weight of one's own loss at the start, above 0 and below 1; the neighbours' are equal."""
+    """Initial weight of the own loss, above 0 and below 1; the neighbours' weights are equal."""
     mixing_learning_rate: Annotated[float | None, Range(above=0)] = None
     """Learning rate of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with
     episodes."""
     identity_weight: Annotated[float, Range(least=0)] = 1e-6
-    """nu: the weight of the divergence from one's own loss alone, 0 or more, in rho per nat."""
+    """nu, the weight of the divergence from the own loss alone, 0 or more, in rho per nat."""
     least_log_weight: float = -8.0
-    """The floor of log-weights, finite and below -1, in nats."""
+    """Floor of the log-weights, finite and below -1, in nats."""
     samples: int = 8
     """With episodes: perturbed runs of the inner steps in each outer step, an even number of 2 or more."""
     sigma: float = 0.5
@@ -113,34 +113,34 @@ class D3CLearner(PolicyLearner):
         super().__init__(method, game, placement, mixing)
         self.settings, self.mixing = method, mixing
         self.bound = loss_bound(game, method.loss_bound)
-        usual = EXACT_RATE if isinstance(self.play, ExactPlay) else SAMPLED_RATE
-        self.rate = usual if method.mixing_learning_rate is None else method.mixing_learning_rate
+        default = EXACT_RATE if isinstance(self.play, ExactPlay) else SAMPLED_RATE
+        self.rate = default if method.mixing_learning_rate is None else method.mixing_learning_rate
         self.evolution = Evolution(samples=method.samples, sigma=method.sigma, members=True, fresh_data=True)
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies on mixed losses, then shift the weights by the bound.
+        """Take an outer step: train the policies on mixed losses, then update the weights by the bound.
 
-        The metrics show the weights that these policies learned under, and, where values are exact, the
-        greatest rho_i, `anarchy`.
+        The metrics show the weights during this training, and, where values are exact, the greatest rho_i,
+        `anarchy`.
         """
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         step = self._exact if isinstance(self.play, ExactPlay) else self._sampled
         theta, opt_state, data, slope = step(state, generator, inputs)
-        phi, least = state["phi"], self.settings.least_log_weight
+        phi, floor = state["phi"], self.settings.least_log_weight
         with torch.no_grad():
             metrics = self._measured(theta, self.transfer(phi), data)
-            moved = mirror_step(self.mixing.weights(phi).log(), slope, self.rate, least)
-        return self._next(state, theta=theta, opt_state=opt_state, phi=moved), metrics
+            new_phi = mirror_step(self.mixing.weights(phi).log(), slope, self.rate, floor)
+        return self._next(state, theta=theta, opt_state=opt_state, phi=new_phi), metrics
 
     def bound_at(self, theta: Tensor, weights: Tensor) -> AnarchyBound:
-        """The bound and its analytic slope at these policies and weights, of exact values."""
+        """Bound and analytic slope at these policies and weights, of exact values."""
 
         def values(theta: Tensor) -> tuple[Tensor, Tensor]:
             values = self.play.values(theta, ())
             return values.sum(0), values  # seeds are independent
 
-        jacobian, found = torch.func.jacrev(values, has_aux=True)(theta)
-        losses, steps = positive_losses(found, self.bound), self.game.effective_horizon
+        jacobian, exact_values = torch.func.jacrev(values, has_aux=True)(theta)
+        losses, steps = positive_losses(exact_values, self.bound), self.game.effective_horizon
         return anarchy_bound(weights, steps * losses, -steps * jacobian.movedim(0, 1))
 
     def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
@@ -153,7 +153,7 @@ class D3CLearner(PolicyLearner):
     def _exact(
         self, state: State, generator: torch.Generator, inputs: StepInputs
     ) -> tuple[Tensor, Tree, Any, Tensor]:
-        """New policies, their optimizer's state, their episodes, and the slope by weights."""
+        """Train with exact values: policies, optimizer state, no episodes, and the slope by weights."""
         phi, steps = state["phi"], self.schedule.steps(int(state["outer_step"]))
         theta, opt_state = self._learn(steps, state["theta"], state["opt_state"], phi, generator, inputs)
         require_finite(theta, "A policy", state["outer_step"])
@@ -164,22 +164,22 @@ class D3CLearner(PolicyLearner):
     def _sampled(
         self, state: State, generator: torch.Generator, inputs: StepInputs
     ) -> tuple[Tensor, Tree, Any, Tensor]:
-        """As `_exact`, but for an estimate of the slope by log-weights."""
+        """Train on episodes: as `_exact`, with an estimate of the slope by log-weights."""
         theta, phi = state["theta"], state["phi"]
         problem = self.problem(theta, phi, generator, inputs)
         steps = self.schedule.steps(int(state["outer_step"]))
-        found = self.evolution(problem, theta, state["opt_state"], phi, steps=steps)
-        require_finite(found.theta, "A policy", state["outer_step"])
-        own = OBJECTIVES["own-return"].gradient(found.gradient, found.outer_loss)
-        kept = torch.eye(self.game.num_agents, dtype=phi.dtype, device=phi.device)
-        divergence = self.mixing.weights(phi) - kept  # its slope, of KL(e_i || A_i) by log-weights
+        estimate = self.evolution(problem, theta, state["opt_state"], phi, steps=steps)
+        require_finite(estimate.theta, "A policy", state["outer_step"])
+        own = OBJECTIVES["own-return"].gradient(estimate.gradient, estimate.outer_loss)
+        identity = torch.eye(self.game.num_agents, dtype=phi.dtype, device=phi.device)
+        divergence = self.mixing.weights(phi) - identity  # the slope of KL(e_i || A_i) by log-weights
         slope = own + self.settings.identity_weight * divergence
-        return found.theta, found.opt_state, found.outer_data, slope
+        return estimate.theta, estimate.opt_state, estimate.outer_data, slope
 
     def problem(
         self, theta: Tensor, phi: Tensor, generator: torch.Generator, inputs: StepInputs
     ) -> BilevelProblem:
-        """The problem of evolution strategies: each agent's rho_i - 1 over the inner steps."""
+        """Bilevel problem of evolution strategies: each agent's rho_i - 1 over the inner steps."""
 
         def sample(theta: Tensor, phi: Tensor) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)

@@ -1,4 +1,4 @@
-"""Mixed losses, a bound on the local price of anarchy, and its descent by the mixing weights."""
+"""Mixed losses, a bound on the local price of anarchy, and mirror descent on the mixing weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from games.matrix import CountedFamily, MatrixGame, RepeatedGame, count_array, p
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """Mixing weights: agent i's row A_i is a softmax over the agents whose rewards reach it.
+    """Mixing weights: agent i's row A_i is a softmax over its neighbours' losses.
 
     Each receiver's row sums to 1, not each giver's as with sharing: an agent learns from a mean of rewards,
     but the total is not conserved.
@@ -32,7 +32,7 @@ class Mixing:
     """
 
     neighbours: Tensor
-    """Whose rewards reach whom: boolean [giver, receiver], True on the diagonal."""
+    """Neighbour graph, boolean [giver, receiver], True on the diagonal."""
     own_weight: float = 0.99
     exact = True
 
@@ -41,7 +41,7 @@ class Mixing:
 
     @property
     def rows(self) -> Sharing:
-        """The softmax rows, one for each receiver."""
+        """Parametrization of the softmax rows, one for each receiver."""
         return Sharing(self.neighbours.mT, self.own_weight)
 
     @property
@@ -52,7 +52,7 @@ class Mixing:
         return self.rows.initial().expand(seeds, -1, -1)
 
     def weights(self, phi: Tensor) -> Tensor:
-        """A, [seed, receiver, giver]: rows sum to 1; exactly 0 where no reward reaches."""
+        """A, [seed, receiver, giver]: rows sum to 1; exactly 0 without an edge."""
         return self.rows.matrix(phi)
 
     def transfer(self, phi: Tensor) -> MixedBy:
@@ -71,14 +71,14 @@ class MixedBy(Transfer):
         return self.weights.mT
 
     def rewards(self, trajectory: Trajectory) -> Tensor:
-        """See `Transfer.rewards`; the weight of agents that have left goes to one's own reward."""
+        """See `Transfer.rewards`; the weight of agents that have left goes to the own reward."""
         if trajectory.present is None:
             return redistributed(trajectory, self.matrix)
         weights = among_present(self.weights[..., None, None], trajectory)
         return (weights * trajectory.rewards.unsqueeze(1)).sum(2)
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """Every weight as share_<giver>_<receiver>; given_away, the mean weight of the others' rewards.
+        """Report weights as share_<giver>_<receiver>; given_away, the mean weight of the others' rewards.
 
         imbalance is the mean distance of columns' sums from 1: 0 where the total is conserved.
         """
@@ -87,25 +87,25 @@ class MixedBy(Transfer):
 
 
 class AnarchyBound(NamedTuple):
-    """The bound at given policies, and its slope."""
+    """Bound at given policies, and its slope."""
 
     bound: Tensor
     """rho_i, 1 or more, [seed, agent]; the price is at most the greatest of them."""
     slope: Tensor
-    """d rho_i / d A_ij, weights as free numbers, [seed, receiver, giver]."""
+    """d rho_i / d A_ij, weights as free parameters, [seed, receiver, giver]."""
 
 
 def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyBound:
-    """A bound on how much gradient flow on mixed losses raises each agent's loss through the other agents.
+    """Bound on the local price of anarchy: the rise of each agent's loss by the others' gradient flow.
 
     Mixed losses f_i^A = sum_j A_ij f_j descend by d theta_m / dt = -g_m, g_m = d f_m^A / d theta_m. Then
 
         rho_i = 1 + relu(d/dt log f_i^A + |g_i|^2 / f_i^A) = 1 + relu(sum_j A_ij h_ij / f_i^A),
 
-    as |g_i|^2 takes out the gain by i's own step, which leaves h_ij = -sum_{m != i} (d f_j / d theta_m) .
-    g_m: how fast the others' steps raise f_j. They do not depend on row i, so with e_i the sum over j of
-    A_ij h_ij / f_i^A the slope, where e_i > 0, is (h_ij - e_i f_j) / f_i^A; else it is 0: win, stay; lose,
-    shift. Time is in units of the flow; any other unit scales rho_i - 1.
+    as |g_i|^2 cancels the gain by i's own step, which leaves h_ij = -sum_{m != i} (d f_j / d theta_m) .
+    g_m, the rate at which the others' steps raise f_j. It does not depend on row i, so with e_i the sum over
+    j of A_ij h_ij / f_i^A the slope, where e_i > 0, is (h_ij - e_i f_j) / f_i^A; else it is 0: win, stay;
+    lose, shift. Time is in units of the flow; any other unit scales rho_i - 1.
 
     Args:
         weights: A, [seed, receiver, giver]; rows sum to 1.
@@ -118,15 +118,15 @@ def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyB
     Two agents with one parameter each, f = (2, 4), each loss moved by both; agent 0 loses through agent 1:
 
     >>> jacobian = torch.tensor([[[[1.0], [-2.0]], [[0.5], [3.0]]]])
-    >>> found = anarchy_bound(torch.eye(2)[None], torch.tensor([[2.0, 4.0]]), jacobian)
-    >>> found.bound  # agent 0: h = -(-2) 3 = 6, over f = 2; agent 1: -0.5 x 1 is a gain
+    >>> result = anarchy_bound(torch.eye(2)[None], torch.tensor([[2.0, 4.0]]), jacobian)
+    >>> result.bound  # agent 0: h = -(-2) 3 = 6, over f = 2; agent 1: -0.5 x 1 is a gain
     tensor([[4., 1.]])
-    >>> found.slope[0, 0]  # (6 - 3 x 2) / 2; (-3 x 3 - 3 x 4) / 2
+    >>> result.slope[0, 0]  # (6 - 3 x 2) / 2; (-3 x 3 - 3 x 4) / 2
     tensor([  0.0000, -10.5000])
     """
     steps = (weights[..., None, None] * jacobian.unsqueeze(1)).sum(2).diagonal(dim1=1, dim2=2).movedim(-1, 1)
-    along = (jacobian * steps.unsqueeze(1)).sum(-1)  # [seed, j, m]: how fast m's step lowers f_j
-    harm = along.mT - along.sum(-1, keepdim=True).mT  # [seed, i, j]: by all but i
+    along = (jacobian * steps.unsqueeze(1)).sum(-1)  # [seed, j, m]: the rate at which m's step lowers f_j
+    harm = along.mT - along.sum(-1, keepdim=True).mT  # [seed, i, j]: sum over m != i
     mixed = (weights * losses.unsqueeze(-2)).sum(-1)
     growth = (weights * harm).sum(-1) / mixed
     slope = (harm - growth.unsqueeze(-1) * losses.unsqueeze(-2)) / mixed.unsqueeze(-1)
@@ -138,22 +138,22 @@ def identity_slope(weights: Tensor) -> Tensor:
     return (-1 / weights.diagonal(dim1=-2, dim2=-1)).diag_embed()
 
 
-def mirror_step(log_weights: Tensor, slope: Tensor, rate: float, least: float) -> Tensor:
-    """Exponentiated gradient descent of rows of log-weights [..., receiver, giver], with a floor `least`.
+def mirror_step(log_weights: Tensor, slope: Tensor, rate: float, floor: float) -> Tensor:
+    """Exponentiated gradient descent of rows of log-weights [..., receiver, giver], with a floor.
 
-    A log-weight of minus infinity, a weight of 0, becomes the floor. Rows are log-softmax but for the floor.
+    A log-weight of minus infinity, a weight of 0, becomes the floor. Rows are log-softmax before the floor.
     """
-    return (log_weights - rate * slope).log_softmax(-1).clamp(min=least)
+    return (log_weights - rate * slope).log_softmax(-1).clamp(min=floor)
 
 
-def loss_bound(game: Game, asked: float | None) -> float:
-    """The upper bound of values that defines losses: loss = bound - value, in the game's units of value.
+def loss_bound(game: Game, requested: float | None) -> float:
+    """Upper bound of values that defines losses: loss = bound - value, in the game's units of value.
 
-    A payoff table's own bound, if none is asked, is 0 if all payoffs are below 0, so that costs are losses as
-    they are, and else the greatest payoff plus the range of payoffs.
+    The default, of a payoff table, is 0 if all payoffs are below 0, so that losses are costs, and else the
+    greatest payoff plus the range of payoffs.
 
     Raises:
-        ValueError: there is neither a bound nor a payoff table, or a payoff reaches the bound.
+        ValueError: no bound is requested and there is no payoff table, or a payoff reaches the bound.
 
     >>> import games
     >>> [loss_bound(games.make(name), None) for name in ("braess", "repeated-prisoners-dilemma")]
@@ -162,22 +162,22 @@ def loss_bound(game: Game, asked: float | None) -> float:
     stage = game.stage if isinstance(game, RepeatedGame) else game
     if not isinstance(stage, MatrixGame):
         require(
-            asked is not None,
-            f"Losses are bound - value and must stay above 0, and nobody knows what value an agent can reach "
-            f"in {type(game).__name__}: say a number above it, --method.loss-bound (in compare: --set "
+            requested is not None,
+            f"Losses are bound - value and must stay above 0, and the greatest value is unknown "
+            f"in {type(game).__name__}: set a number above it, --method.loss-bound (in compare: --set "
             "d3c.loss-bound=NUMBER).",
         )
-        assert asked is not None
-        return asked
+        assert requested is not None
+        return requested
     payoffs = count_array(stage) if isinstance(stage, CountedFamily) else payoff_array(stage)
     greatest, least = float(payoffs.max()), float(payoffs.min())
     require(
-        asked is None or asked > greatest,
+        requested is None or requested > greatest,
         f"Losses are loss_bound - value and must stay above 0, but an agent of {type(game).__name__} can get "
-        f"{greatest:g}, and loss_bound is {asked}: choose one above that, or none for the game's own.",
+        f"{greatest:g}, and loss_bound is {requested}: choose one above that, or none for the game's own.",
     )
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     return 0.0 if greatest < 0 else greatest + (greatest - least or 1.0)
 
 

@@ -26,16 +26,16 @@ def policy_learner(
     *,
     fixed: Callable[[int], Tensor] | None = None,
 ) -> PolicyLearner:
-    """Build a learner of policies under a fixed outer variable, and of loss weights, if settings ask for it.
+    """Build a learner of policies under a fixed outer variable, and of loss weights if configured.
 
-    The arguments, and what is raised, are those of `PolicyLearner`.
+    Args and Raises are those of `PolicyLearner`.
 
     >>> import games
     >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Selfish
     >>> method = Selfish(inner=ActorCritic(), loss_weights=LearnedLossWeights())
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=3))
     >>> state, metrics = learner.update(learner.init(seed=0))
-    >>> metrics["value_weight_0"]  # under which agent 0 learned
+    >>> metrics["value_weight_0"]  # during the inner step
     tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
     """
     if method.loss_weights is not None:
@@ -45,7 +45,7 @@ def policy_learner(
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(LossWeightMethod):
-    """Keep the share s and split the rest evenly among the neighbours: T_ii = s, T_ij = (1 - s) / (k_i - 1).
+    """Reward transfer: keep a share s, split the rest among neighbours; T_ii = s, T_ij = (1 - s) / (k_i - 1).
 
     k_i counts i's neighbours, itself included.
 
@@ -56,8 +56,8 @@ class Fixed(LossWeightMethod):
     """
 
     self_interest: Annotated[Scheduled, Range(least=0, most=1)] = 0.8
-    """The share s that everybody keeps, from 0 to 1; or a schedule of it, as 0:0.9, 100:0.5. The default is
-    LToS's start (arXiv 2112.08702)."""
+    """Share s that each agent keeps, from 0 to 1; or a schedule of it, as 0:0.9, 100:0.5. The default is
+    LToS's initial own share (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
         schedule, graph = self.schedule, game.neighbours
@@ -73,7 +73,7 @@ class Fixed(LossWeightMethod):
 class Selfish(LossWeightMethod):
     """Independent learners, each on its own reward: r~ = r.
 
-    Needs: nothing of the other agents. Conserves the total. The baseline that social dilemmas defeat.
+    Needs: nothing of the other agents. Conserves the total. The baseline that fails in social dilemmas.
 
     Source:
         Naive learners in Foerster et al., LOLA, arXiv 1709.04326.
@@ -85,10 +85,10 @@ class Selfish(LossWeightMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Prosocial(LossWeightMethod):
-    """The common reward: r~_j = sum_i r_i / N, whoever are neighbours.
+    """The common reward: r~_j = sum_i r_i / N, regardless of the neighbour graph.
 
-    Needs: everybody's reward. Conserves the total. Each agent gives (N - 1) / N of everything away; with many
-    agents gradients grow noisy.
+    Needs: all agents' rewards. Conserves the total. Each agent gives (N - 1) / N of everything away; with
+    many agents gradients have high variance.
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.

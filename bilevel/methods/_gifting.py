@@ -1,4 +1,4 @@
-"""`gifting`: agents learn to give by actions that come with gifts."""
+"""`gifting`: learned gifts as part of actions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
 
 @dataclass(frozen=True, eq=False)
 class ChosenGifts(Transfer):
-    """The gifts of a game in which action A + a is a with a gift, as an outer variable without a value.
+    """Gifts chosen by actions (A + a is action a with a gift), as an outer variable without parameters.
 
     It is its own transfer: r~_j = r_j + sum_i G_i split_ij, less G_j where gifts are zero-sum; G_i is a whole
     gift, or the rest of i's purse, in the steps in which i gives.
@@ -46,21 +46,23 @@ class ChosenGifts(Transfer):
         return self
 
     def given(self, trajectory: Trajectory) -> Tensor:
-        """Each agent's gift, [seed, agent, time, episode], in reward units; 0 after the end.
+        """Gift of each agent, [seed, agent, time, episode], in reward units; 0 after the end.
 
-        The part of a gift whose receiver has left is not given. Purses follow from all steps before.
+        Shares of receivers that have left are not given. Purses depend on all earlier steps.
         """
         rules, rewards = self.game.rules, trajectory.rewards.movedim(1, -1)  # [seed, time, episode, agent]
         with_gift = trajectory.actions >= self.game.game.num_actions
         wanted = (with_gift & (trajectory.mask > 0)).movedim(1, -1)
-        split, part = self._split(trajectory)
+        split, fraction = self._split(trajectory)
         purse = torch.full_like(rewards[:, 0], rules.purse)
         if not rules.source.limited:
-            return (part * rules.given(wanted, purse, split)).movedim(-1, 1)
+            return (fraction * rules.given(wanted, purse, split)).movedim(-1, 1)
         steps = []
         for time, (now, earned) in enumerate(zip(wanted.unbind(1), rewards.unbind(1), strict=True)):
-            there, whole = (split, part) if isinstance(part, float) else (split[:, time], part[:, time])
-            steps.append(whole * rules.given(now, purse, there))
+            split_now, fraction_now = (
+                (split, fraction) if isinstance(fraction, float) else (split[:, time], fraction[:, time])
+            )
+            steps.append(fraction_now * rules.given(now, purse, split_now))
             purse = rules.left(purse, steps[-1], earned)
         return torch.stack(steps, 1).movedim(-1, 1)
 
@@ -77,12 +79,12 @@ class ChosenGifts(Transfer):
             return {}
         if trajectory.present is not None:
             return given_report(per_episode(self.gifts(trajectory), trajectory))
-        given = per_episode(self.given(trajectory), trajectory)  # without an entry for each pair and step
+        given = per_episode(self.given(trajectory), trajectory)  # avoids an entry for each pair and step
         return given_report(given.unsqueeze(-1) * self._split(trajectory)[0])
 
     @property
     def reporting(self) -> Reporting | None:
-        """None with purses, whose rest follows from all steps of an episode."""
+        """None with purses, as their rest depends on all steps of an episode."""
         return None if self.game.rules.source.limited else Reporting("episodes")
 
     def _split(self, trajectory: Trajectory) -> tuple[Tensor, Tensor | float]:
@@ -93,7 +95,7 @@ class ChosenGifts(Transfer):
 
 @dataclass(frozen=True)
 class ExactGiftPlay(ExactPlay):
-    """Exact values of a game with gifts: agents learn from payments, and are evaluated without them."""
+    """Exact values of a game with gifts: learning includes gifts, evaluation does not."""
 
     game: GiftExactGame
 
@@ -106,22 +108,22 @@ class ExactGiftPlay(ExactPlay):
 
 @dataclass(frozen=True, kw_only=True)
 class Gifting(LossWeightMethod):
-    """Gifts as actions: every action a comes twice, as it is and with a gift g to the others.
+    """Gifts as actions: every action exists twice, alone and with a gift g to the others.
 
     There is no outer loop: agents learn to give as they learn to act, each on r~_j = r_j + sum_i G_i / k_i,
     less G_j where gifts are zero-sum. G_i is g in the steps in which agent i gives, or the rest of its purse,
-    and k_i counts its receivers. The game is told of the gifts.
+    and k_i counts its receivers. Gifts are passed to the game (`Game.give`).
 
-    Needs: agents that notice gifts; no central party, and nobody's policy. Conserves the total with zero-sum
-    gifts; fixed and replenishable purses create rewards, which are never counted as welfare: welfare, returns
-    and the share of the optimum are the game's own.
+    Needs: agents that receive gifts; no central party, and no other agent's policy. Conserves the total with
+    zero-sum gifts; fixed and replenishable purses create rewards, which are never counted as welfare:
+    welfare, returns and the share of the optimum are the game's own.
 
-    Exact values stay exact in one-shot games and, with zero-sum gifts, in repeated ones. Tables have a logit
-    for every action, so that gradient steps treat all alike.
+    Exact values stay exact in one-shot games and, with zero-sum gifts, in repeated ones. Tabular policies
+    have a logit for every action, so that gradient steps treat all alike.
 
     Raises:
-        ValueError: a setting is out of range, or the purse does not go with the budget; at build, the game
-            has one agent or other actions than numbers, or no exact values with these gifts.
+        ValueError: a setting is out of range, or the purse does not match the budget; at build, the game
+            has one agent, actions that are not Discrete, or no exact values with these gifts.
 
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the budgets; Wang et al.,
@@ -146,7 +148,7 @@ class Gifting(LossWeightMethod):
     receivers: Literal["neighbours", "everybody"] = "neighbours"
     """The receivers of a gift: the giver's neighbours in the game, or everybody else."""
     observe_purse: bool = False
-    """Whether agents observe the rest of their purse; for observations that are vectors or planes."""
+    """Append the rest of the purse to observations, which must be vectors or planes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,8 +156,8 @@ class Gifting(LossWeightMethod):
 
     @property
     def rules(self) -> GiftRules:
-        """The settings of gifts, with the purse filled in."""
-        known = BUDGETS.get(self.budget)  # an unknown one is refused by the rules
+        """Rules of the gifts, with the default purse filled in."""
+        known = BUDGETS.get(self.budget)  # GiftRules refuses an unknown one
         whole = self.amount if known is not None and known.limited else 0.0
         purse = whole if self.purse is None else self.purse
         return GiftRules(amount=self.amount, budget=self.budget, purse=purse, receivers=self.receivers)
@@ -187,13 +189,13 @@ class Gifting(LossWeightMethod):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         gifts = ChosenGifts(self.played(game))
-        if self.loss_weights is not None:  # which needs episodes, of which gifts are reported anyway
+        if self.loss_weights is not None:  # these need episodes, whose gifts are reported anyway
             return policy_learner(self, game, placement, gifts)
         return GiftLearner(self, game, placement, gifts)
 
 
 class GiftLearner(PolicyLearner):
-    """Policies that learn to act and to give; exact values of gifts are reported, too."""
+    """Learner of policies with gifts, which also reports exact values of gifts."""
 
     def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
         metrics = super()._metrics(theta, transfer, measured, report)

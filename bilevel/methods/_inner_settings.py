@@ -1,4 +1,4 @@
-"""Inner learners as settings: policy gradients alone, with critics, or by PPO."""
+"""Settings of the inner loop: policy gradients, actor-critic, PPO."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
 
 @dataclass(frozen=True, kw_only=True)
 class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
-    """Settings that all learners of policies have."""
+    """Common settings of policy learners."""
 
     optimizer: OptimizerName = "sgd"
     """Optimizer of the policies."""
@@ -36,18 +36,18 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     steps: Whole = 1
     """Policy updates in each outer step, 1 or more."""
     episodes: Annotated[int, Range(least=2)] = 64
-    """Episodes per seed that each policy update, and the measurement after it, plays, 2 or more; unused when
-    values are exact."""
+    """Episodes per seed for each policy update, and for its evaluation, 2 or more; unused if values are
+    exact."""
     entropy_coef: Annotated[Scheduled, Range(least=0)] = 0.0
     """Coefficient of the entropy bonus, reward units per nat, 0 or more, of an episode's steps together, or,
     where values are exact, of an observation on average; or a schedule of it, as 0:0.3, 200:0."""
 
     @abc.abstractmethod
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        """Losses on sampled episodes, of policies without critics.
+        """Build the losses on sampled episodes, given a policy without a critic.
 
         Raises:
-            ValueError: settings do not go together (says which).
+            ValueError: settings are incompatible (names them).
         """
 
 
@@ -58,8 +58,9 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     exact: bool = True
     """Use exact values where the game has them (no sampling); off: play episodes."""
     surrogate: SurrogateName = "reinforce"
-    """Surrogate of sampled returns: right when differentiated again (dice; loaded-dice, with less noise) or
-    only once (reinforce: enough with one inner step); docs/studies/sampled-hypergradients.md."""
+    """Surrogate of sampled returns: unbiased derivatives of any order (dice; loaded-dice, with less
+    variance) or of first order (reinforce: enough with one inner step);
+    docs/studies/sampled-hypergradients.md."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
@@ -67,13 +68,13 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
 
 @dataclass(frozen=True, kw_only=True)
 class CriticLoop(InnerLoop, abc.ABC):
-    """Settings of learners with a critic of the policy's kind, a network or a table."""
+    """Settings of learners with a critic of the policy's form, a network or a table."""
 
     gae_lambda: Annotated[float, Range(least=0, most=1)] = 0.95
     """Lambda of generalized advantage estimation, from 0 (the critic's next value) to 1 (sampled returns, no
     bias)."""
     policy_coef: Positive = 1.0
-    """Coefficient of the policy's term of the loss, above 0."""
+    """Coefficient of the policy term of the loss, above 0."""
     vf_coef: Positive = 0.5
     """Coefficient of half the critic's mean squared error, above 0."""
 
@@ -92,7 +93,7 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
     """Actor-critic: the surrogate with a critic's advantages (`CriticPlay`), on sampled episodes."""
 
     surrogate: SurrogateName = "reinforce"
-    """As of policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
+    """As for policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         surrogate: Any = SURROGATES[self.surrogate]
@@ -113,11 +114,11 @@ class PPO(CriticLoop, variant="ppo"):
     clip_coef: Positive = 0.2
     """Clipping range of the ratio of new to old probabilities around 1, above 0."""
     update_epochs: Whole = 4
-    """Passes over each sample, 1 or more; one inner step is all of them."""
+    """Passes over each sample, 1 or more; together they are one inner step."""
     num_minibatches: Whole = 1
     """Gradient steps of each pass, each on a part of the episodes, 1 or more."""
     norm_adv: bool = False
-    """Whether advantages are normalized, for each agent and seed; the entropy bonus is then in units of their
+    """Normalize advantages, for each agent and seed; the entropy bonus is then in units of their
     standard deviation per nat (docs/explanation/inner-learners.md)."""
     clip_vloss: Annotated[float | None, Range(above=0)] = None
     """Clipping range of values in an inner step, above 0, in reward units; None: no clipping."""

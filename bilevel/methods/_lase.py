@@ -1,4 +1,4 @@
-"""`lase`: sharing by empathy, with agents that did more for one than expected."""
+"""`lase`: sharing by empathy, with agents whose actions were better for the giver than expected."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNIT = Range(least=0, most=1)
 
 @dataclass(frozen=True, kw_only=True)
 class CriticSettings(SettingsGroup, part="critic"):
-    """Settings that all critics of joint actions have."""
+    """Common settings of critics of joint actions."""
 
     learning_rate: Annotated[float, Range(above=0)] = 0.01
     """Learning rate of Adam on the critics' mean squared errors, above 0."""
@@ -43,7 +43,7 @@ class CriticSettings(SettingsGroup, part="critic"):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoCritic(CriticSettings, variant="auto"):
-    """A table where observations are numbers and it has 4096 entries or fewer, else mlp with its defaults."""
+    """A table for integer observations if it has 4096 entries or fewer, else mlp with its defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class TabularCritic(CriticSettings, variant="tabular"):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPCritic(CriticSettings, variant="mlp"):
-    """A perceptron."""
+    """A multilayer perceptron of the observation and the joint action."""
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
@@ -63,7 +63,7 @@ class MLPCritic(CriticSettings, variant="mlp"):
 
 @dataclass(frozen=True, kw_only=True)
 class PerspectiveTaking(SettingsGroup, part="perspective", variant="taking"):
-    """An agent applies its own policy to observations that a network imagines for the other agents."""
+    """An agent applies its own policy to observations that a network predicts for the other agents."""
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer."""
@@ -74,8 +74,8 @@ class PerspectiveTaking(SettingsGroup, part="perspective", variant="taking"):
     steps: Whole = 1
     """Steps in each inner step, on the policies' episodes, 1 or more."""
     closeness: Annotated[float, UNIT] = 0.1
-    """Weight of the distance of imagined observations from one's own (L1), from 0 to 1; the rest of 1 is that
-    of the cross-entropy of the other agents' actions."""
+    """Weight of the L1 distance of predicted observations from the agent's own, from 0 to 1; the
+    cross-entropy of the other agents' actions has 1 minus it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,30 +85,30 @@ class TrueObservationPerspective(SettingsGroup, part="perspective", variant="tru
 
 @dataclass(frozen=True, kw_only=True)
 class TruePolicyPerspective(SettingsGroup, part="perspective", variant="true-policy"):
-    """Ablation: an agent knows the other agents' policies, as theory assumes."""
+    """Ablation: an agent knows the other agents' policies, as the theory assumes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LASE(PolicyMethod):
-    """Empathy: give in each step to those who did more for one than expected, by one's own critic.
+    """Empathy: share in each step with agents whose action was better for the giver than expected.
 
     r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbours (all others, in the
     source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), b_ij being the mean of Q_i
-    over i's model of j's policy, and max and min over j's actions; 0 where these are the same. It is a rule:
-    there is no outer loop, and policies do not see that their actions move g. Beside its policy each agent
+    over i's model of j's policy, and max and min over j's actions; 0 where these are equal. It is a rule:
+    there is no outer loop, and policy gradients ignore that actions change g. Besides its policy each agent
     learns the critic Q_i, from its own, extrinsic rewards, and, with perspective taking, a network that
-    imagines j's observation, to which i then applies its own policy. g divides by the size of j's effect on
-    i: where there is none, the critic's noise remains; and an agent that owes a cost shares it.
+    predicts j's observation, to which i then applies its own policy. g is normalized by the size of j's
+    effect on i: without an effect, the critic's noise remains; and negative rewards are shared, too.
 
-    Needs: own observation, everybody's actions, a critic of one's own; of the ablations true-observation
+    Needs: own observations, all agents' actions, an own critic; of the ablations true-observation
     the others' observations, true-policy their policies as well. Conserves the total of each step.
 
     Defaults: closeness .1 is the source's delta. Rates, steps and sizes suit the batches here; the source's
-    were not at hand. The source explores by epsilon-greedy play, here an entropy bonus does.
+    were not at hand. The source explores epsilon-greedily; here an entropy bonus takes its place.
 
     Raises:
         ValueError: a setting is out of range or a name is unknown; at build, the game has one agent, or a
-            critic or a perspective does not suit it (says why).
+            critic or a perspective does not suit it (with the reason).
 
     Source:
         Kong et al., Learning to Balance Altruism and Self-interest Based on Empathy in Mixed-Motive Games
@@ -123,8 +123,8 @@ class LASE(PolicyMethod):
     """
 
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
-    """The policies' learner. With exact values, in one-shot games, the payoff table takes the critic's place
-    and every joint action is laid out; games that last longer are refused."""
+    """The policies' learner. With exact values, in one-shot games, the payoff table replaces the critic
+    and all joint actions are enumerated; longer games are refused."""
     perspective: PerspectiveTaking | TrueObservationPerspective | TruePolicyPerspective = PerspectiveTaking()
     """An agent's model of the other agents' policies."""
     critic: AutoCritic | TabularCritic | MLPCritic = AutoCritic()
@@ -140,7 +140,7 @@ class LASE(PolicyMethod):
     def build(self, game: Game, placement: Placement) -> Learner:
         require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to share with.")
         play = self.play(game)
-        actions = numbered_actions(game, "LASE, whose critic compares what agents could have done,")
+        actions = numbered_actions(game, "LASE, whose critic compares counterfactual actions,")
         encoder = ObservationEncoder(game.observation_space, game.num_agents, actions)
         variable = Empathy(
             game.neighbours,
@@ -151,18 +151,18 @@ class LASE(PolicyMethod):
         return EmpathyLearner(self, game, placement, variable)
 
     def _critic(self, game: Game, play: Play, encoder: ObservationEncoder) -> JointCritic:
-        numbers = isinstance(encoder.space, spaces.Discrete)
+        discrete = isinstance(encoder.space, spaces.Discrete)
         table = TableCritic(encoder.features, encoder.agents, encoder.actions)
         if isinstance(play, OneShotPlay):
             return dataclasses.replace(table, payoffs=torch.tensor(payoff_table(game)))
         critic = self.critic
         tabular = isinstance(critic, TabularCritic)
         require(
-            numbers or not tabular,
+            discrete or not tabular,
             f"A tabular critic needs observations that are numbers, but {type(game).__name__}'s have the "
             f"shape {encoder.space.shape}: use mlp.",
         )
-        small = isinstance(critic, AutoCritic) and numbers and table.num_parameters <= MOST_ENTRIES
+        small = isinstance(critic, AutoCritic) and discrete and table.num_parameters <= MOST_ENTRIES
         if tabular or small:
             return table
         network = critic if isinstance(critic, MLPCritic) else MLPCritic()
@@ -173,18 +173,18 @@ class LASE(PolicyMethod):
         recurrent = policy.memory(torch.zeros(1, 1, policy.num_parameters), 1).shape[-2] > 0
         require(
             not recurrent or not game.takes_gifts,
-            f"{type(game).__name__} shows agents what they were given in the last step, and whoever judges "
-            "others then cannot yet know the whole episode, as a policy that remembers must: choose another "
+            f"{type(game).__name__} shows agents what they were given in the last step, so shares are "
+            "computed step by step, and a recurrent policy needs the whole episode: choose another "
             "policy than gru.",
         )
         if isinstance(self.perspective, TruePolicyPerspective):
             return TruePolicy(policy)
         if isinstance(self.perspective, TrueObservationPerspective) or isinstance(play, OneShotPlay):
-            return TrueObservation(policy)  # which in a one-shot game is one's own
+            return TrueObservation(policy)  # in a one-shot game, the agent's own
         require(
             not (recurrent and isinstance(encoder.space, spaces.Discrete)),
-            f"{type(game).__name__}'s observations are numbers, of which agents imagine how likely each is, "
-            "and a policy that remembers cannot be applied to that: choose another policy than gru, or "
+            f"{type(game).__name__}'s observations are numbers, for which perspective taking predicts "
+            "probabilities, and no recurrent policy applies to these: choose another policy than gru, or "
             "perspective true-observation.",
         )
         return Imagined(policy, encoder, self.perspective.hidden_size, self.perspective.activation)

@@ -12,14 +12,14 @@ from bilevel.sharing import ObservationEncoder, Trajectory
 from games.core import require
 
 MOST_ENTRIES = 4096
-"""Entries of the largest table that is chosen by default: larger ones are seldom visited everywhere."""
+"""Entries of the largest table that is chosen by default: in larger ones many are never visited."""
 
 
 @dataclass(frozen=True, eq=False)
 class TableCritic:
-    """Q_i(o_i, a): agent i's expected return by its observation and the joint action, in a table.
+    """Tabular critic Q_i(o_i, a): agent i's expected return by its observation and the joint action.
 
-    The last agent's action changes fastest. Values are learned, 0 at first, or those of a payoff table.
+    The last agent's action varies fastest. Values are learned, initially 0, or those of a payoff table.
     """
 
     observations: int
@@ -27,11 +27,11 @@ class TableCritic:
     agents: int
     actions: int
     payoffs: Tensor | None = None
-    """Of a one-shot game, [A, ..., A, agent], one axis per agent's action, then the agent; None: learned."""
+    """Payoffs of a one-shot game, [A, ..., A, agent], one axis per agent's action; None: learned."""
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of one agent."""
+        """Number of parameters of one agent."""
         return int(self.observations * self.actions**self.agents) if self.payoffs is None else 0
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
@@ -43,11 +43,11 @@ class TableCritic:
         rows = self._rows(trajectory)
         return self._table(theta).gather(-1, rows.flatten(2)).reshape(rows.shape)
 
-    def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        """Q_i(o_i, a_-j, a') for every j and every a', [seed, time, episode, agent, other, action]."""
+    def counterfactual_values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
+        """Q_i(o_i, a_-j, a') for all agents j and actions a', [seed, time, episode, agent, other, action]."""
         acted = trajectory.actions.movedim(1, -1)[:, None, ..., None]  # seed, 1, time, episode, other, 1
-        otherwise = torch.arange(self.actions, device=theta.device) - acted
-        rows = self._rows(trajectory)[..., None, None] + otherwise * self._places(theta.device).unsqueeze(-1)
+        change = torch.arange(self.actions, device=theta.device) - acted
+        rows = self._rows(trajectory)[..., None, None] + change * self._places(theta.device).unsqueeze(-1)
         values = self._table(theta).gather(-1, rows.flatten(2)).reshape(rows.shape)
         return values.movedim(1, 3)
 
@@ -58,7 +58,7 @@ class TableCritic:
         return self.payoffs.to(theta).flatten(0, -2).T.expand(len(theta), -1, -1)
 
     def _rows(self, trajectory: Trajectory) -> Tensor:
-        """Indices of entries, integer [seed, agent, time, episode]."""
+        """Table indices, integer [seed, agent, time, episode]."""
         places = self._places(trajectory.actions.device)
         joint = (trajectory.actions * places[:, None, None]).sum(1, keepdim=True)
         rows: Tensor = trajectory.observations * self.actions**self.agents + joint
@@ -72,9 +72,9 @@ class TableCritic:
 
 @dataclass(frozen=True, eq=False)
 class NetworkCritic:
-    """A perceptron of one's observation and everybody's action, one-hot.
+    """Perceptron critic of the agent's observation and the one-hot joint action.
 
-    Counterfactual actions change a few inputs only, so the first layer is computed once.
+    Counterfactual actions change a few inputs only, so the first layer is computed once and updated.
     """
 
     encoder: ObservationEncoder
@@ -87,13 +87,13 @@ class NetworkCritic:
 
     @property
     def first(self) -> Perceptron:
-        """The first layer, before its activation."""
+        """First layer, before its activation."""
         inputs = self.encoder.features + self.encoder.agents * self.encoder.actions
         return Perceptron((inputs, self.hidden[0]), self.activation)
 
     @property
     def rest(self) -> Perceptron:
-        """The layers after it."""
+        """Layers after the first."""
         return Perceptron((*self.hidden, 1), self.activation)
 
     @property
@@ -106,31 +106,31 @@ class NetworkCritic:
         return torch.cat((first, self.rest.initial(generator, *batch, last_layer_scale=0.1)), -1)
 
     def values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        values = self._finish(theta, self._begin(theta, trajectory))
+        values = self._later_layers(theta, self._first_layer(theta, trajectory))
         return values.reshape(trajectory.actions.shape)
 
-    def had_others_done(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
+    def counterfactual_values(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
         encoder, layer = self.encoder, self.first.sizes
         acted = encoder.encode_actions(trajectory, theta).flatten(2, 3)
         weights = theta[..., : layer[0] * layer[1]].unflatten(-1, layer)[..., encoder.features :, :]
         rows = weights.unflatten(-2, (encoder.agents, encoder.actions))  # seed, agent, other, action, unit
         taken = torch.einsum("sjxa,sijah->sixjh", acted, rows)  # x: steps of episodes
-        begun = self._begin(theta, trajectory).unsqueeze(3) - taken
-        otherwise = begun.unsqueeze(4) + rows.unsqueeze(2)
+        without_other = self._first_layer(theta, trajectory).unsqueeze(3) - taken
+        counterfactual = without_other.unsqueeze(4) + rows.unsqueeze(2)
         seeds, agents, times, episodes = trajectory.actions.shape
-        values = self._finish(theta, otherwise.flatten(2, 4))
+        values = self._later_layers(theta, counterfactual.flatten(2, 4))
         return values.reshape(seeds, agents, times, episodes, agents, encoder.actions).movedim(1, 3)
 
-    def _begin(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
-        """The first layer before its activation, [seed, agent, time * episode, unit]."""
+    def _first_layer(self, theta: Tensor, trajectory: Trajectory) -> Tensor:
+        """First layer before its activation, [seed, agent, time * episode, unit]."""
         seen = self.encoder.encode_observations(trajectory, theta).flatten(2, 3)
         acted = self.encoder.encode_actions(trajectory, theta).movedim(1, -2).flatten(-2)
         acted = acted.flatten(1, 2).unsqueeze(1).expand(-1, self.encoder.agents, -1, -1)
         return self.first(theta[..., : self.first.num_parameters], torch.cat((seen, acted), -1))
 
-    def _finish(self, theta: Tensor, begun: Tensor) -> Tensor:
-        """The layers after the first: [seed, agent, sample, unit] -> [seed, agent, sample]."""
-        units = ACTIVATIONS[self.activation](begun)
+    def _later_layers(self, theta: Tensor, preactivation: Tensor) -> Tensor:
+        """Layers after the first: [seed, agent, sample, unit] -> [seed, agent, sample]."""
+        units = ACTIVATIONS[self.activation](preactivation)
         out: Tensor = self.rest(theta[..., self.first.num_parameters :], units)
         return out.squeeze(-1)
 

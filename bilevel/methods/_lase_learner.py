@@ -1,4 +1,4 @@
-"""Learner of sharing by empathy: critics and perspectives beside the policies."""
+"""Learner of sharing by empathy: policies, critics and perspectives."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from bilevel.methods._lase import LASE
 
 LEARNED = ("theta", "opt_state", "phi", "critic_opt_state", "perspective_opt_state")
-"""Entries of the state that an inner step changes."""
+"""Entries of the state that an inner step updates."""
 
 
 class EmpathyLearner(PolicyLearner):
-    """Policies that learn under the rule of empathy, with its critics and perspectives.
+    """Learner of policies under the rule of empathy, with its critics and perspectives.
 
-    In an inner step agents play; their policies learn from these episodes, shared by the rule as it was when
-    they played; then their critics and perspectives learn from the same episodes. The state's phi holds them
-    (`Empathy` gives the order), with the policies at that point.
+    An inner step samples episodes; policies learn from these, with rewards shared by the rule at sampling
+    time; then critics and perspectives learn from the same episodes. The state's phi has their parameters and
+    a copy of the policies' (`Empathy` defines the order).
     """
 
     def __init__(self, method: LASE, game: Game, placement: Placement, variable: Empathy) -> None:
@@ -50,9 +50,9 @@ class EmpathyLearner(PolicyLearner):
 
     @torch.no_grad()
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: everything learns `inner.steps` times, then policies are evaluated.
+        """Take an outer step: update everything `inner.steps` times, then evaluate the policies.
 
-        The metrics show the shares by the critics, perspectives and policies after it.
+        The metrics show the shares by the critics, perspectives and policies afterwards.
         """
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         learned = {name: state[name] for name in LEARNED}
@@ -60,7 +60,11 @@ class EmpathyLearner(PolicyLearner):
             theta, phi = learned["theta"], learned["phi"]
             episodes = self.play.sample(theta, self.transfer(phi), generator)
             theta, opt_state = self.step(theta, learned["opt_state"], phi, inputs._replace(batch=episodes))
-            learned = {"theta": theta, "opt_state": opt_state, **self._judge(learned, episodes, theta)}
+            learned = {
+                "theta": theta,
+                "opt_state": opt_state,
+                **self._update_models(learned, episodes, theta),
+            }
         theta = learned["theta"]
         require_finite(theta, "A policy", state["outer_step"])
         require_finite(learned["phi"], "A critic or a perspective", state["outer_step"])
@@ -68,9 +72,9 @@ class EmpathyLearner(PolicyLearner):
         metrics = self._measured(theta, transfer, self.play.sample(theta, transfer, generator))
         return self._next(state, **learned), metrics
 
-    def _judge(self, learned: State, episodes: Trajectory, theta: Tensor) -> State:
-        """Update critics and perspectives on episodes, and the policies `theta` behind the perspectives."""
-        critics, perspectives, minds = self.empathy.parts(learned["phi"])
+    def _update_models(self, learned: State, episodes: Trajectory, theta: Tensor) -> State:
+        """Update critics and perspectives on episodes, and the copy of the policies, to `theta`."""
+        critics, perspectives, agent_policies = self.empathy.parts(learned["phi"])
         critic_state, perspective_state = learned["critic_opt_state"], learned["perspective_opt_state"]
         if critics.shape[-1]:
             targets = self.targets(critics, episodes)
@@ -82,14 +86,14 @@ class EmpathyLearner(PolicyLearner):
                 self.settings.critic.steps,
             )
         network = self.empathy.perspective
-        if isinstance(network, Imagined):  # no other learns
+        if isinstance(network, Imagined):  # the only one with parameters
             settings: Any = self.settings.perspective
             graph, closeness = self.empathy.neighbours, settings.closeness
             perspectives, perspective_state = descend(
                 self.perspective_optimizer,
                 perspectives,
                 perspective_state,
-                lambda now: network.losses(now, minds, episodes, graph, closeness).sum(),
+                lambda now: network.losses(now, agent_policies, episodes, graph, closeness).sum(),
                 settings.steps,
             )
         return {
@@ -99,13 +103,13 @@ class EmpathyLearner(PolicyLearner):
         }
 
     def targets(self, critics: Tensor, episodes: Trajectory) -> Tensor:
-        """Lambda-returns of own rewards, the critics' targets: [seed, agent, time, episode]."""
+        """Critics' targets, lambda-returns of own rewards: [seed, agent, time, episode]."""
         settings = self.settings.critic
         discount = self.game.discount if settings.discount is None else settings.discount
         values = self.empathy.critic.values(critics, episodes) * episodes.acting
         return values + generalized_advantages(episodes.rewards, values, discount, settings.gae_lambda)
 
     def _critic_loss(self, critics: Tensor, targets: Tensor, episodes: Trajectory) -> Tensor:
-        """The mean squared error over steps, summed over agents and seeds: they share no parameters."""
+        """Mean squared error over steps, summed over agents and seeds, which share no parameters."""
         error = (self.empathy.critic.values(critics, episodes) - targets) * episodes.acting
         return (error.square().sum((2, 3)) / episodes.acting.sum((2, 3))).sum()

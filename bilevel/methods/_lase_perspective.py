@@ -21,7 +21,7 @@ class Perspective(abc.ABC):
 
     @property
     def num_parameters(self) -> int:
-        """Learned parameters of one agent."""
+        """Number of learned parameters of one agent."""
         return 0
 
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
@@ -29,47 +29,52 @@ class Perspective(abc.ABC):
         return torch.zeros(*batch, 0, dtype=torch.float64)
 
     @abc.abstractmethod
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
+    def policies(self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory) -> Tensor:
         """Agent i's model of j's policy, probabilities [seed, time, episode, agent, other, action].
 
-        `theta` are learned parameters, `minds` the agents' policies, [seed, agent, parameter] both.
+        `theta` has the perspectives' parameters, `agent_policies` the policies', both [seed, agent,
+        parameter].
         """
 
 
 @dataclass(frozen=True, eq=False)
 class TruePolicy(Perspective):
-    """The other agents' own policies of their observations, as theory assumes."""
+    """True policies of the other agents on their observations, as the theory assumes."""
 
     policy: Policy
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
-        own = self.policy.unroll(minds, trajectory.observations).softmax(-1).permute(0, 2, 3, 1, 4)
-        return own.unsqueeze(3).expand(-1, -1, -1, minds.shape[1], -1, -1)
+    def policies(self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory) -> Tensor:
+        own = self.policy.unroll(agent_policies, trajectory.observations).softmax(-1).permute(0, 2, 3, 1, 4)
+        return own.unsqueeze(3).expand(-1, -1, -1, agent_policies.shape[1], -1, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class TrueObservation(Perspective):
-    """One's own policy of the other agents' true observations."""
+    """Own policy applied to the other agents' true observations."""
 
     policy: Policy
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
-        seen = trajectory.observations.movedim(1, 2).unsqueeze(1)
-        return _in_their_places(self.policy, minds, seen.expand(-1, minds.shape[1], *seen.shape[2:]))
+    def policies(self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory) -> Tensor:
+        observations = trajectory.observations.movedim(1, 2).unsqueeze(1)
+        return _apply_to_others(
+            self.policy,
+            agent_policies,
+            observations.expand(-1, agent_policies.shape[1], *observations.shape[2:]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Imagined(Perspective):
-    """One's own policy of imagined observations, by a network of one's observation and the other's index.
+    """Own policy applied to observations predicted by a network of the own observation and the other's index.
 
-    Where observations are numbers the network gives their probabilities, and the policy is the mean over
-    them; elsewhere it gives the observation. Source: LASE, arXiv 2410.07863.
+    For Discrete observations the network predicts probabilities, and the policy is the mean over them; else
+    it predicts the observation. Source: LASE, arXiv 2410.07863.
     """
 
     policy: Policy
-    """The agents' own."""
+    """Policy of the agents."""
     encoder: ObservationEncoder
-    """The network's inputs."""
+    """Encoder of the network's inputs."""
     hidden: tuple[int, ...] = (32,)
     activation: ActivationName = "tanh"
 
@@ -88,35 +93,40 @@ class Imagined(Perspective):
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         return self.network.initial(generator, *batch, last_layer_scale=0.1)
 
-    def imagined(self, theta: Tensor, seen: Tensor) -> Tensor:
-        """Imagine others' observations, of own ones [seed, agent, sample, feature], by networks `theta`.
+    def imagined(self, theta: Tensor, features: Tensor) -> Tensor:
+        """Predict the others' observations from own ones [seed, agent, sample, feature].
 
-        Returns [seed, agent, sample, other, feature]: of numbers, their probabilities.
+        Returns [seed, agent, sample, other, feature]; for Discrete observations, probabilities.
         """
-        agents, shape = self.encoder.agents, seen.shape
-        inputs = seen.unsqueeze(3).expand(-1, -1, -1, agents, -1)
-        who = torch.eye(agents, dtype=theta.dtype, device=theta.device).expand(*inputs.shape[:-1], agents)
-        out = self.network(theta, torch.cat((inputs, who), -1).flatten(2, 3))
+        agents, shape = self.encoder.agents, features.shape
+        inputs = features.unsqueeze(3).expand(-1, -1, -1, agents, -1)
+        index = torch.eye(agents, dtype=theta.dtype, device=theta.device).expand(*inputs.shape[:-1], agents)
+        out = self.network(theta, torch.cat((inputs, index), -1).flatten(2, 3))
         out = out.reshape(*shape[:3], agents, shape[3])
-        return out.softmax(-1) if self._numbers else out
+        return out.softmax(-1) if self._discrete else out
 
-    def policies(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> Tensor:
-        return self._guess(theta, minds, trajectory)[0]
+    def policies(self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory) -> Tensor:
+        return self._predict(theta, agent_policies, trajectory)[0]
 
     def losses(
-        self, theta: Tensor, minds: Tensor, trajectory: Trajectory, neighbours: Tensor, closeness: float
+        self,
+        theta: Tensor,
+        agent_policies: Tensor,
+        trajectory: Trajectory,
+        neighbours: Tensor,
+        closeness: float,
     ) -> Tensor:
-        """The loss of each agent's network, [seed, agent].
+        """Loss of each agent's network, [seed, agent].
 
         The mean, over steps and neighbours j, of (1 - closeness) times the cross-entropy, in nats, of j's
-        actions by i's model of j's policy, and closeness times the L1 distance, summed over features, of the
-        imagined observation from i's own.
+        actions under i's model of j's policy, plus closeness times the L1 distance, summed over features, of
+        the predicted observation from i's own.
         """
-        guessed, distance = self._guess(theta, minds, trajectory)
+        predicted, distance = self._predict(theta, agent_policies, trajectory)
         acted = one_hot(trajectory.actions, self.encoder.actions).permute(0, 2, 3, 1, 4).unsqueeze(3)
-        likely = (guessed * acted).sum(-1)
-        surprise = -likely.clamp(min=torch.finfo(likely.dtype).tiny).log()
-        loss = (1 - closeness) * surprise + closeness * distance  # seed, time, episode, agent, other
+        probability = (predicted * acted).sum(-1)
+        cross_entropy = -probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
+        loss = (1 - closeness) * cross_entropy + closeness * distance  # seed, time, episode, agent, other
         if trajectory.neighbours is not None:
             neighbours = trajectory.neighbours.permute(0, 3, 4, 1, 2)
         oneself = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=theta.device)
@@ -128,30 +138,34 @@ class Imagined(Perspective):
         return total / weight.sum((1, 2, 4)).clamp(min=1)
 
     @property
-    def _numbers(self) -> bool:
+    def _discrete(self) -> bool:
         return isinstance(self.encoder.space, spaces.Discrete)
 
-    def _guess(self, theta: Tensor, minds: Tensor, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+    def _predict(
+        self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory
+    ) -> tuple[Tensor, Tensor]:
         """Agent i's model of j's policy, [seed, time, episode, agent, other, action].
 
-        And the L1 distance of the imagined observation from i's own, [seed, time, episode, agent, other].
+        And the L1 distance of the predicted observation from i's own, [seed, time, episode, agent, other].
         """
-        if self._numbers:
-            return self._guess_of_numbers(theta, minds, trajectory)
-        seen = self.encoder.encode_observations(trajectory, theta)
-        imagined = self.imagined(theta, seen.flatten(2, 3)).unflatten(2, seen.shape[2:4])
-        distance = (imagined - seen.unsqueeze(4)).abs().sum(-1).permute(0, 2, 3, 1, 4)
+        if self._discrete:
+            return self._predict_discrete(theta, agent_policies, trajectory)
+        features = self.encoder.encode_observations(trajectory, theta)
+        imagined = self.imagined(theta, features.flatten(2, 3)).unflatten(2, features.shape[2:4])
+        distance = (imagined - features.unsqueeze(4)).abs().sum(-1).permute(0, 2, 3, 1, 4)
         shaped = imagined.movedim(4, 3).unflatten(-1, self.encoder.space.shape)
-        return _in_their_places(self.policy, minds, shaped), distance
+        return _apply_to_others(self.policy, agent_policies, shaped), distance
 
-    def _guess_of_numbers(
-        self, theta: Tensor, minds: Tensor, trajectory: Trajectory
+    def _predict_discrete(
+        self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory
     ) -> tuple[Tensor, Tensor]:
-        """As `_guess`, by a table of all observations."""
+        """As `_predict`, by look-up in a table of all Discrete observations."""
         count, device = self.encoder.features, theta.device
         every = torch.eye(count, dtype=theta.dtype, device=device).expand(*theta.shape[:2], -1, -1)
-        numbers = torch.arange(count, device=device).expand(*minds.shape[:2], 1, -1)
-        own = self.policy.unroll(minds, numbers).squeeze(2).softmax(-1)  # seed, agent, observation, action
+        numbers = torch.arange(count, device=device).expand(*agent_policies.shape[:2], 1, -1)
+        own = (
+            self.policy.unroll(agent_policies, numbers).squeeze(2).softmax(-1)
+        )  # seed, agent, observation, action
         imagined = self.imagined(theta, every)
         policies = imagined @ own.unsqueeze(2)  # seed, agent, observation, other, action
         distance = (imagined - every.unsqueeze(3)).abs().sum(-1)
@@ -159,14 +173,14 @@ class Imagined(Perspective):
         seeds, agents = (torch.arange(size, device=device) for size in rows.shape[:2])
         places = seeds[:, None, None], agents[:, None], rows
         shape = trajectory.observations.shape[2:]
-        found = (table[places].unflatten(2, shape) for table in (policies, distance))
-        first, second = (table.movedim(1, 3) for table in found)
-        return first, second
+        looked_up = (table[places].unflatten(2, shape) for table in (policies, distance))
+        predicted, distances = (table.movedim(1, 3) for table in looked_up)
+        return predicted, distances
 
 
-def _in_their_places(policy: Policy, minds: Tensor, observations: Tensor) -> Tensor:
-    """One's own policy of observations [seed, agent, time, other, episode, ...]; see `Perspective`."""
+def _apply_to_others(policy: Policy, agent_policies: Tensor, observations: Tensor) -> Tensor:
+    """Apply own policies to observations [seed, agent, time, other, episode, ...]; see `Perspective`."""
     others, episodes = observations.shape[3:5]
-    logits = policy.unroll(minds, observations.flatten(3, 4))
+    logits = policy.unroll(agent_policies, observations.flatten(3, 4))
     places: Tensor = logits.unflatten(3, (others, episodes))
     return places.softmax(-1).permute(0, 2, 4, 1, 3, 5)

@@ -20,16 +20,16 @@ ROUNDING = 32
 
 
 def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tensor | None = None) -> Tensor:
-    """How much better than expected j's action was for i, as a share of the range of j's actions.
+    """Advantage of j's action for i over i's expectation, as a fraction of the range over j's actions.
 
     w_ij = (Q_i(o, a) - b_ij) / (max Q_i - min Q_i), where b_ij = sum_a' pi_ij(a') Q_i(o, a_-j, a') is i's
-    expectation, and max and min are over j's actions, too. It is defined as 0 where these are the same: j has
-    no effect on i. So it does not measure the size of j's effect on i.
+    expectation, and max and min are over j's actions. It is 0 where these are equal: j has no effect on i. As
+    a fraction it does not measure the size of j's effect on i.
 
     Args:
         values: i's counterfactual values of j's actions, Q_i(o, a_-j, a'), [..., agent, other, action].
         policies: i's model of j's policy, probabilities [..., agent, other, action].
-        actions: the actions taken, integer [..., other].
+        actions: actions taken, integer [..., other].
         legal: legal actions, boolean [..., other, action]; None: all.
 
     Returns:
@@ -38,7 +38,7 @@ def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tens
     Source:
         LASE, arXiv 2410.07863.
 
-    The other was kind (action 0), which the model gave a probability of 1/4:
+    The other agent took its better action 0, which the model gave a probability of 1/4:
 
     >>> values = torch.tensor([4.0, 0.0]).expand(2, 2, 2)
     >>> relationships(values, torch.tensor([0.25, 0.75]).expand(2, 2, 2), torch.tensor([0, 0]))[0, 1]
@@ -59,18 +59,18 @@ def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tens
 
 
 def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
-    """Give to those who did more for one than was expected, and keep the rest.
+    """Gift weights by positive relationships; each giver keeps the rest.
 
     g_ij = max(w_ij, 0) / (k_i - 1) for each of i's k_i - 1 neighbours other than itself, and
-    g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, the rest of 1. Where all are neighbours k_i is the
-    number of agents, as in the source. An agent without neighbours keeps everything.
+    g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, the rest. On a complete graph k_i is the number of
+    agents, as in the source. An agent without neighbours keeps everything.
 
     Args:
         relationships: w, [..., agent, other], from -1 to 1.
-        neighbours: who may give to whom, boolean [..., giver, receiver].
+        neighbours: neighbour graph, boolean [..., giver, receiver].
 
     Returns:
-        g, [..., giver, receiver]: 0 or more, 0 between strangers; rows sum to 1.
+        g, [..., giver, receiver]: 0 or more, 0 without an edge; rows sum to 1.
 
     Source:
         LASE, arXiv 2410.07863.
@@ -79,22 +79,22 @@ def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
     tensor([[0.2500, 0.7500],
             [0.0000, 1.0000]])
     """
-    kept = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=relationships.device)
-    graph = neighbours.to(relationships.device) & ~kept
+    oneself = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=relationships.device)
+    graph = neighbours.to(relationships.device) & ~oneself
     others = graph.sum(-1, keepdim=True).clamp(min=1)
-    given = relationships.clamp(min=0) * graph / others
-    return given + torch.diag_embed(1 - given.sum(-1))
+    to_others = relationships.clamp(min=0) * graph / others
+    return to_others + torch.diag_embed(1 - to_others.sum(-1))
 
 
 MOST_NUMBERS = 2**26
-"""Numbers of imagined observations in memory at a time, about."""
+"""Approximate number of entries of predicted observations in memory at a time."""
 
 
 @dataclass(frozen=True, eq=False)
 class Empathy:
-    """Each agent's critic, perspective, and the policy that it judges others by.
+    """Each agent's critic, perspective, and policy, which determine its relationships.
 
-    Its value is one tensor, [seed, agent, parameter]: the critic's, the perspective's, the policy's.
+    Its value is one tensor, [seed, agent, parameter]: critic | perspective | policy.
     Source: LASE, arXiv 2410.07863.
     """
 
@@ -115,14 +115,14 @@ class Empathy:
             critics = self.critic.initial(generator, self.agents)
             return torch.cat((critics, self.perspective.initial(generator, self.agents)), -1)
 
-        known = first_draws(draw, range(seed, seed + seeds), Purpose.OUTER_VARIABLES)
-        return torch.nn.functional.pad(known, (0, self.policy_parameters))
+        drawn = first_draws(draw, range(seed, seed + seeds), Purpose.OUTER_VARIABLES)
+        return torch.nn.functional.pad(drawn, (0, self.policy_parameters))
 
     def parts(self, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The critics', the perspectives' and the policies' parameters, each [seed, agent, parameter]."""
+        """Split phi into critics, perspectives and policies, each [seed, agent, parameter]."""
         sizes = self.critic.num_parameters, self.perspective.num_parameters, self.policy_parameters
-        critics, perspectives, minds = phi.split(sizes, -1)
-        return critics, perspectives, minds
+        critics, perspectives, agent_policies = phi.split(sizes, -1)
+        return critics, perspectives, agent_policies
 
     def transfer(self, phi: Tensor) -> Empathetic:
         return Empathetic(self, phi)
@@ -130,19 +130,19 @@ class Empathy:
 
 @dataclass(frozen=True, eq=False)
 class Empathetic(VaryingShares):
-    """Sharing by the rule of empathy: r~_j = sum_i g_ij r_i, g by i's relationship to j in this step."""
+    """Sharing by the rule of empathy: r~_j = sum_i g_ij r_i, with the gift weights g of each step."""
 
     variable: Empathy
     phi: Tensor
     """[seed, agent, parameter]; see `Empathy`."""
 
     def relationships(self, trajectory: Trajectory) -> Tensor:
-        """The relationships w in each step, [seed, time, episode, agent, other]."""
-        critics, perspectives, minds = self.variable.parts(self.phi)
+        """Relationships w in each step, [seed, time, episode, agent, other]."""
+        critics, perspectives, agent_policies = self.variable.parts(self.phi)
         legal = None if trajectory.legal is None else trajectory.legal.permute(0, 2, 3, 1, 4)
         return relationships(
-            self.variable.critic.had_others_done(critics, trajectory),
-            self.variable.perspective.policies(perspectives, minds, trajectory),
+            self.variable.critic.counterfactual_values(critics, trajectory),
+            self.variable.perspective.policies(perspectives, agent_policies, trajectory),
             trajectory.actions.permute(0, 2, 3, 1),
             legal,
         )
@@ -151,8 +151,8 @@ class Empathetic(VaryingShares):
     def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
         """As in `VaryingShares`, but not differentiated; many episodes are evaluated in chunks."""
         episodes = trajectory.actions.shape[-1]
-        views = trajectory.observations.numel() // episodes * self.variable.agents
-        size = max(1, MOST_NUMBERS // views)
+        entries = trajectory.observations.numel() // episodes * self.variable.agents
+        size = max(1, MOST_NUMBERS // entries)
         parts = (slice(start, start + size) for start in range(0, episodes, size))
         return torch.cat([self._shares(trajectory.some(part)) for part in parts], -1)
 
@@ -174,9 +174,9 @@ def profile_probabilities(policies: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OneShotPlay(ExactPlay):
-    """Exact one-shot play of all joint actions, as episodes of one step, weighted by their probabilities.
+    """Exact play of one-shot games: all joint actions as one-step episodes, weighted by their probabilities.
 
-    So a transfer may depend on actions; gradients do not see that it depends on the policies.
+    A transfer may depend on actions; gradients ignore that it depends on the policies.
     """
 
     draws = True
@@ -193,15 +193,15 @@ class OneShotPlay(ExactPlay):
             observations=torch.zeros_like(acted),
             actions=acted,
             rewards=table.T[None, :, None].expand(len(theta), -1, -1, -1),
-            mask=self._likely(theta)[:, None, None],
+            mask=self._profile_probabilities(theta)[:, None, None],
             cooperated=None,
         )
 
     def terms(
         self, own: Tensor, others: Tensor, transfer: Transfer, data: Any, *, regularized: bool = True
     ) -> LossTerms:
-        likely = self._likely(profiles_of_learners(own, others))
-        shared = (likely * transfer.rewards(data).squeeze(2)).sum(-1)
+        probabilities = self._profile_probabilities(profiles_of_learners(own, others))
+        shared = (probabilities * transfer.rewards(data).squeeze(2)).sum(-1)
         nats = entropy(self.policy.table(own)).mean(-1) if regularized else None
         return LossTerms(-shared, None, nats)
 
@@ -211,5 +211,5 @@ class OneShotPlay(ExactPlay):
         data = self.sample(theta, transfer, generator)
         return self.measure(theta, data), transfer.report(data)
 
-    def _likely(self, theta: Tensor) -> Tensor:
+    def _profile_probabilities(self, theta: Tensor) -> Tensor:
         return profile_probabilities(self.policy.probabilities(theta).squeeze(-2))

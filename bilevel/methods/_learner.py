@@ -1,4 +1,4 @@
-"""Learner of policies under fixed outer variables, and the parts that all learners share."""
+"""Learner of policies under fixed outer variables, and the functions that all learners share."""
 
 from __future__ import annotations
 
@@ -40,38 +40,38 @@ from games.core import Game, Streams, require
 
 
 class StepInputs(NamedTuple):
-    """The data of an inner step, sampled or decided beforehand."""
+    """Inputs of an inner step: sampled data and values of schedules."""
 
     batch: Any
     """Sampled trajectories, or one of their minibatches; an empty tuple where values are exact."""
     entropy_coef: Tensor | None = None
-    """Entropy coefficient of this outer step, scalar, reward units per nat; None: it is always 0."""
+    """Entropy coefficient of this outer step, scalar, reward units per nat; None: always 0."""
     learning_rate: Tensor | None = None
-    """Learning rate of this outer step, scalar; None: it does not change during the run."""
+    """Learning rate of this outer step, scalar; None: constant during the run."""
 
 
 def transfer_group(phi: Tree) -> Tensor:
-    """The group of phi that parametrizes the transfer; phi may also hold loss weights."""
-    own: Tensor = phi["transfer"] if isinstance(phi, dict) else phi
-    return own
+    """Group of phi that parametrizes the transfer; phi may also have loss weights."""
+    group: Tensor = phi["transfer"] if isinstance(phi, dict) else phi
+    return group
 
 
 class PolicyLearner:
-    """Policies that learn under an outer variable that is not learned.
+    """Learner of policies under an outer variable that is not learned.
 
-    The variable is part of the state all the same, so that every learner's state has the same entries.
+    The variable is part of the state nevertheless, so that all learners' states have the same entries.
 
     Args:
         method: the inner loop's settings.
         game: the game.
         placement: seeds, precision, device.
         variable: the outer variable.
-        fixed: outer step -> the variable's value in it, the same for all seeds; None: as at the start.
+        fixed: outer step -> the variable's value in it, the same for all seeds; None: its initial value.
 
     Raises:
-        ValueError: the method's policy does not fit the game; the variable is for another number of agents;
-            values are exact, and it is more than a matrix; or loss weights are to be learned, and this
-            learner takes no hypergradient.
+        ValueError: the method's policy does not fit the game; the variable has another number of agents;
+            values are exact, and the variable is not a matrix; or the settings learn loss weights, and this
+            learner has no hypergradient.
 
     >>> import games
     >>> from bilevel.methods import Fixed
@@ -97,14 +97,14 @@ class PolicyLearner:
         self.variable, self.fixed = variable, fixed
         self.play = play = method.play(game)
         self.schedule = method.schedule
-        self.paced = self.schedule.changes("inner.learning_rate")
-        rate = 1.0 if self.paced else self.schedule.value("inner.learning_rate", 0)
-        made = make_optimizer(method.inner.optimizer, learning_rate=rate)
-        self.optimizer = self._together(made)
+        self.rate_varies = self.schedule.changes("inner.learning_rate")
+        rate = 1.0 if self.rate_varies else self.schedule.value("inner.learning_rate", 0)
+        optimizer = make_optimizer(method.inner.optimizer, learning_rate=rate)
+        self.optimizer = self._tie_if_shared(optimizer)
         self.step = inner_step_per_agent(
             self._inner_losses,
-            (lambda data: self._together(at_learning_rate(made, data.learning_rate)))
-            if self.paced
+            (lambda data: self._tie_if_shared(at_learning_rate(optimizer, data.learning_rate)))
+            if self.rate_varies
             else self.optimizer,
         )
         if isinstance(play, CriticPlay):
@@ -123,7 +123,7 @@ class PolicyLearner:
         )
         require(
             variable.agents == game.num_agents,
-            f"{type(game).__name__} has {game.num_agents} agents, but what passes between them is for "
+            f"{type(game).__name__} has {game.num_agents} agents, but the outer variable is for "
             f"{variable.agents}.",
         )
         require(
@@ -133,16 +133,18 @@ class PolicyLearner:
         )
 
     def transfer(self, phi: Tree) -> Transfer:
-        """The rule for the rewards that learners see, of these outer variables."""
+        """Build the transfer at these outer variables."""
         return self.variable.transfer(transfer_group(phi))
 
     def inputs(self, state: State, batch: Any = ()) -> StepInputs:
-        """The inputs of an inner step in the next outer step, on this batch."""
+        """Inputs of an inner step in the next outer step, on this batch."""
         bonus = self._value("inner.entropy_coef", state) if self.regularized else None
-        return StepInputs(batch, bonus, self._value("inner.learning_rate", state) if self.paced else None)
+        return StepInputs(
+            batch, bonus, self._value("inner.learning_rate", state) if self.rate_varies else None
+        )
 
     def init(self, seed: int) -> State:
-        """The first state; repetition i depends on the random seed `seed` + i alone.
+        """Build the initial state; repetition i depends on the random seed `seed` + i alone.
 
         Raises:
             ValueError: the seed is negative.
@@ -160,11 +162,11 @@ class PolicyLearner:
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies `inner.steps` times, then evaluate them on fresh episodes.
+        """Take an outer step: train the policies `inner.steps` times, then evaluate them on fresh episodes.
 
         Raises:
-            FloatingPointError: a reward or a policy stopped being a finite number (says where); the state
-                passed in is not changed.
+            FloatingPointError: a reward or a policy stopped being finite (names the seed and agent); the
+                state passed in is not changed.
         """
         generator = self.streams(state, Purpose.TRAINING)
         theta, opt_state, phi = state["theta"], state["opt_state"], self._phi(state)
@@ -178,11 +180,10 @@ class PolicyLearner:
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
-        """Evaluate the policies of a state on so many fresh episodes per seed, if values are not exact.
+        """Evaluate the policies of a state on `episodes` fresh episodes per seed, unless values are exact.
 
-        Seeds are played in groups, and observations are kept in blocks of time steps, so that there are no
-        more of them at a time than in training, if a step of a single seed's episodes has no more. Neither
-        changes the draws.
+        To use no more memory than training, if possible, groups of seeds are evaluated one after the other,
+        in blocks of time steps. Neither changes the draws.
         """
 
         def measure(state: State) -> Metrics:
@@ -200,18 +201,18 @@ class PolicyLearner:
         return self.play.policy, state["theta"][repetition].detach().cpu()
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
-        one = slice(repetition, repetition + 1)
+        selected = slice(repetition, repetition + 1)
         theta, phi = (
-            tree_map(lambda leaf: leaf[one].detach().cpu(), state[name]) for name in ("theta", "phi")
+            tree_map(lambda leaf: leaf[selected].detach().cpu(), state[name]) for name in ("theta", "phi")
         )
         return learned_actor(game, self.play.policy, theta[0]), self.transfer(phi)
 
     def streams(self, state: State, purpose: Purpose) -> Streams:
-        """Each seed's own random stream for one purpose in the next outer step."""
+        """Random streams, one per seed, for one purpose in the next outer step."""
         return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
 
     def term_weights(self, phi: Tree, bonus: Tensor) -> TermWeights:
-        """The settings' coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
+        """Coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
         inner: Any = self.method.inner
         assert self.loss_weights is not None
         factors = loss_weight_factors(phi["loss_weights"], self.loss_weights.max_factor)
@@ -228,7 +229,7 @@ class PolicyLearner:
         generator: torch.Generator,
         inputs: StepInputs,
     ) -> tuple[Tensor, Tree]:
-        """Take inner steps, each with a fresh batch in the inputs."""
+        """Take inner steps, each on a fresh batch."""
         transfer = self.transfer(phi)
         for _ in range(steps):
             data = inputs._replace(batch=self.play.sample(theta, transfer, generator))
@@ -236,13 +237,13 @@ class PolicyLearner:
         return theta, opt_state
 
     def _phi(self, state: State) -> Tree:
-        """The outer variables of the next outer step."""
+        """Outer variables of the next outer step."""
         phi = state["phi"]
         if self.fixed is None:
             return phi
-        shares = transfer_group(phi)
-        given = self.fixed(int(state["outer_step"])).to(shares).expand_as(shares)
-        return {**phi, "transfer": given} if isinstance(phi, dict) else given
+        group = transfer_group(phi)
+        fixed = self.fixed(int(state["outer_step"])).to(group).expand_as(group)
+        return {**phi, "transfer": fixed} if isinstance(phi, dict) else fixed
 
     def _initial_policies(self, seed: int, outer_step: int = 0) -> Tensor:
         place = self.placement
@@ -263,11 +264,11 @@ class PolicyLearner:
         terms = self.play.terms(own, others, transfer, data.batch)
         return weighted(terms, self.term_weights(phi, data.entropy_coef))
 
-    def _together(self, optimizer: GradientTransformation) -> GradientTransformation:
+    def _tie_if_shared(self, optimizer: GradientTransformation) -> GradientTransformation:
         return tied(optimizer) if self.method.policy.shared else optimizer
 
     def _value(self, name: str, state: State) -> Tensor:
-        """The value of a setting in the next outer step, scalar."""
+        """Value of a setting in the next outer step, scalar."""
         value = self.schedule.value(name, int(state["outer_step"]))
         return torch.tensor(value, dtype=self.placement.dtype, device=self.placement.device)
 
@@ -284,11 +285,11 @@ class PolicyLearner:
         return self._metrics(theta, transfer, self.play.measure(theta, data), report)
 
     def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
-        """Metrics of policies and a transfer that were evaluated."""
+        """Metrics of an evaluation of policies and a transfer."""
         return metrics_of(measured, report)
 
     def _weight_metrics(self, state: State) -> Metrics:
-        """The loss weights of the next outer step, if they are learned: <term>_weight_<agent>, [seed]."""
+        """Loss weights of the next outer step, if they are learned: <term>_weight_<agent>, [seed]."""
         if self.loss_weights is None:
             return {}
         weights = self.term_weights(state["phi"], self._value("inner.entropy_coef", state))
@@ -301,7 +302,7 @@ class PolicyLearner:
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
-    """The metrics of an evaluation and of a transfer's report (see `Metrics`)."""
+    """Metrics of an evaluation and of a transfer's report (see `Metrics`)."""
     metrics = {"welfare": measured.values.sum(-1)}
     metrics |= {f"return_{agent}": values for agent, values in enumerate(measured.values.unbind(-1))}
     if measured.cooperation is not None:
@@ -310,13 +311,13 @@ def metrics_of(measured: Measured, report: Report) -> Metrics:
 
 
 def measure_groups(measure: Callable[[State], Metrics], state: State, groups: Sequence[slice]) -> Metrics:
-    """Evaluate groups of a state's seeds one after the other, and join their metrics."""
-    found = []
+    """Evaluate groups of a state's seeds one after the other, and concatenate their metrics."""
+    measured = []
     for group in groups:
         names = "random_seeds", "theta", "phi"
-        some = {name: tree_map(lambda leaf, group=group: leaf[group], state[name]) for name in names}
-        found.append(measure({**state, **some}))
-    return {name: torch.cat([metrics[name] for metrics in found]) for name in found[0]}
+        selected = {name: tree_map(lambda leaf, group=group: leaf[group], state[name]) for name in names}
+        measured.append(measure({**state, **selected}))
+    return {name: torch.cat([metrics[name] for metrics in measured]) for name in measured[0]}
 
 
 def descend(
@@ -326,7 +327,7 @@ def descend(
     loss: Callable[[Tensor], Tensor],
     steps: int,
 ) -> tuple[Tensor, Tree]:
-    """Take steps of an optimizer down a loss, a scalar."""
+    """Descend a scalar loss by steps of an optimizer."""
     for _ in range(steps):
         gradient = gradient_at(parameters, loss)
         updates, opt_state = optimizer.update(gradient, opt_state, params=parameters, inplace=False)
@@ -334,13 +335,13 @@ def descend(
     return parameters, opt_state
 
 
-def require_finite(values: Tree, what: str, outer_step: Tensor) -> None:
+def require_finite(values: Tree, subject: str, outer_step: Tensor) -> None:
     """Raise FloatingPointError for the first seed and agent whose values are not finite."""
     for leaf in leaves(values):
         finite = leaf.isfinite()
         if not finite.all():
             seed, agent = (~finite).nonzero()[0].tolist()[:2]
             raise FloatingPointError(
-                f"{what} stopped being a finite number in outer step {int(outer_step)}, first for seed "
+                f"{subject} stopped being a finite number in outer step {int(outer_step)}, first for seed "
                 f"{seed}, agent {agent}: try a smaller learning rate."
             )

@@ -1,4 +1,4 @@
-"""`lio`: each agent learns a network of incentives for the other agents."""
+"""`lio`: learned incentives for the other agents."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from games.core import Game, numbered_actions, require
 
 @dataclass(frozen=True, eq=False)
 class Incentives:
-    """Agent i's incentive for j in a step: r_eta_i(o_i, a_-i)_j = most * sigmoid(network), 0 for itself.
+    """Incentive networks of givers: r_eta_i(o_i, a_-i)_j = most * sigmoid(network), 0 for i itself.
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051.
     """
 
     neighbours: Tensor
-    """Who may give to whom: boolean [giver, receiver], True on the diagonal (which is not used)."""
+    """Neighbour graph, boolean [giver, receiver], True on the diagonal (which is not used)."""
     space: spaces.Box | spaces.Discrete
     actions: int
     most: float = 2.0
-    """The most that an agent can give another in a step, above 0, in reward units."""
+    """Maximum gift from one agent to another in a step, above 0, in reward units."""
     hidden: tuple[int, ...] = (32,)
     activation: ActivationName = "tanh"
     charged: bool = False
-    """Whether givers pay for incentives from the reward that they learn from: the total is conserved."""
+    """Subtract incentives from the givers' learning rewards, which conserves the total."""
     exact = False
 
     def __post_init__(self) -> None:
@@ -64,17 +64,17 @@ class Incentives:
 
     @property
     def encoder(self) -> ObservationEncoder:
-        """The networks' inputs."""
+        """Encoder of the networks' inputs."""
         return ObservationEncoder(self.space, self.agents, self.actions)
 
     @property
     def network(self) -> Perceptron:
-        """Each giver's network: its observation, the other agents' actions -> a number for each receiver."""
+        """Network of each giver: its observation, the others' actions -> an output for each receiver."""
         inputs = self.encoder.features + self.encoder.other_action_features
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """Draw parameters, float64 [seed, giver, parameter], by which about half of `most` is given."""
+        """Draw initial parameters, float64 [seed, giver, parameter]: gifts are about half of `most`."""
         return first_parameters(self.network, seed, seeds, self.agents)
 
     def transfer(self, phi: Tensor) -> IncentiveTransfer:
@@ -83,7 +83,7 @@ class Incentives:
 
 @dataclass(frozen=True, eq=False)
 class IncentiveTransfer(Transfer):
-    """Incentives with given parameters: r~_j = r_j + sum_i gift_ij, less j's own gifts if it is charged."""
+    """Incentives at given parameters: r~_j = r_j + sum_i gift_ij, less j's own gifts if charged."""
 
     variable: Incentives
     phi: Tensor
@@ -101,22 +101,24 @@ class IncentiveTransfer(Transfer):
         )
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)
-        given = self.variable.most * sigmoid(out).movedim(-1, 2)
-        return only_among_present(given * graph[..., None, None] * trajectory.mask.unsqueeze(1), trajectory)
+        incentives = self.variable.most * sigmoid(out).movedim(-1, 2)
+        return only_among_present(
+            incentives * graph[..., None, None] * trajectory.mask.unsqueeze(1), trajectory
+        )
 
     def rewards(self, trajectory: Trajectory) -> Tensor:
         gifts = self.gifts(trajectory)
-        seen = trajectory.rewards + gifts.sum(1)
-        return seen - gifts.sum(2) if self.variable.charged else seen
+        rewards = trajectory.rewards + gifts.sum(1)
+        return rewards - gifts.sum(2) if self.variable.charged else rewards
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """Incentives of an episode, in reward units: the agents' mean, and each to each other."""
+        """Report incentives per episode, in reward units: the agents' mean, and each pair's."""
         assert trajectory is not None
         return given_report(per_episode(self.gifts(trajectory), trajectory))
 
 
 def incentive_costs(transfer: IncentiveTransfer, trajectory: Trajectory, discount: float) -> Tensor:
-    """The cost of giving by the L1 norm: the discounted sum of all of an agent's gifts, [seed, giver]."""
+    """L1 cost of giving: the discounted sum of each agent's gifts, [seed, giver]."""
     gifts = transfer.gifts(trajectory).sum(2)
     weights = discount ** torch.arange(gifts.shape[-2], dtype=gifts.dtype, device=gifts.device)
     return per_episode(gifts * weights[:, None], trajectory)
@@ -124,10 +126,10 @@ def incentive_costs(transfer: IncentiveTransfer, trajectory: Trajectory, discoun
 
 @dataclass(frozen=True, kw_only=True)
 class SeparateCost(SettingsGroup, part="cost", variant="separate"):
-    """The cost is descended by an optimizer of its own, as in the released code."""
+    """A separate optimizer descends the cost, as in the released code."""
 
     learning_rate: Annotated[Scheduled, Range(least=0)] = 0.001
-    """Learning rate of Adam on the incentives' cost, 0 or more; or a schedule of it."""
+    """Learning rate of Adam on the cost of incentives, 0 or more; or a schedule of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +137,12 @@ class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
     """The cost is subtracted from each giver's outer objective."""
 
     weight: Annotated[Scheduled, Range(least=0)] = 0.1
-    """Weight of a unit given in the giver's objective, 0 or more; or a schedule of it."""
+    """Weight of the cost in the giver's objective, 0 or more; or a schedule of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChargedCost(SettingsGroup, part="cost", variant="charged"):
-    """Givers pay from the reward that they learn from."""
+    """Incentives are subtracted from the givers' learning rewards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,29 +152,30 @@ class KnownOpponents(SettingsGroup, part="opponents", variant="known"):
 
 @dataclass(frozen=True, kw_only=True)
 class ModeledOpponents(SettingsGroup, part="opponents", variant="modeled"):
-    """Givers model the other agents' policies (bilevel check still looks at the gradient of true steps)."""
+    """Givers model the other agents' policies (bilevel check still tests the gradient of true steps)."""
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the models' cross-entropy."""
     learning_rate: Annotated[float, Range(above=0)] = 0.01
     """Learning rate of the models, above 0."""
     steps: Whole = 10
-    """Steps of a fit in each outer step, 1 or more."""
+    """Gradient steps of the fit in each outer step, 1 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LIO(OuterMethod):
-    """Learned incentives: each agent rewards the others by a network, for the sake of its own reward.
+    """Learned incentives: each agent's network rewards the others so as to maximize its own return.
 
-    Inside, every agent j descends its loss on r~_j = r_j + sum_i r_eta_i(o_i, a_-i)_j. Outside, each network
-    eta_i ascends agent i's own, extrinsic return under the policies that these inner steps produce, on fresh
-    episodes: one hypergradient for each giver. The cost of giving (its discounted L1 norm) enters by `cost`.
+    Inner loop: every agent j descends its loss on r~_j = r_j + sum_i r_eta_i(o_i, a_-i)_j. Outer loop: each
+    network eta_i ascends agent i's own, extrinsic return under the policies that these inner steps produce,
+    on fresh episodes: one hypergradient for each giver. The cost of giving (its discounted L1 norm) enters by
+    `cost`.
 
     Needs: the other agents' actions; for the outer step, the other agents' policies, or, with modeled
     opponents, their observations, actions and rewards: each giver then fits a model of every other agent's
-    policy to its actions, on that agent's own observations, and differentiates through the steps that the
-    models would take (`ModelingLearner`). Conserves nothing: incentives come on top of the rewards; with cost
-    charged the givers pay for them, and the total is conserved.
+    policy to its actions, on that agent's own observations, and differentiates through the modeled steps
+    (`ModelingLearner`). Conserves nothing: incentives are added to the rewards; with cost charged the givers
+    pay for them, and the total is conserved.
 
     Raises:
         ValueError: a setting is out of range or a name is unknown; at build, the game has one agent.
@@ -183,7 +186,7 @@ class LIO(OuterMethod):
         Its decentralized form as in the released code (lio_decentralized.py, for two agents): the models are
         policies of the same form, take plain gradient steps on the others' true rewards and the incentives,
         and are fitted by Adam, there with a step of 1e-3 after each episode. Ours: ten steps of 1e-2 on the
-        episodes of a policy step, and more agents than two, each knowing what the others give.
+        episodes of a policy step, and more agents than two, each with access to the others' incentives.
 
     >>> import games
     >>> method = LIO(inner=PolicyGradient(exact=False, entropy_coef=0.1))
@@ -194,22 +197,25 @@ class LIO(OuterMethod):
     """
 
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
-    """The policies' learner; incentives depend on observations and actions: exact values are refused."""
+    """The policies' learner; incentives depend on observations and actions, so exact values are refused."""
     outer: OuterLoop = OuterLoop(learning_rate=0.03)
     """The incentive networks' optimizer and hypergradient."""
     max_incentive: Annotated[float, Range(above=0)] = 2.0
-    """The most that an agent can give another in a step, above 0, in reward units."""
+    """Maximum incentive from one agent to another in a step, above 0, in reward units."""
     incentive_hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of an incentive network."""
     incentive_activation: ActivationName = "tanh"
-    """Between the layers of an incentive network."""
+    """Activation between the layers of an incentive network."""
     cost: SeparateCost | ObjectiveCost | ChargedCost = SeparateCost()
-    """The cost of giving."""
+    """Accounting of the cost of giving."""
     opponents: KnownOpponents | ModeledOpponents = KnownOpponents()
     """The givers' knowledge of the other agents' policies."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        require(game.num_agents >= 2, f"{type(game).__name__} has one agent: there is nobody to incentivise.")
+        require(
+            game.num_agents >= 2,
+            f"{type(game).__name__} has one agent: there is nobody to give incentives to.",
+        )
         variable = Incentives(
             game.neighbours,
             game.observation_space,

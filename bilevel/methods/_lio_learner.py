@@ -1,4 +1,4 @@
-"""Learner of outer variables whose owners model the other agents' policies."""
+"""Opponent modeling: hypergradients of incentives through modeled steps of the other agents."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from games.core import require
 
 @dataclass(frozen=True, eq=False)
 class OpponentModels:
-    """Each observer's model of each other agent: a policy of the same form, by maximum likelihood.
+    """Each observer's model of each other agent: a policy of the same form, fitted by maximum likelihood.
 
-    Models see the modeled agent's observations and actions: the observers observe everything.
+    Models are fitted to the modeled agent's observations and actions: observers have access to all of them.
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051: its decentralized
@@ -32,11 +32,11 @@ class OpponentModels:
 
     policy: Policy
     optimizer: GradientTransformation
-    """Optimizer of the models' cross-entropy; entry by entry, so that no model sees another's."""
+    """Elementwise optimizer of the models' cross-entropy, so that models are independent."""
     steps: int
 
     def initial(self, seed: int, seeds: int, agents: int) -> Tensor:
-        """Draw the first models, float64 [seed, observer, modeled agent, parameter], on the CPU.
+        """Draw initial models, float64 [seed, observer, modeled agent, parameter], on the CPU.
 
         An observer's model of itself is never used.
         """
@@ -49,16 +49,16 @@ class OpponentModels:
     def cross_entropy(self, models: Tensor, episodes: Trajectory) -> Tensor:
         """Cross-entropy of agents' actions in nats per step, [seed, observer, modeled agent]."""
 
-        def for_all(values: Tensor) -> Tensor:
+        def for_observers(values: Tensor) -> Tensor:
             return values.unsqueeze(1).expand(-1, models.shape[1], *values.shape[1:])
 
-        legal = None if episodes.legal is None else for_all(episodes.legal)
-        logits = allowed(self.policy.unroll(models, for_all(episodes.observations)), legal)
-        found = chosen(logits, for_all(episodes.actions))
+        legal = None if episodes.legal is None else for_observers(episodes.legal)
+        logits = allowed(self.policy.unroll(models, for_observers(episodes.observations)), legal)
+        log_probabilities = chosen(logits, for_observers(episodes.actions))
         if episodes.present is None:
-            return -per_step(found, episodes)
+            return -per_step(log_probabilities, episodes)
         weight = episodes.acting.unsqueeze(1)
-        return -(found * weight).sum((-2, -1)) / weight.sum((-2, -1))
+        return -(log_probabilities * weight).sum((-2, -1)) / weight.sum((-2, -1))
 
     @torch.no_grad()
     def fit(self, models: Tensor, opt_state: Tree, episodes: Trajectory) -> tuple[Tensor, Tree, Tensor]:
@@ -75,18 +75,18 @@ class OpponentModels:
 
 
 def profiles(theta: Tensor, models: Tensor) -> Tensor:
-    """Each observer's policy profile, the others' as modeled: [seed, observer, agent, parameter]."""
+    """Policy profile of each observer, the others' as modeled: [seed, observer, agent, parameter]."""
     own = torch.eye(theta.shape[1], dtype=torch.bool, device=theta.device).unsqueeze(-1)
     return torch.where(own, theta.unsqueeze(1), models)
 
 
 class ModelingLearner(OuterLearner):
-    """Givers whose hypergradient goes through modeled steps of the other agents, on the episodes played.
+    """Learner of incentives by hypergradients through modeled steps of the other agents.
 
-    In each outer step the policies take their own inner steps. Giver i then fits its models to the actions of
-    the first of these, recomputes the inner steps, itself as it is and the others as modeled, on the same
-    episodes, and differentiates its own return, on the episodes played afterwards, through them. With models
-    that equal the policies this is the gradient through the others' true steps.
+    In each outer step the policies take their true inner steps. Giver i then fits its models to the actions
+    of the first of these, recomputes the inner steps with its own true policy and the others' models, on the
+    same episodes, and differentiates its own return, on the episodes sampled afterwards, through them. With
+    models that equal the policies this is the gradient through the others' true steps.
     """
 
     def __init__(self, *args: Any, models: OpponentModels, **kwargs: Any) -> None:
@@ -116,35 +116,35 @@ class ModelingLearner(OuterLearner):
         fitted, model_state, loss = self.models.fit(models["theta"], models["opt_state"], first)
         gradient = self.gradient_by_models(theta, fitted, phi, run.inner_data, run.outer_data)
         with torch.no_grad():
-            found = problem.outer_loss(run.end[0], phi, run.outer_data)
+            outer_loss = problem.outer_loss(run.end[0], phi, run.outer_data)
         models = {"theta": fitted, "opt_state": model_state, "loss": loss}
-        return Estimate(*run.end, found, gradient, run.inner_data, run.outer_data), {"models": models}
+        return Estimate(*run.end, outer_loss, gradient, run.inner_data, run.outer_data), {"models": models}
 
     def gradient_by_models(
         self, theta: Tensor, models: Tensor, phi: Tensor, inner_data: tuple[Any, ...], outer_data: Any
     ) -> Tensor:
-        """Every giver's hypergradient by its own models: [observer, seed, giver, parameter]."""
+        """Hypergradient of every giver by its own models: [observer, seed, giver, parameter]."""
         agents = self.game.num_agents
-        modeled = profiles(theta, models).flatten(0, 1)  # each seed's observers, one after the other
+        modeled = profiles(theta, models).flatten(0, 1)  # observers are the inner index of seed * observer
         index = torch.arange(len(modeled), device=theta.device) % agents
 
         def own_loss(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
             losses = self._outer_losses(theta, phi, data)  # [agent, seed * observer]
             return losses.gather(0, index[None]).squeeze(0)
 
-        def for_each(data: Any) -> Any:
+        def repeat_for_observers(data: Any) -> Any:
             batch = tree_map(lambda part: part.repeat_interleave(agents, 0), data.batch)
             return data._replace(batch=batch)
 
         problem = BilevelProblem(
             step=self.step,
             outer_loss=own_loss,
-            inner_data=RecordedData(tuple(map(for_each, inner_data))),
-            outer_data=FixedData(for_each(outer_data)),
+            inner_data=RecordedData(tuple(map(repeat_for_observers, inner_data))),
+            outer_data=FixedData(repeat_for_observers(outer_data)),
         )
-        everybody = phi.repeat_interleave(agents, 0)
+        repeated_phi = phi.repeat_interleave(agents, 0)
         state = self.optimizer.init(modeled)
-        estimate = self.hypergradient(problem, modeled, state, everybody, steps=len(inner_data))
+        estimate = self.hypergradient(problem, modeled, state, repeated_phi, steps=len(inner_data))
         by_observer: Tensor = estimate.gradient.unflatten(0, (-1, agents)).movedim(1, 0)
         return by_observer
 
@@ -152,21 +152,20 @@ class ModelingLearner(OuterLearner):
 def _require_can_model(learner: ModelingLearner) -> None:
     method, estimator = learner.method, learner.hypergradient
     sentences = {
-        "Models of others are fitted to what they do in episodes: switch exact off (--inner.no-exact).": (
+        "Models of others are fitted to their actions in episodes: switch exact off (--inner.no-exact).": (
             isinstance(learner.play, SampledPlay)
         ),
-        "Nobody sees the state of another's optimizer, so modeled steps are plain gradient steps: leave "
-        f"inner.optimizer at sgd, not {method.inner.optimizer}.": method.inner.optimizer == "sgd",
-        "Agents that share parameters know the others': leave share_parameters off, or opponents at known.": (
-            not method.policy.shared
-        ),
-        "Nobody sees the weights in another's loss, by which modeled steps would be taken: leave "
+        "The state of another agent's optimizer is not observed, so modeled steps are plain gradient steps: "
+        f"leave inner.optimizer at sgd, not {method.inner.optimizer}.": method.inner.optimizer == "sgd",
+        "Agents with shared parameters know all policies: leave share_parameters off, or opponents "
+        "at known.": (not method.policy.shared),
+        "The learned weights of another agent's loss are not observed, and modeled steps need them: leave "
         "loss_weights at none, or opponents at known.": method.learned_loss_weights is None,
         "Models follow policies that go on learning: leave reset at never, or opponents at known.": (
             learner.outer.reset == "never"
         ),
-        f"{type(estimator).__name__} would need a state, or fresh episodes, of steps that are only thought: "
-        "choose an estimator that walks back, as unrolled, or opponents known.": (
+        f"{type(estimator).__name__} would need a state, or fresh episodes, of steps that are only modeled: "
+        "choose an estimator that differentiates recorded steps, as unrolled, or opponents known.": (
             not estimator.stateful and not isinstance(estimator, Evolution)
         ),
     }

@@ -46,16 +46,16 @@ if TYPE_CHECKING:
     from bilevel.methods._ltos import LToS
 
 
-Move = Callable[[Tensor, Tree, Tensor], tuple[Tensor, Tree]]
-"""(gradient, state of the optimizer, parameters) -> parameters and state after a step."""
+Update = Callable[[Tensor, Tree, Tensor], tuple[Tensor, Tree]]
+"""(gradient, optimizer state, parameters) -> parameters and state after a step."""
 MOST_WRITTEN = 2**53
 """An upper bound of the items ever written to a replay buffer."""
 
 
 class LToSLearner:
-    """Action values of incoming shares, and sharing networks, which learn in turn.
+    """Learner of action values of incoming shares, and of sharing networks, in turn.
 
-    A state has, beside `State`'s entries (theta: the values, phi: the sharing networks): target_theta and
+    A state has, besides `State`'s entries (theta: the values, phi: the sharing networks), target_theta,
     target_phi, and replay, the buffer.
     """
 
@@ -96,7 +96,7 @@ class LToSLearner:
         }
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One round: play, train values and, in turn, sharing networks, move the targets; then evaluate."""
+        """Take a round: play, train values and, in turn, sharing networks, update targets, evaluate."""
         self._require_sound(state["replay"])
         method, count = self.method, int(state["outer_step"])
         generator = self._streams(state, Purpose.TRAINING)
@@ -112,8 +112,8 @@ class LToSLearner:
         if turn:
             phi, outer_opt_state = self._learn_to_share(state, theta, buffer, generator)
             require_finite(phi, "A sharing network", state["outer_step"])
-        trajectory, given = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
-        metrics = metrics_of(measure_episodes(self.game, trajectory), given.report(trajectory))
+        trajectory, transfer = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
+        metrics = metrics_of(measure_episodes(self.game, trajectory), transfer.report(trajectory))
         after = {
             "outer_step": state["outer_step"] + 1,
             "theta": theta,
@@ -128,8 +128,8 @@ class LToSLearner:
 
     def _require_sound(self, buffer: ReplayBuffer) -> None:
         limits = (buffer.items.actions, self.game.num_actions), (buffer.written, MOST_WRITTEN)
-        sound = all(int(values.min()) >= 0 and int(values.max()) < most for values, most in limits)
-        require(sound, "The replay buffer holds actions or counts that no game of this run can have had.")
+        sound = all(int(values.min()) >= 0 and int(values.max()) < limit for values, limit in limits)
+        require(sound, "The replay buffer has actions or counts that are impossible in this run's game.")
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
@@ -155,7 +155,7 @@ class LToSLearner:
         return actor, actor
 
     def is_turn(self, count: int) -> bool:
-        """Whether the sharing networks move in this round, counted from 0."""
+        """True if this round, counted from 0, updates the sharing networks."""
         return (count + 1) % self.method.outer.every == 0
 
     def _streams(self, state: State, purpose: Purpose) -> Streams:
@@ -176,13 +176,13 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """Train the values on a round of batches, towards fixed targets."""
         theta, opt_state, size = state["theta"], state["opt_state"], self.method.inner.batch_size
-        move = self._mover(self.descent, "inner.learning_rate", state)
+        update = self._update_rule(self.descent, "inner.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.inner.steps * size, generator)
         with torch.no_grad():
-            wanted = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
-        for batch, goal in zip(split(drawn, size), wanted.split(size, -1), strict=True):
-            gradient = gradient_at(theta, functools.partial(self._errors, batch=batch, wanted=goal))
-            theta, opt_state = move(gradient, opt_state, theta)
+            goals = self._targets(state["target_theta"], state["target_phi"], drawn, generator)
+        for batch, goal in zip(split(drawn, size), goals.split(size, -1), strict=True):
+            gradient = gradient_at(theta, functools.partial(self._errors, batch=batch, goals=goal))
+            theta, opt_state = update(gradient, opt_state, theta)
         return theta, opt_state
 
     def _learn_to_share(
@@ -190,44 +190,44 @@ class LToSLearner:
     ) -> tuple[Tensor, Tree]:
         """Train the sharing networks on a round of batches, through the values."""
         phi, opt_state, size = state["phi"], state["outer_opt_state"], self.method.inner.batch_size
-        move = self._mover(self.ascent, "outer.learning_rate", state)
+        update = self._update_rule(self.ascent, "outer.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.outer.updates * size, generator)
         for batch in split(drawn, size):
-            seen = batch.seen.movedim(1, 2)
+            features = batch.seen.movedim(1, 2)
             legal = None if batch.legal is None else batch.legal.movedim(1, 2)
 
-            def critic(w_in: Tensor, seen: Tensor = seen, legal: Tensor | None = legal) -> Tensor:
-                return best_value(self.network(theta, seen, w_in), legal)
+            def critic(w_in: Tensor, features: Tensor = features, legal: Tensor | None = legal) -> Tensor:
+                return best_value(self.network(theta, features, w_in), legal)
 
-            gradient = -sharing_gradient(self.variable, phi, seen, batch.graph, critic, batch.present)
-            phi, opt_state = move(gradient, opt_state, phi)
+            gradient = -sharing_gradient(self.variable, phi, features, batch.graph, critic, batch.present)
+            phi, opt_state = update(gradient, opt_state, phi)
         return phi, opt_state
 
     def _targets(self, theta: Tensor, phi: Tensor, batch: Transitions, generator: torch.Generator) -> Tensor:
-        """The targets of a batch's values, [seed, agent, sample], by these target networks."""
-        seen = batch.following.movedim(1, 2)
-        logits = self.variable.logits(phi, seen)
+        """Targets of a batch's values, [seed, agent, sample], by these target networks."""
+        features = batch.following.movedim(1, 2)
+        logits = self.variable.logits(phi, features)
         noise = normal(logits.shape, generator, logits.dtype)
         shares = self.variable.matrices(
             logits + self.method.smoothing * noise, batch.following_graph, batch.following_present
         )
         legal = None if batch.following_legal is None else batch.following_legal.movedim(1, 2)
-        following = best_value(self.network(theta, seen, incoming(shares)), legal)
+        following = best_value(self.network(theta, features, incoming(shares)), legal)
         return targets(batch.rewards.mT, following, batch.continues.mT, self.discount)
 
-    def _errors(self, theta: Tensor, batch: Transitions, wanted: Tensor) -> Tensor:
-        """The sum of all agents' errors, each a function of its own parameters alone."""
+    def _errors(self, theta: Tensor, batch: Transitions, goals: Tensor) -> Tensor:
+        """Sum of all agents' errors, which share no parameters."""
         values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
-        return squared_errors(values, batch.actions.mT, wanted).sum()
+        return squared_errors(values, batch.actions.mT, goals).sum()
 
-    def _mover(self, optimizer: GradientTransformation, setting: str, state: State) -> Move:
-        """Steps of an optimizer at a setting's learning rate, times the decay of this round."""
+    def _update_rule(self, optimizer: GradientTransformation, setting: str, state: State) -> Update:
+        """Step function of an optimizer at a setting's learning rate, times the decay of this round."""
         count = int(state["outer_step"])
         optimizer = at_learning_rate(optimizer, self.schedule.value(setting, count))
-        kept: float = self.method.learning_rate_decay**count
+        decay: float = self.method.learning_rate_decay**count
 
-        def move(gradient: Tensor, opt_state: Tree, params: Tensor) -> tuple[Tensor, Tree]:
+        def update(gradient: Tensor, opt_state: Tree, params: Tensor) -> tuple[Tensor, Tree]:
             updates, opt_state = optimizer.update(gradient, opt_state, params=params, inplace=False)
-            return params + kept * updates, opt_state
+            return params + decay * updates, opt_state
 
-        return move
+        return update

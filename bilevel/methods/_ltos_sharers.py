@@ -1,4 +1,4 @@
-"""Play of agents that share by networks, and act by values of incoming shares."""
+"""Acting of `ltos`: sharing networks, and greedy actions on values of incoming shares."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from games.core import Game, State
 
 @dataclass(frozen=True)
 class Exploration:
-    """Exploration of a round."""
+    """Exploration settings of a round."""
 
     epsilon: float = 0.0
     """Probability of a random action."""
     noise: OrnsteinUhlenbeck | None = None
-    """Noise on the sharing networks' outputs, times epsilon; None: there is none."""
+    """Noise on the sharing networks' outputs, times epsilon; None: no noise."""
 
 
 GREEDY = Exploration()
@@ -28,11 +28,11 @@ GREEDY = Exploration()
 
 
 class Sharers:
-    """Agents that play whole episodes side by side, and record the shares of each step.
+    """Agents that act in whole episodes, a batch at a time, and record the shares of each step.
 
-    Every `hold` steps each giver's network (and its noise) is evaluated; its output is held, and spread in
-    each step over the neighbours of that step. Each agent observes the incoming shares (w_in), and takes the
-    action of the highest value. One of these plays once.
+    Every `hold` steps each giver's network (and its noise) is evaluated; its output stays fixed, masked in
+    each step by that step's graph. Each agent observes the incoming shares (w_in), and takes the action of
+    the highest value. An instance is used for one batch of episodes.
     """
 
     def __init__(
@@ -47,33 +47,33 @@ class Sharers:
         self.variable, self.network, self.theta, self.phi = variable, network, theta, phi
         self.exploration, self.generator = exploration, generator
         self.shares: list[Tensor] = []
-        """Of each step since `transfer` was last called, [seed, giver, receiver, episode]."""
+        """Shares of each step since `transfer` was last called, [seed, giver, receiver, episode]."""
         self._steps = 0
         self._logits = self._noise = self._mean = theta.new_zeros(())
 
-    def act(self, seen: StepObservation) -> Tensor:
+    def act(self, observation: StepObservation) -> Tensor:
         """Choose the actions of a step: integer [seed, agent, episode]."""
-        features = self.variable.encoder.encode(seen.observed, self.theta)
+        features = self.variable.encoder.encode(observation.observed, self.theta)
         if self._steps % self.variable.hold == 0:
             self._logits = self._explored(self.variable.logits(self.phi, features))
         self._steps += 1
-        graph = None if seen.neighbours is None else seen.neighbours.movedim(-1, 1)
-        present = None if seen.present is None else seen.present.movedim(-1, 1)
+        graph = None if observation.neighbours is None else observation.neighbours.movedim(-1, 1)
+        present = None if observation.present is None else observation.present.movedim(-1, 1)
         shares = self.variable.matrices(self._logits, graph, present)
         self.shares.append(shares.movedim(1, -1))
         values = self.network(self.theta, features, incoming(shares))
-        return epsilon_greedy(values, seen.legal, self.exploration.epsilon, self.generator)
+        return epsilon_greedy(values, observation.legal, self.exploration.epsilon, self.generator)
 
-    def give(self, seen: StepObservation, actions: Tensor, own: Tensor, mask: Tensor) -> Tensor:
-        """The gifts of the last step, [seed * episode, giver, receiver]."""
-        return (self.shares[-1] * own.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
+    def give(self, observation: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
+        """Gifts of the last step, [seed * episode, giver, receiver]."""
+        return (self.shares[-1] * rewards.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
 
     def transfer(self) -> GivenShares:
         shares, self.shares = self.shares, []
         return GivenShares(torch.stack(shares, -2))
 
     def _explored(self, logits: Tensor) -> Tensor:
-        """The networks' outputs, with noise if there is any."""
+        """Add noise, if any, to the networks' outputs."""
         noise = self.exploration.noise
         if noise is None:
             return logits
@@ -84,7 +84,7 @@ class Sharers:
 
 
 class SharingActor(Transfer):
-    """One repetition's `Sharers` as an actor of successive episodes, and the transfer of its last step."""
+    """Actor of one repetition's `Sharers` in successive episodes, and the transfer of its last step."""
 
     reporting = Reporting("steps")
 
@@ -92,15 +92,15 @@ class SharingActor(Transfer):
         self, game: Game, variable: SharingNetwork, network: QNetwork, theta: Tensor, phi: Tensor
     ) -> None:
         self.game, self._parts = game, (variable, network, theta[None], phi[None])
-        self._playing: Sharers | None = None
+        self._sharers: Sharers | None = None
 
     def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
-        """Take a step; the memory that it returns only signals that the episode goes on."""
-        if memory is None or self._playing is None:
-            self._playing = Sharers(*self._parts, GREEDY, generator)
+        """Choose the actions of a step; the memory returned only signals that the episode continues."""
+        if memory is None or self._sharers is None:
+            self._sharers = Sharers(*self._parts, GREEDY, generator)
         with torch.no_grad():
-            actions = self._playing.act(observe_step(self.game, state))
-        return actions[0].T, self._playing.shares[-1]
+            actions = self._sharers.act(observe_step(self.game, state))
+        return actions[0].T, self._sharers.shares[-1]
 
     def gifts(self, trajectory: Trajectory) -> Tensor:
         return self._last().gifts(trajectory)
@@ -112,5 +112,5 @@ class SharingActor(Transfer):
         return self._last().report(trajectory)
 
     def _last(self) -> GivenShares:
-        assert self._playing is not None
-        return GivenShares(self._playing.shares[-1].unsqueeze(-2))
+        assert self._sharers is not None
+        return GivenShares(self._sharers.shares[-1].unsqueeze(-2))

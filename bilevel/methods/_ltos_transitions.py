@@ -24,11 +24,11 @@ def incoming(shares: Tensor) -> Tensor:
     return shares.permute(0, 3, 1, 2)
 
 
-def handed_back(critic: Critic, shares: Tensor) -> Tensor:
-    """d sum_i V_i / d shares [seed, sample, giver, receiver], as receivers pass it back to givers.
+def share_gradients(critic: Critic, shares: Tensor) -> Tensor:
+    """Gradient d sum_i V_i / d shares, [seed, sample, giver, receiver], computed by the receivers.
 
     Every receiver i computes g_in = d V_i / d w_in of its own value by its own incoming shares, and passes
-    giver j's entry back to j: the transpose.
+    entry j back to giver j: the transpose.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
@@ -40,28 +40,28 @@ def handed_back(critic: Critic, shares: Tensor) -> Tensor:
 def sharing_gradient(
     variable: SharingNetwork,
     phi: Tensor,
-    seen: Tensor,
+    features: Tensor,
     graph: Tensor | None,
     critic: Critic,
     present: Tensor | None = None,
 ) -> Tensor:
-    """d (sum_i V_i) / d phi, the mean over samples, by `handed_back`; like phi.
+    """Gradient d (sum_i V_i) / d phi, the mean over samples, by `share_gradients`; shaped like phi.
 
-    It goes through the critic, the transpose, the softmax and the giver's network. First order: it does not
-    see that learning moves the critic and the actions. `seen` are givers' observations, [seed, giver,
+    It is backpropagated through the critic, the transpose, the softmax and the giver's network. First order:
+    it ignores the effect on what agents learn. `features` are givers' observations, [seed, giver,
     sample, feature]; graph and presence are those of samples, None where they are fixed.
     """
 
     def shares_of(phi: Tensor) -> Tensor:
-        return variable.matrices(variable.logits(phi, seen), graph, present)
+        return variable.matrices(variable.logits(phi, features), graph, present)
 
-    (shares,), pull = vjp(lambda flat: (shares_of(flat[0]),), (phi,))
-    (gradient,) = pull((handed_back(critic, shares) / shares.shape[1],), 0)
+    (shares,), pullback = vjp(lambda flat: (shares_of(flat[0]),), (phi,))
+    (gradient,) = pullback((share_gradients(critic, shares) / shares.shape[1],), 0)
     return gradient
 
 
 class Transitions(NamedTuple):
-    """Transitions of all agents together; masks and graphs are None where they are in a `Trajectory`."""
+    """Transitions of all agents; masks and graphs are None where a `Trajectory`'s are."""
 
     seen: Tensor
     """Observations, [seed, sample, agent, feature]."""
@@ -73,7 +73,7 @@ class Transitions(NamedTuple):
     following: Tensor
     """Next observations, [seed, sample, agent, feature]; meaningless where the episode ended."""
     continues: Tensor
-    """1 where the episode went on for an agent, else 0, [seed, sample, agent or 1]."""
+    """1 where the episode continued for an agent, else 0, [seed, sample, agent or 1]."""
     legal: Tensor | None
     """Legal actions, boolean [seed, sample, agent, action]."""
     following_legal: Tensor | None
@@ -86,28 +86,28 @@ class Transitions(NamedTuple):
 
 
 def transitions_of(
-    trajectory: Trajectory, given: GivenShares, encoder: ObservationEncoder
+    trajectory: Trajectory, transfer: GivenShares, encoder: ObservationEncoder
 ) -> tuple[Transitions, Tensor]:
-    """Cut episodes, and the shares of each step, into samples, and a mask of those played, [seed, sample]."""
+    """Split episodes and shares into transitions, with a mask of the steps played, [seed, sample]."""
     seen = encoder.encode_observations(trajectory, trajectory.mask)
     acting, present = trajectory.acting, trajectory.present
-    goes_on = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
+    continues = torch.cat((acting[:, :, 1:], torch.zeros_like(acting[:, :, :1])), 2)
     seen_next = seen.roll(-1, 2)
     if trajectory.cut is not None and trajectory.following is not None:  # truncated, not terminated
-        goes_on = goes_on + trajectory.cut * acting
+        continues = continues + trajectory.cut * acting
         seen_next = encoder.encode_observations(
             trajectory._replace(observations=trajectory.following), trajectory.mask
         )
-    shares = given.given.flatten(-2).movedim(-1, 1)
+    shares = transfer.given.flatten(-2).movedim(-1, 1)
     graph, legal = trajectory.neighbours, trajectory.legal
     following = None if graph is None else _next(graph, trajectory.cut, -2)
     transitions = Transitions(
         seen=_samples(seen),
         told=incoming(shares).movedim(1, 2),
         actions=_samples(trajectory.actions),
-        rewards=_samples(given.rewards(trajectory)),
+        rewards=_samples(transfer.rewards(trajectory)),
         following=_samples(seen_next),
-        continues=_samples(goes_on),
+        continues=_samples(continues),
         legal=None if legal is None else _samples(legal),
         following_legal=None if legal is None else _samples(_next(legal, trajectory.cut, 2)),
         graph=None if graph is None else graph.flatten(-2).movedim(-1, 1),
@@ -119,16 +119,16 @@ def transitions_of(
 
 
 def _next(values: Tensor, cut: Tensor | None, time: int) -> Tensor:
-    """Values of the next step along the axis `time`, 2 or -2; where the episode was cut, of the same step."""
+    """Values of the next step along the axis `time`, 2 or -2; if truncated, of the same step."""
     shifted = values.roll(-1, time)
     if cut is None:
         return shifted
-    here = cut.unsqueeze(1) if time < 0 else cut.reshape(*cut.shape, *[1] * (values.ndim - cut.ndim))
-    return torch.where(here > 0, values, shifted)
+    truncated = cut.unsqueeze(1) if time < 0 else cut.reshape(*cut.shape, *[1] * (values.ndim - cut.ndim))
+    return torch.where(truncated > 0, values, shifted)
 
 
 def _samples(values: Tensor) -> Tensor:
-    """Every step as a sample: [seed, agent, time, episode, ...] -> [seed, sample, agent, ...]."""
+    """Flatten steps into samples: [seed, agent, time, episode, ...] -> [seed, sample, agent, ...]."""
     return values.flatten(2, 3).movedim(1, 2)
 
 
@@ -149,9 +149,9 @@ class OrnsteinUhlenbeck:
     """Time of a step, above 0; theta dt is below 2."""
 
     def start(self, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw the means at which it starts, as LToS does: normal, of standard deviation sigma."""
+        """Draw the means, also the initial values, as LToS does: normal, of standard deviation sigma."""
         return self.sigma * normal(like.shape, generator, like.dtype)
 
     def step(self, noise: Tensor, mean: Tensor, generator: torch.Generator) -> Tensor:
-        pushed = self.sigma * math.sqrt(self.dt) * normal(noise.shape, generator, noise.dtype)
-        return noise + self.theta * self.dt * (mean - noise) + pushed
+        diffusion = self.sigma * math.sqrt(self.dt) * normal(noise.shape, generator, noise.dtype)
+        return noise + self.theta * self.dt * (mean - noise) + diffusion

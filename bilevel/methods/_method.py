@@ -1,4 +1,4 @@
-"""Methods: settings composed of parts, and `build`, which wires existing parts into a learner."""
+"""Methods: settings composed of groups, and `build`, which assembles a learner."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AnyMethod = TypeVar("AnyMethod", bound="Method")
 
 @dataclass(frozen=True, kw_only=True)
 class Method(abc.ABC):
-    """Settings of a method, some of them in parts (`SettingsGroup`), and how to build its learner.
+    """Settings of a method, some of them in groups (`SettingsGroup`), and the builder of its learner.
 
     Raises:
         ValueError: a setting is of another type, an unknown name, or out of range.
@@ -44,40 +44,40 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def build(self, game: Game, placement: Placement) -> Learner:
-        """Wire game, agents, outer variable, step and outer objective into a learner.
+        """Assemble game, agents, outer variable, inner step and outer objective into a learner.
 
         Raises:
-            ValueError: the method or its policy does not apply to this game (says why).
+            ValueError: the method or its policy does not apply to this game (with the reason).
         """
 
     @property
     def exact(self) -> bool:
-        """Whether agents learn from exact values, where a game has them."""
+        """True if agents learn from exact values, where a game has them."""
         return False
 
     @property
     def schedule(self) -> TrainingSchedule:
-        """The schedule of all settings that may change during a run."""
+        """Schedule of all settings that may change during a run."""
         values = {name: value for name, (value, _) in scheduled(self).items()}
         inner: Any = getattr(self, "inner", None)
         return TrainingSchedule(values, self._phases(), getattr(inner, "steps", 1))
 
     def played(self, game: Game) -> Game:
-        """The game of this method's agents: the same, unless the method adds actions to it.
+        """Return the game that the agents play: the same, unless the method adds actions to it.
 
         Raises:
-            ValueError: nothing can be added to this game (says why).
+            ValueError: the method cannot extend this game (with the reason).
         """
         return game
 
     def with_settings(self: AnyMethod, settings: Mapping[str, Any]) -> AnyMethod:
-        """Copy with some settings changed, by their dotted names.
+        """Copy with some settings replaced, by their dotted names.
 
-        A part is chosen by its variant's name, or given as an object; settings that both variants have are
-        kept. Schedules, estimators and phases may be in their text forms.
+        A group is chosen by its variant's name, or is an object; settings that both variants have are kept.
+        Schedules, estimators and phases may be in their text forms.
 
         Raises:
-            ValueError: a setting is unknown (names the nearest), missing, or refused.
+            ValueError: a setting is unknown (names the nearest), missing, or invalid.
 
         >>> from bilevel.methods import ToS
         >>> method = ToS().with_settings({"inner.steps": 5, "outer.hypergradient": "truncated(steps=2)"})
@@ -98,18 +98,18 @@ class Method(abc.ABC):
                 for name in list(wanted)
                 if name.startswith(f"{part}.")
             }
-            chosen, now = wanted.pop(part, None), getattr(self, part)
+            chosen, group = wanted.pop(part, None), getattr(self, part)
             if isinstance(chosen, SettingsGroup):
-                now = chosen
+                group = chosen
             elif chosen is not None:
                 require_name(chosen, variants, part.replace("_", " "))
                 kind = variants[chosen]
-                if kind is not type(now):
-                    now = None if kind is None else _switch(part, kind, now, inside)
+                if kind is not type(group):
+                    group = None if kind is None else _switch(part, kind, group, inside)
             if inside:
-                now = self._replace(part, now, inside)
-            if now is not getattr(self, part):
-                changed[part] = now
+                group = self._replace(part, group, inside)
+            if group is not getattr(self, part):
+                changed[part] = group
         replaced: AnyMethod = self._replace("", self, wanted, changed)
         return replaced
 
@@ -126,7 +126,7 @@ class Method(abc.ABC):
         return dataclasses.replace(settings, **read, **changed) if read or changed else settings
 
     def refuse(self, name: str, group: Any = None) -> NoReturn:
-        """Raise ValueError for an unknown setting: name the variants that have it, or the nearest names."""
+        """Raise ValueError for an unknown setting, with the variants that have it, or the nearest names."""
         part, _, setting = name.partition(".")
         variants = parts_of(type(self)).get(part, {})
         having = [one for one, kind in variants.items() if kind is not None and setting in hints_of(kind)]
@@ -148,7 +148,7 @@ class Method(abc.ABC):
 
 
 def _switch(part: str, kind: type[SettingsGroup], before: Any, inside: dict[str, Any]) -> SettingsGroup:
-    """Make another variant of a group: settings that both have, and required ones, taken out of `inside`."""
+    """Build another variant of a group from common settings and required ones, popped from `inside`."""
     hints = hints_of(kind)
     kept = {} if before is None else {n: getattr(before, n) for n in hints_of(type(before)) if n in hints}
     for field in dataclasses.fields(kind):
@@ -163,7 +163,7 @@ def _switch(part: str, kind: type[SettingsGroup], before: Any, inside: dict[str,
 
 @contextlib.contextmanager
 def suggesting_episodes() -> Iterator[None]:
-    """Suggest to play episodes, where exact values are refused."""
+    """Append to errors about exact values the suggestion to sample episodes."""
     try:
         yield
     except ValueError as error:
@@ -172,36 +172,37 @@ def suggesting_episodes() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyMethod(Method, abc.ABC):
-    """A method whose agents' policies learn by their gradients."""
+    """A method whose policies learn by policy gradients."""
 
     policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy = AutoPolicy()
-    """The agents' policies."""
+    """Policies of the agents."""
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient()
     """The policies' learner."""
 
     @property
     def exact(self) -> bool:
-        """Whether agents learn from exact values, where a game has them."""
+        """True if agents learn from exact values, where a game has them."""
         return isinstance(self.inner, PolicyGradient) and self.inner.exact
 
     @property
     def learned_loss_weights(self) -> LearnedLossWeights | None:
-        """Settings of learned loss weights; None: there are none."""
+        """Settings of learned loss weights; None: not learned."""
         return None
 
     @property
     def outer_loop(self) -> OuterLoop:
-        """The optimizer and estimator of outer variables: without `OuterMethod`, of loss weights alone."""
+        """Optimizer and estimator of outer variables; unless an `OuterMethod`, of loss weights alone."""
         return OuterLoop(optimizer="adam", hypergradient=Unrolled())
 
     def build_policy(self, game: Game) -> Policy:
         return self.policy.build(game)
 
     def play(self, game: Game) -> Play:
-        """Losses and values of this method's agents in a game.
+        """Build the losses and values of this method's agents in a game.
 
         Raises:
-            ValueError: the game has no such policy, or no exact values, or these were asked of a network.
+            ValueError: the policy does not fit the game, or exact values are required of a game without them
+                or of a network.
         """
         game = self.played(game)
         policy = self.build_policy(game)
@@ -220,7 +221,7 @@ class PolicyMethod(Method, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeightMethod(PolicyMethod, abc.ABC):
-    """A method whose agents may learn the weights of their losses, where these include a critic's."""
+    """A method that can learn the weights of its loss terms, where these include a critic's."""
 
     loss_weights: LearnedLossWeights | None = None
     """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
@@ -229,8 +230,9 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
         super().__post_init__()
         require(
             self.loss_weights is None or not isinstance(self.inner, PolicyGradient),
-            "Loss weights are learned where a critic's loss stands beside the policy's, and policy-gradient "
-            "has none: choose the inner learner actor-critic or ppo, or learn no loss weights.",
+            "Loss weights are learned where there is a critic's loss besides the policy's, and "
+            "policy-gradient has none: choose the inner learner actor-critic or ppo, or learn no loss "
+            "weights.",
         )
 
     @property
@@ -246,13 +248,13 @@ class OuterMethod(LossWeightMethod, abc.ABC):
     """A method that learns outer variables by a hypergradient through the policies' steps.
 
     Raises:
-        ValueError: as `Method`; or the parts do not go together (says why).
+        ValueError: as `Method`; or settings are incompatible (with the reason).
     """
 
     outer: OuterLoop = OuterLoop()
     """The outer variables' optimizer and hypergradient."""
     training: Joint | Alternating | Staged | Curriculum = Joint()
-    """How the two levels take turns."""
+    """Order of inner and outer updates."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,19 +31,20 @@ from bilevel.optimizers import at_learning_rate, make_optimizer
 from bilevel.sharing import OBJECTIVES, TERMS, GroupObjectives, Objective, OuterVariable
 from games.core import Game, require
 
-SEEDS = {"members": True, "batch_dims": 1}
-"""Settings of estimators by which the first axis counts members: here, seeds."""
+INDEPENDENT_SEEDS = {"members": True, "batch_dims": 1}
+"""Settings by which estimators treat the first axis, seeds, as independent."""
 
 
 def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
-    """Tell an estimator that seeds are independent, and refuse those that are wrong on this kind of data.
+    """Configure an estimator for independent seeds, or refuse it where it is invalid for this kind of data.
 
-    With `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
-    of the other seeds. They are facts of the learner: the estimator's own values are replaced.
+    By `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
+    of the other seeds. The learner determines them: the estimator's own values are replaced.
 
     Raises:
-        ValueError: as `make_hypergradient`; or the estimator needs the values of an exact game, or draws of
-            its own, or another surrogate, and has none of these (says what to write instead).
+        ValueError: as `make_hypergradient`; or the estimator needs exact values, episodes of its own, or
+        another
+            surrogate (names the remedy).
 
     >>> import games
     >>> from bilevel.methods import ToS
@@ -54,8 +55,8 @@ def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
     if isinstance(play, SampledPlay):
         _require_suits_episodes(built, play)
     settings = {field.name for field in dataclasses.fields(built)} if dataclasses.is_dataclass(built) else {}
-    told = {name: value for name, value in SEEDS.items() if name in settings}
-    fitted: Estimator = dataclasses.replace(built, **told) if told else built
+    replaced = {name: value for name, value in INDEPENDENT_SEEDS.items() if name in settings}
+    fitted: Estimator = dataclasses.replace(built, **replaced) if replaced else built
     return fitted
 
 
@@ -63,7 +64,7 @@ def _require_suits_episodes(estimator: Estimator, play: SampledPlay) -> None:
     require(
         not isinstance(estimator, Evolution) or estimator.fresh_data,
         "Evolution compares values, and on episodes that are shared the value does not change with the "
-        "policies: let every sample play its own, evolution(members=True, fresh_data=True).",
+        "policies: let every sample draw its own, evolution(members=True, fresh_data=True).",
     )
     require(
         not isinstance(estimator, PersistentEvolution),
@@ -72,13 +73,13 @@ def _require_suits_episodes(estimator: Estimator, play: SampledPlay) -> None:
     )
     require(
         not isinstance(estimator, Implicit) or math.isinf(estimator.accept_distance),
-        "Implicit needs learning that comes to rest, and on sampled episodes it never does: use exact values "
+        "Implicit needs learning that converges, and on sampled episodes it never does: use exact values "
         "or another hypergradient (implicit(accept_distance=inf) goes on regardless).",
     )
     require(
         not isinstance(estimator, Implicit) or not isinstance(play.surrogate, Reinforce),
-        "Implicit solves with how a step depends on the policies, which the surrogate reinforce gets wrong: "
-        "use dice or loaded-dice, or exact values.",
+        "Implicit solves with the derivative of a step by the policies, which the surrogate reinforce "
+        "biases: use dice or loaded-dice, or exact values.",
     )
 
 
@@ -86,33 +87,33 @@ class Cost(NamedTuple):
     """A cost of giving."""
 
     of: Callable[[Any, Any], Tensor]
-    """(transfer, sampled play) -> each agent's cost, [seed, agent], in the game's units of value."""
+    """(transfer, sampled episodes) -> each agent's cost, [seed, agent], in the game's units of value."""
     setting: str
-    """The setting that is its weight in the objective; of a separate cost, its learning rate."""
+    """Name of the setting of its weight in the objective; if separate, of its learning rate."""
     separate: bool = False
-    """Whether it is descended by Adam, rather than part of the objective."""
+    """Descend it by a separate Adam, instead of including it in the objective."""
 
 
 class OuterInputs(NamedTuple):
-    """The data of the outer loss."""
+    """Inputs of the outer loss: sampled data and values of schedules."""
 
     batch: Any
     """Sampled trajectories; an empty tuple where values are exact."""
     cost_weight: Tensor | None = None
-    """Weight of the cost in this outer step, scalar; None where it does not change."""
+    """Weight of the cost in this outer step, scalar; None where it is constant."""
 
 
 class OuterLearner(PolicyLearner):
-    """Policies and outer variables, learned together by a hypergradient.
+    """Learner of policies, and of outer variables by a hypergradient.
 
     Args:
         method: the settings of both loops.
         game: the game.
         placement: seeds, precision, device.
         variable: the outer variable between the agents.
-        objective: of that variable; None: it stays, and loss weights alone learn.
+        objective: of that variable; None: it is fixed, and only loss weights are learned.
         cost: of giving; None: giving is free.
-        fixed: as of `PolicyLearner`, of a variable that stays.
+        fixed: as for `PolicyLearner`, of a fixed variable.
 
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit the game's exact or sampled
@@ -165,13 +166,13 @@ class OuterLearner(PolicyLearner):
         return state
 
     def problem_at(self, state: State, generator: torch.Generator) -> BilevelProblem:
-        """The bilevel problem of the next outer step; all draws are the generator's."""
+        """Bilevel problem of the next outer step, with all draws from the generator."""
         return self.problem(generator, self.inputs(state), self._cost_weight(state))
 
     def problem(
         self, generator: torch.Generator, inputs: StepInputs, cost_weight: Tensor | None = None
     ) -> BilevelProblem:
-        """The bilevel problem of given inputs, whose batch is replaced where episodes are sampled."""
+        """Bilevel problem of given inputs, whose batch is replaced where episodes are sampled."""
 
         def sample(theta: Tensor, phi: Tree) -> Any:
             return self.play.sample(theta, self.transfer(phi), generator)
@@ -190,16 +191,16 @@ class OuterLearner(PolicyLearner):
         )
 
     def update(self, state: State) -> tuple[State, Metrics]:
-        """One outer step: train the policies, move the outer variables, evaluate the new policies.
+        """Take an outer step: train the policies, update the outer variables, evaluate the new policies.
 
-        In phases in which only one level moves, the other one stays: policies are only trained, or only the
-        outer variables move, by how policies would learn.
+        In phases that update one level alone, the other one is fixed: only policies are trained, or only
+        outer variables are updated, by the hypergradient through tentative inner steps.
 
-        The metrics show the transfer that these policies learned under; the state holds the next one.
+        The metrics show the transfer during this training; the state has the updated one.
 
         Raises:
-            FloatingPointError: a reward, a policy or a hypergradient stopped being a finite number (says
-                where); the state passed in is not changed.
+            FloatingPointError: a reward, a policy or a hypergradient stopped being finite (names the seed
+                and agent); the state passed in is not changed.
         """
         phase = self.schedule.phase(int(state["outer_step"]))
         if phase.policies == "new" and int(state["outer_step"]) == phase.begin:
@@ -238,20 +239,22 @@ class OuterLearner(PolicyLearner):
         return after, metrics
 
     def own_gradient(self, gradient: Tree, losses: Tensor) -> Tree:
-        """Each group's gradient of its own objective, of gradients of the outer losses, like phi."""
+        """Gradient of each group's own objective, from gradients of the outer losses; shaped like phi."""
         if isinstance(gradient, dict):
             return self.objectives.gradients(gradient, losses)
         return self.objectives.gradients({"transfer": gradient}, losses)["transfer"]
 
     def _cost_gradient(self, phi: Tree, batch: Any) -> Tensor | None:
-        """The gradient of a separate cost by the variable between the agents; None: there is none."""
+        """Gradient of a separate cost by the transfer's variable; None: there is no such cost."""
         if self.cost is None or self.cost_optimizer is None:
             return None
         cost = self.cost.of
-        return gradient_at(transfer_group(phi), lambda own: cost(self.variable.transfer(own), batch).sum())
+        return gradient_at(
+            transfer_group(phi), lambda group: cost(self.variable.transfer(group), batch).sum()
+        )
 
     def _descend_cost(self, state: State, phi: Tree, gradient: Tensor) -> tuple[Tree, Tree]:
-        """Move the variable between the agents down its separate cost."""
+        """Descend the separate cost by the transfer's variable."""
         assert self.cost is not None
         assert self.cost_optimizer is not None
         descent = at_learning_rate(self.cost_optimizer, self._value(self.cost.setting, state))
@@ -261,13 +264,13 @@ class OuterLearner(PolicyLearner):
     def _outer_update(
         self, phi: Tree, gradient: Tree, opt_state: Tree, rates: Tree, theta: Tensor, batch: Any
     ) -> tuple[Tree, Tree, Metrics]:
-        """Move the outer variables along the hypergradient, and evaluate the policies under the old ones."""
+        """Update the outer variables by the hypergradient, and evaluate the policies under the old ones."""
         moved, opt_state = outer_step(phi, gradient, opt_state, self._optimizer_at(rates))
         metrics = self._measured(theta, self.transfer(phi), batch)
         return moved, opt_state, OrderedDict(metrics)  # a tree sorts the keys of a plain dict
 
     def _outer_rates(self, state: State) -> Tree:
-        """The outer learning rate of the next outer step, by groups where phi has them."""
+        """Outer learning rate of the next outer step, by groups where phi has them."""
         if self.loss_weights is None:
             return self._value(self.rates["transfer"], state)
         return {group: self._value(name, state) for group, name in self.rates.items()}
@@ -278,22 +281,22 @@ class OuterLearner(PolicyLearner):
         return at_learning_rate(self.outer_optimizer, rates)
 
     def _loss_weight_objective(self, objective: Objective | None) -> dict[str, Objective | None]:
-        """The objective of learned loss weights; None for those that never move."""
+        """Objective of learned loss weights; None if their learning rate is always 0."""
         weights = self.loss_weights
         if weights is None:
             return {}
-        moves = objective is None or self.schedule.ever("loss_weights.learning_rate")
-        return {"loss_weights": OBJECTIVES.find(weights.objective) if moves else None}
+        updated = objective is None or self.schedule.ever("loss_weights.learning_rate")
+        return {"loss_weights": OBJECTIVES.find(weights.objective) if updated else None}
 
     def _new_policies(self, state: State) -> tuple[Tensor, Tree]:
-        """Fresh draws, with a fresh optimizer."""
+        """Draw new policies, and initialize their optimizer's state."""
         theta = self._initial_policies(int(state["random_seeds"][0]), int(state["outer_step"]))
         return theta, self.optimizer.init(theta)
 
     def _estimate(
         self, problem: BilevelProblem, theta: Tensor, opt_state: Tree, state: State, steps: int
     ) -> tuple[Estimate, State]:
-        """The estimate, and the entries of the learner's state that it changes."""
+        """Hypergradient estimate, and the entries of the learner's state that it changes."""
         estimate, carried = self.hypergradient.estimate(
             problem, theta, opt_state, state["phi"], state["estimator"], steps=steps
         )
@@ -307,7 +310,7 @@ class OuterLearner(PolicyLearner):
         return self.objectives.losses(values, weight * self.cost.of(self.transfer(phi), data.batch))
 
     def _cost_weight(self, state: State) -> Tensor | None:
-        """The weight of the cost in the next outer step, scalar; None where it does not change."""
+        """Weight of the cost in the next outer step, scalar; None where it is constant."""
         if self.cost is None or self.cost.separate or not self.schedule.changes(self.cost.setting):
             return None
         return self._value(self.cost.setting, state)

@@ -1,4 +1,4 @@
-"""Settings of the outer loop, of the order of both loops, and of learned loss weights."""
+"""Settings of the outer loop, of the order of updates, and of learned loss weights."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True)
 class OuterLoop(SettingsGroup, part="outer"):
-    """The outer variables' optimizer, and the learning that their hypergradient differentiates.
+    """Optimizer of the outer variables, and the inner steps that their hypergradient differentiates.
 
-    The hypergradient is that of K inner steps, which start by `reset`:
+    The hypergradient is that of K inner steps, whose first policies are set by `reset`:
 
-    never: online learning, one long run of which each outer step differentiates the next K steps: cheap, and
-    K may be 1. But with small K the gradient is greedy: it moves the outer variables towards immediate
-    returns, whatever the effect on later learning.
-    each-outer-step: every outer step differentiates a whole run of learning, from its start. So K must be
-    large enough to learn in: with K = 1 policies are only ever one step away from where they start.
+    never: online learning, a single run, of which each outer step differentiates the next K steps: cheap, and
+    K may be 1. But with small K the gradient is greedy: it optimizes immediate returns, regardless of the
+    effect on later learning.
+    each-outer-step: every outer step differentiates a whole run of learning from new policies. K must be
+    large enough to learn in: with K = 1 policies are never more than one step from initialization.
 
     Raises:
-        ValueError: as `SettingsGroup`; or a stateful estimator is to carry what `reset` forgets.
+        ValueError: as `SettingsGroup`; or `reset` would discard what a stateful estimator carries.
     """
 
     optimizer: OptimizerName = "adam"
@@ -37,8 +37,8 @@ class OuterLoop(SettingsGroup, part="outer"):
     """Estimator of the hypergradient, with settings if it needs any, as truncated(steps=5) or
     implicit(solver=normal-cg); bilevel hypergradients lists them."""
     reset: Literal["never", "each-outer-step"] = "never"
-    """When policies start anew: never (online learning; short-sighted with few inner steps), or in each outer
-    step, from fresh draws (needs enough inner steps to learn in)."""
+    """Reinitialization of policies: never (online learning; greedy with few inner steps), or in each outer
+    step, by fresh draws (needs enough inner steps to learn in)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,16 +57,16 @@ class OuterLoop(SettingsGroup, part="outer"):
 
 @dataclass(frozen=True, kw_only=True)
 class Training(SettingsGroup, abc.ABC, part="training"):
-    """The order of outer and inner steps."""
+    """Order of outer and inner updates."""
 
     @abc.abstractmethod
     def training_phases(self) -> tuple[Phase, ...]:
-        """The phases of the training."""
+        """Phases of the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Training, variant="joint"):
-    """Both levels move in each outer step."""
+    """Update policies and outer variables in each outer step."""
 
     def training_phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0),)
@@ -74,10 +74,10 @@ class Joint(Training, variant="joint"):
 
 @dataclass(frozen=True, kw_only=True)
 class Alternating(Training, variant="alternating"):
-    """Policies first learn for several rounds of inner steps under fixed outer variables."""
+    """Before each outer step, train policies for rounds of inner steps under fixed outer variables."""
 
     rounds: Whole
-    """Rounds of inner steps before the one that an outer step differentiates, 1 or more."""
+    """Rounds of inner steps before the round that an outer step differentiates, 1 or more."""
 
     def training_phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0, rounds=self.rounds),)
@@ -85,9 +85,9 @@ class Alternating(Training, variant="alternating"):
 
 @dataclass(frozen=True, kw_only=True)
 class Staged(Training, variant="staged"):
-    """The outer variables are learned first; then new policies learn under them, from the start.
+    """Learn the outer variables first; then train new policies under them.
 
-    The entropy bonus, and a schedule of the policies' learning rate, start again with the new policies.
+    Schedules of the entropy bonus and of the policies' learning rate restart with the new policies.
     """
 
     outer_steps: Whole
@@ -100,7 +100,7 @@ class Staged(Training, variant="staged"):
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum(Training, variant="curriculum"):
-    """Phases choose the levels that move, and change settings, in given outer steps."""
+    """Phases of outer steps, which select the variables to update, and change settings."""
 
     phases: tuple[Phase, ...]
     """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5);
@@ -114,11 +114,10 @@ class Curriculum(Training, variant="curriculum"):
 class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     """Learned weights of the terms of agents' losses: the policy's, the value's and the entropy's.
 
-    Each agent has a factor on each term's coefficient. Factors start at 1 and move by the hypergradient
-    through the policies' steps; their objective counts the game's own rewards, on fresh episodes, so no
-    weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's is then a
-    learned scale of its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of
-    0 stays 0.
+    Each agent has a factor on each term's coefficient. Factors are initially 1 and updated by the
+    hypergradient through the policies' steps; their objective is of the game's own rewards, on fresh
+    episodes, so no weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's then
+    scales its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of 0 stays 0.
 
     Source:
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its
@@ -129,7 +128,7 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,
     gini-welfare, or one of `register_objective`."""
     learning_rate: Annotated[Scheduled, Range(least=0)] = 0.03
-    """Learning rate of the loss weights, 0 or more; or a schedule of it. They share the outer loop's
+    """Learning rate of the loss weights, 0 or more; or a schedule of it. They use the outer loop's
     optimizer and estimator; in methods without an outer loop, adam and unrolled."""
     max_factor: Annotated[float, Range(above=1)] = 10.0
-    """The factor by which a learned weight may leave its coefficient, up or down, above 1."""
+    """Maximum factor, and inverse of the minimum, of a learned weight over its coefficient, above 1."""

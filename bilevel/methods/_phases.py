@@ -1,4 +1,4 @@
-"""Phases of a training and their text form, and schedules of settings over outer steps."""
+"""Phases of training and their text form, and schedules of settings over outer steps."""
 
 from __future__ import annotations
 
@@ -16,56 +16,57 @@ PHASE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*(\([^()]*\))?\s*", re.ASCII)
 CHOICES = {"moves": ("both", "policies", "outer"), "policies": ("kept", "new")}
 STEPS = "inner.steps"
 POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate"})
-"""Settings whose schedules restart with new policies, and which count where only policies move."""
+"""Settings whose schedules restart with new policies, and which apply where only policies are updated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Successive outer steps in which the same levels move."""
+    """Successive outer steps that update the same variables."""
 
     begin: int
-    """The first outer step, counted from 0."""
+    """First outer step, counted from 0."""
     end: int | None = None
-    """The outer step after its last one; None: it does not end."""
+    """Outer step after the last one; None: unlimited."""
     moves: Literal["both", "policies", "outer"] = "both"
-    """The levels that move; with outer, policies stay, and the hypergradient is that of steps from them."""
+    """Variables that are updated; with outer, policies stay fixed, and the hypergradient is that of tentative
+    steps from them."""
     policies: Literal["kept", "new"] = "kept"
-    """Whether the phase begins with the policies of the phase before, or with new ones."""
+    """Policies at the beginning: those of the phase before, or new ones."""
     rounds: int = 0
-    """Rounds of inner steps before the one that an outer step differentiates."""
+    """Rounds of inner steps before the round that an outer step differentiates."""
     settings: Mapping[str, Scheduled] = field(default_factory=dict)
     """Dotted setting, also inner.steps -> its value or schedule, from the phase's first outer step on."""
 
 
 OWN = {"moves": "both", "policies": "kept", "rounds": 0}
-"""Settings of phases themselves -> their defaults."""
+"""Fields of `Phase` in its text form -> their defaults."""
 
 
 def read_phases(text: str) -> tuple[Phase, ...]:
     """Read phases from their text form, BEGIN-END(SETTING=VALUE, ...), with commas between them.
 
     A phase has the outer steps from BEGIN, counted from 0, to END, exclusive. Settings are moves, policies,
-    rounds, inner.steps, and any that may change during a run: a number, or a schedule in quotes, which counts
-    from BEGIN.
+    rounds, inner.steps, and any that may change during a run: a number, or a schedule in quotes, whose steps
+    are counted from BEGIN.
 
     Raises:
-        ValueError: the text cannot be read, or a value is of no such setting's form.
+        ValueError: the text cannot be read, or a value has the wrong form.
 
     >>> [(phase.begin, phase.end, phase.moves) for phase in read_phases("0-5(moves=policies), 5-9")]
     [(0, 5, 'policies'), (5, 9, 'both')]
     """
-    found, place = [], 0
-    while place < len(text):
-        word = PHASE.match(text, place)
-        if word is None or text[word.end() : word.end() + 1] not in ("", ","):
+    phases, position = [], 0
+    while position < len(text):
+        match = PHASE.match(text, position)
+        if match is None or text[match.end() : match.end() + 1] not in ("", ","):
             raise ValueError(f"{text!r} are not phases: write them as in {EXAMPLE}.")
-        found.append(_read_phase(word))
-        place = word.end() + 1
+        phases.append(_read_phase(match))
+        position = match.end() + 1
     require(
-        bool(found) and not text.rstrip().endswith(","),
+        bool(phases) and not text.rstrip().endswith(","),
         f"{text!r} are not phases: write them as in {EXAMPLE}.",
     )
-    return tuple(found)
+    return tuple(phases)
 
 
 def write_phases(phases: Sequence[Phase]) -> str:
@@ -74,15 +75,15 @@ def write_phases(phases: Sequence[Phase]) -> str:
     >>> write_phases([Phase(begin=0, end=5, moves="policies", settings={"inner.steps": 3})])
     '0-5(moves=policies, inner.steps=3)'
     """
-    words = []
+    texts = []
     for phase in phases:
-        own = {name: value for name, usual in OWN.items() if (value := getattr(phase, name)) != usual}
+        own = {name: value for name, default in OWN.items() if (value := getattr(phase, name)) != default}
         settings = {
             name: str(value) if isinstance(value, Schedule) else value
             for name, value in phase.settings.items()
         }
-        words.append(f"{phase.begin}-{phase.end}{write_settings(own | settings)}")
-    return ", ".join(words)
+        texts.append(f"{phase.begin}-{phase.end}{write_settings(own | settings)}")
+    return ", ".join(texts)
 
 
 def check_phases(phases: Sequence[Phase], ranges: Mapping[str, Range]) -> tuple[Phase, ...]:
@@ -140,7 +141,7 @@ class TrainingSchedule:
     """Policy updates in each outer step, unless a phase sets them."""
 
     def phase(self, step: int) -> Phase:
-        """The phase of an outer step, counted from 0."""
+        """Find the phase of an outer step, counted from 0."""
         return next(phase for phase in reversed(self.phases) if phase.begin <= step)
 
     def steps(self, step: int) -> int:
@@ -149,27 +150,27 @@ class TrainingSchedule:
         return int(steps)
 
     def value(self, name: str, step: int) -> float:
-        """The value of a setting in an outer step."""
+        """Look up the value of a setting in an outer step."""
         phase = self.phase(step)
         if name in phase.settings:
             return _at(phase.settings[name], step - phase.begin)
-        restarts = [one.begin for one in self.phases if one.policies == "new" and one.begin <= step]
+        restarts = [each.begin for each in self.phases if each.policies == "new" and each.begin <= step]
         start = max(restarts, default=0) if name in POLICY_SETTINGS else 0
         return _at(self.settings[name], step - start)
 
     def changes(self, name: str) -> bool:
-        """Whether a setting is not the same number throughout."""
-        phased = any(name in phase.settings for phase in self.phases)
-        return phased or isinstance(self.settings[name], Schedule)
+        """True if a setting is not constant."""
+        in_phase = any(name in phase.settings for phase in self.phases)
+        return in_phase or isinstance(self.settings[name], Schedule)
 
     def ever(self, name: str) -> bool:
-        """Whether a setting is ever other than 0."""
+        """True if a setting is ever other than 0."""
         groups = self.settings, *(phase.settings for phase in self.phases)
-        found = [group[name] for group in groups if name in group]
-        return any(any(one.values) if isinstance(one, Schedule) else bool(one) for one in found)
+        values = [group[name] for group in groups if name in group]
+        return any(any(each.values) if isinstance(each, Schedule) else bool(each) for each in values)
 
     def inner_steps_of(self, outer_steps: int) -> int:
-        """Policy updates that are differentiated in a run of so many outer steps."""
+        """Number of policy updates that are differentiated in a run of `outer_steps`."""
         return sum(self.steps(step) for step in range(outer_steps) if self.phase(step).moves != "policies")
 
 
@@ -177,10 +178,10 @@ def _at(value: Scheduled, step: int) -> float:
     return value(step) if isinstance(value, Schedule) else value
 
 
-def _read_phase(word: re.Match[str]) -> Phase:
-    name = f"the phase {word[1]}-{word[2]}"
-    dotless = re.sub(r"\b([a-z_]+)\.([a-z_]+)(?=\s*=)", r"\1__\2", word[3] or "()")
-    read = read_settings(dotless, of="a phase", within=word[0].strip(), example=EXAMPLE)
+def _read_phase(match: re.Match[str]) -> Phase:
+    name = f"the phase {match[1]}-{match[2]}"
+    dotless = re.sub(r"\b([a-z_]+)\.([a-z_]+)(?=\s*=)", r"\1__\2", match[3] or "()")
+    read = read_settings(dotless, of="a phase", within=match[0].strip(), example=EXAMPLE)
     own: dict[str, Any] = {}
     settings: dict[str, Scheduled] = {}
     for setting, value in read.items():
@@ -194,7 +195,7 @@ def _read_phase(word: re.Match[str]) -> Phase:
                 settings[setting] = Schedule.read(value) if isinstance(value, str) else value
             except ValueError as error:
                 raise ValueError(f"{setting} of {name}: {error}") from None
-    return Phase(begin=int(word[1]), end=int(word[2]), settings=settings, **own)
+    return Phase(begin=int(match[1]), end=int(match[2]), settings=settings, **own)
 
 
 def _check_phase(phase: Phase, ranges: Mapping[str, Range]) -> Phase:

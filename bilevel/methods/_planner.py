@@ -1,4 +1,4 @@
-"""`planner`: a central planner learns to pay and to tax the agents within a budget."""
+"""`planner`: learned payments and taxes of a central planner within a budget."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from games.core import Game, numbered_actions
 
 @dataclass(frozen=True, eq=False)
 class Planner:
-    """A central network of all observations and actions pays agent j budget / N * tanh(output_j) in a step.
+    """Central network of all observations and actions, which pays agent j budget / N * tanh(output_j) a step.
 
-    So all payments and taxes of a step together are at most the budget, in absolute value; balanced ones
-    (each less their mean), too, and these add up to 0.
+    All payments and taxes of a step together are at most the budget, in absolute value; balanced ones (their
+    mean subtracted), too, and these sum to 0.
 
     Source:
         Baumann, Graepel and Shawe-Taylor, Adaptive mechanism design, arXiv 1806.04067; Yang et al., Adaptive
@@ -59,12 +59,12 @@ class Planner:
 
     @property
     def network(self) -> Perceptron:
-        """All observations and actions -> a number for each agent."""
+        """Network of all observations and actions -> an output for each agent."""
         inputs = self.agents * (self.encoder.features + self.actions)
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """Draw parameters, float64 [seed, 1, parameter], by which little is paid."""
+        """Draw initial parameters, float64 [seed, 1, parameter]: payments are nearly 0."""
         return first_parameters(self.network, seed, seeds, 1)
 
     def transfer(self, phi: Tensor) -> PlannerPayments:
@@ -73,7 +73,7 @@ class Planner:
 
 @dataclass(frozen=True, eq=False)
 class PlannerPayments(Transfer):
-    """Payments with given parameters: r~_j = r_j + payment_j."""
+    """Payments at given parameters: r~_j = r_j + payment_j."""
 
     variable: Planner
     phi: Tensor
@@ -81,9 +81,9 @@ class PlannerPayments(Transfer):
     reporting = Reporting("episodes")
 
     def payments(self, trajectory: Trajectory) -> Tensor:
-        """Payments and, below 0, taxes: [seed, agent, time, episode]; 0 after the end.
+        """Compute payments and, below 0, taxes: [seed, agent, time, episode]; 0 after the end.
 
-        Agents that have left get and pay nothing; balanced payments are balanced among those present.
+        Agents that have left receive and pay nothing; balanced payments are balanced among those present.
         """
         planner, acting = self.variable, trajectory.acting
         acted = planner.encoder.encode_actions(trajectory, self.phi)
@@ -97,8 +97,8 @@ class PlannerPayments(Transfer):
         if planner.balanced and trajectory.present is None:
             paid = paid - paid.mean(1, keepdim=True)
         elif planner.balanced:
-            here = acting.sum(1, keepdim=True).clamp(min=1)
-            paid = paid - (paid * acting).sum(1, keepdim=True) / here
+            present = acting.sum(1, keepdim=True).clamp(min=1)
+            paid = paid - (paid * acting).sum(1, keepdim=True) / present
         payments: Tensor = paid * acting
         return payments
 
@@ -106,7 +106,7 @@ class PlannerPayments(Transfer):
         return trajectory.rewards + self.payments(trajectory)
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """All payments and taxes of an episode together, and each agent's, in reward units."""
+        """Report total payments and taxes per episode, and each agent's, in reward units."""
         assert trajectory is not None
         payments = self.payments(trajectory)
         paid = per_episode(payments, trajectory)
@@ -119,14 +119,14 @@ class PlannerPayments(Transfer):
 
 @dataclass(frozen=True, kw_only=True)
 class CentralPlanner(OuterMethod):
-    """Learned taxes and payments: a central network adds rewards within a budget, for the sake of all.
+    """Learned taxes and payments: a central network adds rewards within a budget to maximize welfare.
 
-    Inside, every agent j descends its loss on r~_j = r_j + payment_j, a network's function of all
-    observations and actions. Outside, the network ascends the sum of all extrinsic returns under the policies
-    that these inner steps produce, less the weighted cost of payments and taxes.
+    Inner loop: every agent j descends its loss on r~_j = r_j + payment_j, a network's function of all
+    observations and actions. Outer loop: the network ascends the sum of all extrinsic returns under the
+    policies that these inner steps produce, less the weighted cost of payments and taxes.
 
-    Needs: a central party that sees everything. Conserves nothing; with `balanced` the payments add up to 0
-    in each step, and the total is conserved.
+    Needs: a central party that observes everything. Conserves nothing; with `balanced` the payments add up to
+    0 in each step, and the total is conserved.
 
     Source:
         Baumann, Graepel and Shawe-Taylor, Adaptive mechanism design, arXiv 1806.04067; Yang et al., Adaptive
@@ -141,13 +141,13 @@ class CentralPlanner(OuterMethod):
     """
 
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
-    """The policies' learner; payments depend on observations and actions: exact values are refused."""
+    """The policies' learner; payments depend on observations and actions, so exact values are refused."""
     outer: OuterLoop = OuterLoop(learning_rate=0.01)
-    """The planner's optimizer and hypergradient."""
+    """Optimizer and hypergradient of the planner."""
     budget: Annotated[float, Range(above=0)] = 4.0
-    """The most that payments and taxes of a step add up to, above 0, in reward units."""
+    """Maximum sum of payments and taxes of a step, above 0, in reward units."""
     balanced: bool = False
-    """Whether payments to some are taken from the others."""
+    """Balance payments by taxes, so that they sum to 0."""
     planner_hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of the planner's network."""
     planner_activation: ActivationName = "tanh"
@@ -159,7 +159,7 @@ class CentralPlanner(OuterMethod):
         variable = Planner(
             game.observation_space,
             game.num_agents,
-            numbered_actions(game, "The planner, which sees what was done,"),
+            numbered_actions(game, "The planner, which observes actions,"),
             self.budget,
             self.balanced,
             self.planner_hidden_size,

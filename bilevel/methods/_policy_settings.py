@@ -23,7 +23,7 @@ class PolicySettings(SettingsGroup, abc.ABC, part="policy"):
     """Settings of the agents' policies."""
 
     def build(self, game: Game) -> Policy:
-        """Build the policy for a game; where actions are a Box, it is a Gaussian's.
+        """Build the policy for a game; for a Box of actions, a Gaussian policy.
 
         Raises:
             ValueError: it does not fit the game's observations, or a layer has no units.
@@ -34,17 +34,17 @@ class PolicySettings(SettingsGroup, abc.ABC, part="policy"):
 
     @property
     def shared(self) -> bool:
-        """Whether all agents have the same parameters."""
+        """True if all agents have the same parameters."""
         return bool(getattr(self, "share_parameters", False))
 
     @abc.abstractmethod
     def _build(self, game: Game) -> Policy:
-        """The policy of logits, or of a Gaussian's means."""
+        """Build the policy of logits, or of a Gaussian's means."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoPolicy(PolicySettings, variant="auto"):
-    """A table where observations and actions are numbers, else a perceptron with its defaults.
+    """A table where observations and actions are integers, else a perceptron with its defaults.
 
     >>> import games
     >>> AutoPolicy().build(games.make("prisoners-dilemma"))
@@ -60,7 +60,7 @@ class AutoPolicy(PolicySettings, variant="auto"):
 
 @dataclass(frozen=True, kw_only=True)
 class TabularPolicy(PolicySettings, variant="tabular"):
-    """A table of logits: observations are numbers."""
+    """A table of logits; observations must be integers."""
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
@@ -75,15 +75,14 @@ class TabularPolicy(PolicySettings, variant="tabular"):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPolicy(PolicySettings, abc.ABC):
-    """Settings that all networks have."""
+    """Common settings of policy networks."""
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of the perceptron; of gru: of each layer before the recurrent one."""
     activation: ActivationName = "tanh"
     """Activation between layers."""
     share_parameters: bool = False
-    """Whether all agents have the same parameters and observe their index: all then descend the mean of
-    their own gradients."""
+    """Share the parameters among agents, which then observe their index; updates use the mean gradient."""
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
@@ -110,12 +109,12 @@ class NetworkPolicy(PolicySettings, abc.ABC):
 
     @abc.abstractmethod
     def _network(self, game: Game, space: Space) -> Policy:
-        """The network for observations of a space."""
+        """Build the network for observations of a space."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLPPolicy(NetworkPolicy, variant="mlp"):
-    """A perceptron."""
+    """A multilayer perceptron."""
 
     def _network(self, game: Game, space: Space) -> Policy:
         return MLP(**self._vector_inputs(game, space))
@@ -123,17 +122,16 @@ class MLPPolicy(NetworkPolicy, variant="mlp"):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvPolicy(NetworkPolicy, variant="conv"):
-    """Convolutions, then a perceptron: observations are planes of a grid, [plane, row, column]."""
+    """Convolutions, then a perceptron; observations must be planes of a grid, [plane, row, column]."""
 
     channels: tuple[int, ...] = (16,)
-    """Output planes of each layer of convolutions."""
+    """Output planes of each convolutional layer."""
     kernel_size: Whole = 3
     """Rows and columns of a kernel, 1 or more."""
     stride: Whole = 1
     """Rows and columns by which the kernel moves, 1 or more."""
     padding: PaddingName = "same"
-    """Whether planes are padded with zeros, so that with stride 1 they keep their size (same), or not
-    (valid)."""
+    """Zero padding, by which planes keep their size with stride 1 (same), or none (valid)."""
 
     def _network(self, game: Game, space: Space) -> Policy:
         discrete = isinstance(space, spaces.Discrete)
@@ -171,7 +169,7 @@ class GRUPolicy(NetworkPolicy, variant="gru"):
 
 
 def _vectors(space: Space) -> tuple[int, bool, int]:
-    """Length of an observation as a vector, whether it is one-hot encoded, and its number of axes."""
+    """Length of an observation as a vector, True if one-hot encoded, and its number of axes."""
     if isinstance(space, spaces.Discrete):
         return int(space.n), True, 1
     return math.prod(space.shape), False, max(1, len(space.shape))

@@ -1,4 +1,4 @@
-"""Methods of social preferences, functions of everybody's rewards: `inequity-aversion` and `svo`."""
+"""Methods of social preferences, functions of all agents' rewards: `inequity-aversion` and `svo`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from games.core import Game, require
 def inequity_aversion(
     rewards: Tensor, present: Tensor | None, *, envy: float, guilt: float, trace: float, discount: float
 ) -> Tensor:
-    """Envy and guilt: u_i = r_i - a / (N-1) sum_j max(e_j - e_i, 0) - b / (N-1) sum_j max(e_i - e_j, 0).
+    """Inequity aversion: u_i = r_i - a / (N-1) sum_j max(e_j - e_i, 0) - b / (N-1) sum_j max(e_i - e_j, 0).
 
     The rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t; rewards and presence are
     [seed, agent, time, episode].
@@ -40,7 +40,7 @@ def inequity_aversion(
 def social_value_orientation(
     rewards: Tensor, present: Tensor | None, *, weight: float, target: float
 ) -> Tensor:
-    """Keep to an angle: u_i = r_i - w |angle_i - target|, the target in degrees.
+    """Social value orientation: u_i = r_i - w |angle_i - target|, the target in degrees.
 
     angle_i = atan2(mean of the others' rewards, own reward), in each step; 0 where all rewards are 0.
     """
@@ -58,10 +58,10 @@ def _others(rewards: Tensor, present: Tensor | None) -> Tensor | int:
 
 @dataclass(frozen=True, eq=False)
 class PreferenceTransfer(Transfer):
-    """A preference as an outer variable without a value, and as its transfer; nothing changes hands."""
+    """A preference, as an outer variable without parameters and its transfer; no reward is transferred."""
 
     preference: Callable[[Tensor, Tensor | None], Tensor]
-    """(own rewards, present agents) -> the rewards that learners see, [seed, agent, time, episode] each."""
+    """(own rewards, presence) -> learners' rewards, [seed, agent, time, episode] each."""
     agents: int
     """Number of agents."""
     exact = False
@@ -78,13 +78,13 @@ class PreferenceTransfer(Transfer):
 
 @dataclass(frozen=True, kw_only=True)
 class InequityAverse(LossWeightMethod):
-    """Envy and guilt: agents learn from their reward less a penalty of inequity.
+    """Inequity aversion: agents learn from their reward minus penalties for envy and guilt.
 
     u_i = r_i - envy / (N-1) sum_j max(e_j - e_i, 0) - guilt / (N-1) sum_j max(e_i - e_j, 0), where the
     rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t.
 
-    Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
-    game's own rewards.
+    Needs: all agents' rewards. Conserves nothing, and no reward is transferred: welfare is that of the game's
+    own rewards.
 
     Source:
         Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
@@ -97,11 +97,11 @@ class InequityAverse(LossWeightMethod):
     """
 
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
-    """The policies' learner; preferences depend on the rewards of each step: exact values are refused."""
+    """The policies' learner; preferences depend on the rewards of each step, so exact values are refused."""
     envy: float = 5.0
-    """Weight of having less, 0 or more."""
+    """Weight of disadvantageous inequity (having less), 0 or more."""
     guilt: float = 0.05
-    """Weight of having more, 0 or more."""
+    """Weight of advantageous inequity (having more), 0 or more."""
     trace: float = 0.95
     """Decay of the smoothed rewards, from 0 to 1."""
 
@@ -125,8 +125,8 @@ class SVO(LossWeightMethod):
     u_i = r_i - weight |angle_i - target|, with angle_i = atan2(mean of the others' rewards, own reward) in
     each step.
 
-    Needs: everybody's rewards. Conserves nothing, and nothing changes hands: welfare is still that of the
-    game's own rewards.
+    Needs: all agents' rewards. Conserves nothing, and no reward is transferred: welfare is that of the game's
+    own rewards.
 
     Source:
         McKee et al., Social diversity and social preferences in mixed-motive reinforcement learning, arXiv
@@ -139,7 +139,7 @@ class SVO(LossWeightMethod):
     """
 
     inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
-    """The policies' learner; angles depend on the rewards of each step: exact values are refused."""
+    """The policies' learner; angles depend on the rewards of each step, so exact values are refused."""
     weight: float = 0.2
     """Weight of the distance from the target, 0 or more, in reward units per radian."""
     target: float = 45.0

@@ -1,4 +1,4 @@
-"""Methods by name."""
+"""Registry of methods by name."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ METHODS: Registry[type[Method]] = Registry(
 
 
 def register_method(name: str, method: type[Method], *, replace: bool = False) -> None:
-    """Add a method, a frozen dataclass whose fields all have defaults, for the rest of the process.
+    """Register a method, a frozen dataclass whose fields all have defaults, for the rest of the process.
 
     The name is for the command line and figures: lower case, words joined by hyphens.
 
     Raises:
-        ValueError: the name is taken, or is no such name.
+        ValueError: the name is taken, or has another form.
 
     >>> from bilevel.methods import ToS
     >>> register_method("tos", ToS)

@@ -1,4 +1,4 @@
-"""Groups of settings: their checks and the text forms of their values."""
+"""Groups of settings: validation, and text forms of values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Whole = Annotated[int, Range(least=1)]
 
 @dataclass(frozen=True, eq=False)
 class Registered:
-    """An annotation of names in a registry."""
+    """Annotation of a setting whose value is a name in a registry."""
 
     registry: Registry[Any]
 
@@ -31,10 +31,10 @@ OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 
 @dataclass(frozen=True, kw_only=True)
 class SettingsGroup:
-    """Settings of one part of a method, checked against their types.
+    """Settings of one part of a method, validated by their types.
 
-    `Annotated[int, Range(least=1)]` also says where a number lies, and `Annotated[Scheduled, Range(...)]`
-    that it may change during the run. A group names its part and its variant in its class statement, as in
+    `Annotated[int, Range(least=1)]` also sets the range of a number, and `Annotated[Scheduled, Range(...)]`
+    allows a schedule. A group names its part and its variant in its class statement, as in
     `class PPO(CriticLoop, variant="ppo")`.
 
     Raises:
@@ -42,9 +42,9 @@ class SettingsGroup:
     """
 
     prefix: ClassVar[str] = ""
-    """The part, before the setting's name in messages: "inner.", say."""
+    """Prefix of a setting's name in messages, as "inner."."""
     variant: ClassVar[str] = ""
-    """The name by which the command line and config.json choose this group for its part."""
+    """Name by which the command line and config.json choose this group for its part."""
 
     def __init_subclass__(cls, *, part: str = "", variant: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -98,19 +98,19 @@ def parts_of(kind: Any) -> dict[str, dict[str, type[SettingsGroup] | None]]:
 
 def scheduled(settings: Any, prefix: str = "") -> dict[str, tuple[Scheduled, Range]]:
     """Settings that may change during a run: dotted name -> value and range."""
-    found: dict[str, tuple[Scheduled, Range]] = {}
+    values: dict[str, tuple[Scheduled, Range]] = {}
     for name, hint in hints_of(type(settings)).items():
         plain, within = _unpack(hint)
         value = getattr(settings, name)
         if isinstance(value, SettingsGroup):
-            found |= scheduled(value, f"{name}.")
+            values |= scheduled(value, f"{name}.")
         elif plain == Scheduled and within is not None:
-            found[f"{prefix}{name}"] = value, within
-    return found
+            values[f"{prefix}{name}"] = value, within
+    return values
 
 
 def read_value(name: str, hint: Any, value: Any) -> Any:
-    """Read a value that JSON or a user wrote as text, or as a list for a tuple.
+    """Parse a value from JSON or the command line: text, or a list for a tuple.
 
     Raises:
         ValueError: the text cannot be read.
@@ -133,10 +133,10 @@ def read_value(name: str, hint: Any, value: Any) -> Any:
 
 
 def plain_settings(settings: Any) -> dict[str, Any]:
-    """Settings as JSON can hold them: nested by parts, each with its variant's name where there is a choice.
+    """Convert settings for JSON: nested by parts, each with its variant's name where there is a choice.
 
     Raises:
-        ValueError: an estimator has no name (says how to give it one).
+        ValueError: an estimator has no name (says how to register one).
 
     >>> from bilevel.methods import Prosocial
     >>> plain_settings(Prosocial())["policy"]
@@ -159,7 +159,7 @@ def plain_settings(settings: Any) -> dict[str, Any]:
 
 
 def _unpack(hint: Any) -> tuple[Any, Range | None]:
-    """A type without its annotations, and the range among them."""
+    """Split a type into its plain type and the range among its annotations."""
     if get_origin(hint) is Annotated:
         kind, *notes = get_args(hint)
         return kind, next((note for note in notes if isinstance(note, Range)), None)
@@ -167,7 +167,7 @@ def _unpack(hint: Any) -> tuple[Any, Range | None]:
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type alone."""
+    """Members of a union, or the type alone."""
     return get_args(hint) or (hint,)
 
 

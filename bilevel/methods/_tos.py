@@ -1,4 +1,4 @@
-"""`tos`: learn to share, jointly with the policies."""
+"""`tos`: learned sharing, jointly with the policies."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class StaticSharing(SettingsGroup, part="sharing", variant="static"):
 
 @dataclass(frozen=True, kw_only=True)
 class StateDependentSharing(SettingsGroup, part="sharing", variant="state-dependent"):
-    """Shares by a network of the giver's observation; needs episodes: exact values are refused."""
+    """Shares by a network of the giver's observation; needs episodes, so exact values are refused."""
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of a giver's network."""
     activation: ActivationName = "tanh"
     """Activation between the layers of a giver's network."""
     hold: Whole = 1
-    """Steps for which shares are held, 1 or more."""
+    """Steps for which shares stay fixed, 1 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToS(OuterMethod):
-    """Learned sharing: a matrix T of softmax rows, moved by the hypergradient of the outer objective.
+    """Learned sharing: a matrix T of softmax rows, updated by the hypergradient of the outer objective.
 
-    Inside, every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is static,
-    or, with state-dependent `sharing`, row j in each step is a network's function of agent j's observation,
-    held for `sharing.hold` steps. Outside, the logits of T, or the networks, ascend the objective of the
-    policies that these inner steps produce, the derivative taken through the steps. Both levels move
-    together: one outer step after every `inner.steps` inner ones; or, by `outer.reset`, the policies start
-    anew in each outer step (`OuterLoop` says which to take).
+    Inner loop: every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is
+    static, or, with state-dependent `sharing`, row j in each step is a network's function of agent j's
+    observation, fixed for `sharing.hold` steps. Outer loop: the logits of T, or the networks, ascend the
+    objective of the policies after these inner steps, differentiated through the steps. There is one outer
+    step after every `inner.steps` inner ones; with `outer.reset`, policies are reinitialized in each outer
+    step (`OuterLoop` compares the two).
 
-    Needs: the neighbours' rewards; for the outer step, everybody's policies (a central party, or agents who
+    Needs: the neighbours' rewards; for the outer step, all agents' policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
 
     Source:
@@ -63,24 +63,24 @@ class ToS(OuterMethod):
     >>> import games
     >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
-    >>> metrics["share_0_0"]  # those under which the policies learned
+    >>> metrics["share_0_0"]  # during the inner step
     tensor([0.8000, 0.8000], dtype=torch.float64)
-    >>> learner.transfer(state["phi"]).matrix[0, 0]  # those of the next outer step: giving pays
+    >>> learner.transfer(state["phi"]).matrix[0, 0]  # after the outer step: giving pays
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
     sharing: StaticSharing | StateDependentSharing = StaticSharing()
-    """The form of the shares."""
+    """Form of the shares."""
     objective: ObjectiveName = "welfare"
-    """The outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
+    """Outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
     nash-welfare, gini-welfare, or one of `register_objective`."""
     own_share: float | None = None
-    """The share kept at the start, above 0 and below 1; None: equal shares for all neighbours
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbours
     (docs/studies/initial-sharing.md describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
-    """Measure of giving: l1, the share given away; kl, minus the logarithm of the share kept."""
+    """Measure of giving: l1, the share given away; kl, minus the logarithm of the own share."""
     cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
-    """Weight of that cost in the giver's side of the objective, 0 or more, in units of value; or a schedule,
+    """Weight of that cost in the giver's term of the objective, 0 or more, in units of value; or a schedule,
     as 0:0, 200:0.5."""
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class ToS(OuterMethod):
         require(
             sharing.hold == 1 or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
-            "cannot be held for several: leave hold at 1.",
+            "cannot be fixed for several: leave hold at 1.",
         )
         space = game.observation_space
         return SharingNetwork(matrix, space, sharing.hidden_size, sharing.activation, sharing.hold)

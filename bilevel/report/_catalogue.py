@@ -57,7 +57,7 @@ class Page:
         return "\n\n".join(parts)
 
     def markdown(self, picture: str = "") -> str:
-        """The page as a section of a document, with a link to a picture unless it is empty."""
+        """Format the page as a section of a document, with a link to a picture unless it is empty."""
         facts = ["| | |", "|---|---|", *(f"| {word} | {_cell(text)} |" for word, text in self.facts.items())]
         parts = [f"## {self.name}", f"{self.summary[:1].upper()}{self.summary[1:]}."]
         if picture:
@@ -71,14 +71,14 @@ class Page:
 
 
 def page(name: str) -> Page:
-    """Make the page of a game in the catalogue; ValueError if there is no such game (names the nearest)."""
+    """Build the page of a game in the catalogue; ValueError if there is no such game (names the nearest)."""
     entry = games.entry(name)
     game: Any = entry.game
     return Page(name, entry.summary, _facts(game, entry.source), _rules(type(game)), _settings(game))
 
 
 def bytes_per_copy(game: Game) -> tuple[int, int]:
-    """Bytes of one copy's state, and of all its agents' observations in a step."""
+    """Size of one copy's state, and of all its agents' observations in a step, in bytes."""
     state = game.reset(1, torch.Generator())
     return sum(leaf.nbytes for leaf in optree.tree_leaves(state)), game.observe(state).nbytes
 
@@ -128,7 +128,7 @@ def _welfare(value: float | None, unit: str) -> str:
 
 
 def _rules(kind: type) -> tuple[str, ...]:
-    """The paragraphs of a class's docstring before its errors and source, each on one line."""
+    """Paragraphs of a class's docstring before its errors and source, each on one line."""
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
     rules = itertools.takewhile(lambda paragraph: not paragraph.lstrip().startswith(STOP), paragraphs)
     return tuple(" ".join(paragraph.split()) for paragraph in rules)

@@ -25,7 +25,7 @@ from games.matrix import MatrixGame, RepeatedGame
 from games.theory import EVERYBODY, Estimated, ScriptedSchelling, scripted_schelling
 
 PICTURED_AFTER = 10
-"""Steps after which a game is drawn, if the episode lasts so long."""
+"""Number of steps after which a game is drawn, unless the episode is shorter."""
 LOOKS = {"cooperator": (BLUE, "o", "-"), "defector": (RED, "s", "--"), "all agents": (BLACK, "D", ":")}
 
 HEAD = """\
@@ -45,7 +45,7 @@ def picture(game: Game, generator: torch.Generator) -> np.ndarray:
     state, act = game.reset(1, generator), random_actor(game)
     frame = None
     for _ in range(min(PICTURED_AFTER, game.horizon)):
-        if isinstance(game, ForeignGame):  # whose earlier states cannot be drawn
+        if isinstance(game, ForeignGame):  # earlier states of these cannot be drawn
             frame = game.render(state)
         after, _, done = game.step(state, act(state, generator)[0], generator)
         if done.item() and game.horizon > 1:
@@ -55,11 +55,11 @@ def picture(game: Game, generator: torch.Generator) -> np.ndarray:
 
 
 def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Path]:
-    """Write a game's picture, frame.png, and where it has a script schelling.png and schelling.csv.
+    """Write a game's picture, frame.png, and, with a scripted policy, schelling.png and schelling.csv.
 
     Args:
         name: of the catalogue.
-        folder: made if it is not there.
+        folder: created if it does not exist.
         episodes: for each number of cooperators.
         seed: of all randomness.
     """
@@ -113,13 +113,13 @@ def document_text() -> str:
 
 
 def shown(name: str) -> bool:
-    """Whether a game has a section of its own: of the repeated games, the first."""
+    """True if a game has a section of its own; of the repeated games, the first has."""
     game = games.entry(name).game
     return not isinstance(game, RepeatedGame) or name == "repeated-prisoners-dilemma"
 
 
 def has_diagram(game: Game) -> bool:
-    """Whether a game has a diagram in the document: a one-shot game's payoffs are in its picture."""
+    """True if a game has a Schelling diagram in the document; pictures of matrix games show payoffs."""
     return not isinstance(game, MatrixGame | RepeatedGame) and _has_script(game)
 
 
@@ -136,15 +136,15 @@ def _write_picture(game: Game, path: Path, seed: int) -> Path:
 
 
 def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw what a cooperator and a defector earn, by the number of other cooperators.
+    """Draw the values of a cooperator and a defector by the number of other cooperators.
 
-    Agents who are not interchangeable have lines of their own, the later the paler.
+    Agents that are not interchangeable have separate lines, paler for later ones.
     """
     for role, values in (("cooperator", data.cooperator), ("defector", data.defector)):
         for row, agent in enumerate(data.agents):
-            one = Estimated(values.mean[row], values.error[row])
+            of_agent = Estimated(values.mean[row], values.error[row])
             label = role if agent == EVERYBODY else f"{role}, agent {agent}"
-            _draw(axes, one, role, label, opacity=1 - 0.7 * row / len(data.agents))
+            _draw(axes, of_agent, role, label, opacity=1 - 0.7 * row / len(data.agents))
     axes.set_xlabel("others who cooperate")
     axes.set_ylabel(f"value of one agent\n({unit})")
     axes.legend()
@@ -163,8 +163,8 @@ def _write_schelling(name: str, game: Game, path: Path, episodes: int, seed: int
         roles, average = figure.subplots(1, 2)
         _draw_roles(roles, data, game.value_unit)
         _draw_average(average, data, game.value_unit)
-        how = f"{name}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
-        figure.suptitle(f"{how}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
+        heading = f"{name}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
+        figure.suptitle(f"{heading}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
     return save_with_numbers(figure, path, csv_text(data.records()))
 
 

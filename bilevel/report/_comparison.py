@@ -69,14 +69,14 @@ MAX_STEPS = 200
 
 
 def results_table(runs: Sequence[Run]) -> Group:
-    """A table to print in 80 columns, one row per run, a part per game."""
+    """Build a table for a terminal of 80 columns: one row per run, one part per game."""
     games = dict.fromkeys(run.config.game_name for run in runs)
     tables = (_run_table(name, [run for run in runs if run.config.game_name == name]) for name in games)
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
 
 
 def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
-    """A table to print in 80 columns: results, differences, learned loss weights, notes and theory."""
+    """Build a table for a terminal of 80 columns: results, differences, loss weights, notes and theory."""
     config = rows[0].results.config
     parts: dict[str, Sequence[str]] = {
         f"{config.game_name}, {config.seeds} seeds": REACHED,
@@ -93,7 +93,7 @@ def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = Non
 
 
 def notes(rows: Sequence[Compared]) -> list[str]:
-    """The meaning of a comparison's headings and intervals, and the reasons of its dashes."""
+    """Notes that explain a comparison's headings, intervals and missing values."""
     config, first = rows[0].results.config, rows[0].label
     return [
         f"Welfare: of all agents, {config.game.value_unit}. Interquartile means over {config.seeds} seeds; "
@@ -116,7 +116,7 @@ def write_comparison_files(
     """Write the numbers of a comparison; an earlier theory.json is removed if there is no theory.
 
     Returns:
-        the files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
+        The files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
         marl-eval.json; theory.json, if there is any.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def write_comparison_files(
 
 
 def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
-    """A record for each method and seed: `MEASURES`, then all other metrics, arrays left out; "" for none."""
+    """Records of each method and seed: `MEASURES`, then all other metrics except arrays; "" if undefined."""
     metrics = (name for row in rows for name, values in row.results.final.items() if values.ndim == 1)
     names = list(dict.fromkeys([*MEASURES, *metrics]))
 
@@ -152,7 +152,7 @@ def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
 
 
 def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
-    """The layout of marl-eval's raw experiment data (id-marl-eval 0.0.4).
+    """Convert runs to marl-eval's raw experiment data (id-marl-eval 0.0.4).
 
     {environment: {task: {algorithm: {run: {step_k: {step_count, metric: [..]}, .., absolute_metrics:
     {metric: [..]}}}}}}, every list with one number, which is a mean over episodes already. Here `step_count`
@@ -200,7 +200,7 @@ def _run_table(title: str, runs: Sequence[Run]) -> ResultsTable:
 
 
 def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
-    """A sentence for each measure that some seeds leave undefined: methods, and numbers of seeds."""
+    """Notes on measures that are undefined in some seeds: methods, and numbers of seeds."""
     counts: dict[str, list[str]] = {}
     for row in rows:
         for name, count in row.undefined.items():
@@ -214,7 +214,7 @@ def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
 
 
 def _low_equality_notes(rows: Sequence[Compared]) -> list[str]:
-    """A sentence for the methods whose equality is below 0, as it can be with negative returns."""
+    """Note on the methods whose equality is below 0, as it can be with negative returns."""
     known = ((row.label, row.intervals["equality"]) for row in rows if "equality" in row.intervals)
     labels = [label for label, equality in known if equality.estimate < 0]
     if not labels:
@@ -235,14 +235,14 @@ def _finite(run: Run, name: str) -> bool:
 
 
 def _marl_eval_run(run: Run, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
-    """One of marl-eval's runs: `count` steps of a seed, the last among them, then its final metrics."""
+    """Convert a seed to one of marl-eval's runs: `count` of its steps, then its final metrics."""
     total = len(run.curves["welfare"])
-    places = np.linspace(total / count - 1, total - 1, count).round().astype(int)
+    indices = np.linspace(total / count - 1, total - 1, count).round().astype(int)
     steps: dict[str, Any] = {
         f"step_{index}": {
-            "step_count": int(place) + 1,
-            **{name: [float(run.curves[name][place, seed])] for name in names},
+            "step_count": int(step) + 1,
+            **{name: [float(run.curves[name][step, seed])] for name in names},
         }
-        for index, place in enumerate(places)
+        for index, step in enumerate(indices)
     }
     return steps | {"absolute_metrics": {name: [float(run.final[name][seed])] for name in names}}

@@ -16,9 +16,9 @@ from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Run, interquartile_inte
 from bilevel.report._style import GRAY, looks, style
 
 POINTS = 60
-"""Most outer steps at which a curve is drawn, as intervals take time."""
+"""Maximum number of outer steps at which a curve is drawn, as intervals take time."""
 SAME = 1e-9
-"""Relative difference up to which levels are the same."""
+"""Relative difference up to which levels are merged."""
 LABEL_HEIGHT = 0.08
 """Height of a level's label as a share of the drawn range."""
 
@@ -61,7 +61,7 @@ def draw_band(
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool = True) -> None:
-    """Draw one metric of runs, by label, over training, with `draw_band`; on a log scale if asked to."""
+    """Draw one metric of runs, by label, over training, with `draw_band`; `log`: on a log scale."""
     of_label = looks(list(runs))
     for label, results in runs.items():
         values = results.curves[metric]
@@ -87,7 +87,7 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
 def draw_welfare(
     axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
 ) -> None:
-    """Draw the curves of welfare, with the group optimum, the welfare of all defecting, and `levels`."""
+    """Draw curves of welfare, with the group optimum, the welfare where all defect, and `levels`."""
     game = next(iter(runs.values())).config.game
     draw_curves(axes, runs, "welfare", log=log)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
@@ -101,7 +101,7 @@ def draw_welfare(
 
 
 def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
-    """Mark levels among the curves drawn before: one line per height, labels where there is room."""
+    """Mark levels among the curves drawn before: one line per height, labels in free space."""
     merged: list[tuple[list[str], float]] = []
     for text, height in sorted(levels, key=lambda level: -level[1]):
         last = merged[-1] if merged else None
@@ -139,7 +139,7 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
 
 
 def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> None:
-    """Draw the share of its own reward that an agent keeps, of runs that share rewards, and `levels`."""
+    """Draw the mean own share of runs that share rewards, and `levels`."""
     kept = {
         label: dataclasses.replace(run, curves={"kept": 1 - run.curves["given_away"]})
         for label, run in runs.items()
@@ -156,7 +156,7 @@ def percent_axis(axes: Axes, top: float = 1.03) -> None:
 
 
 def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: tuple[float, float]) -> Figure:
-    """A figure of panels side by side, with the legend of the first at the right; its size is in inches."""
+    """Draw panels side by side, with the legend of the first at the right; the size is in inches."""
     with style():
         figure = Figure(figsize=size)
         panels = figure.subplots(1, len(drawings), squeeze=False)[0]

@@ -1,4 +1,4 @@
-"""Table of hypergradient estimators side by side."""
+"""Table of a comparison of hypergradient estimators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bilevel.hypergradient import REFERENCES, EstimatorMeasured, EstimatorRefuse
 from bilevel.report._table import Column, ResultsTable, folded
 
 MAX_NAME = 19
-"""Characters from which on names of estimators are broken."""
+"""Maximum length of an estimator's name on one line."""
 
 NOTE = (
     "Relative error: of the greater of the two norms. Inside: the part of directions whose reference lies "
@@ -24,7 +24,7 @@ NOTE = (
 
 
 def ratio(value: float) -> str:
-    """A pure number in two digits.
+    """Format a dimensionless number in two digits.
 
     >>> [ratio(value) for value in (0.0, 4.47e-9, 0.157, 62.4, 1e4, float("inf"))]
     ['0', '4.5e-09', '0.16', '62', '1.0e+04', 'inf']
@@ -33,7 +33,7 @@ def ratio(value: float) -> str:
 
 
 def three_digits(value: float, unit: str) -> str:
-    """A number in three digits, with the prefix that brings it between 1 and 1000; kB is 1000 bytes.
+    """Format a number in three digits, with an SI prefix that brings it between 1 and 1000 (1 kB: 1000 B).
 
     >>> three_digits(0.0471, "s"), three_digits(26344, "B")
     ('47.1 ms', '26.3 kB')
@@ -66,7 +66,7 @@ MEASURES = {
 
 
 def estimators_table(comparison: HypergradientComparison, title: str = "") -> Group:
-    """A table to print: a row for each estimator, then the reasons of those that do not apply."""
+    """Build a table for a terminal: a row for each estimator, then the reasons of those that do not apply."""
     columns = [
         Column(heading="estimator", min_width=MAX_NAME),
         *(Column(heading=name, form=measure.text, wrap=False) for name, measure in MEASURES.items()),

@@ -1,4 +1,4 @@
-"""Figure of hypergradient estimators side by side, and its numbers as CSV."""
+"""Figure of a comparison of hypergradient estimators, and its numbers as CSV."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ PANELS = (
 
 
 def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Panel) -> None:
-    """Draw one measure of every estimator on a log scale, best on the left; a cross is one that refused.
+    """Draw one measure of every estimator on a log scale, best on the left; crosses do not apply.
 
-    A value of 0 has no place on a log scale: it is an open mark at the left edge.
+    A value of 0 is an open mark at the left edge of the log scale.
     """
     measured = [row for row in comparison.rows if isinstance(row, EstimatorMeasured)]
     shown = [value for value in map(panel.measure.value, measured) if value > 0 and math.isfinite(value)]

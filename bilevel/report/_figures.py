@@ -1,4 +1,4 @@
-"""The figures of runs, comparisons and learned loss weights, as files."""
+"""Figures of runs, comparisons and learned loss weights, as files."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
     Returns:
-        the files written: welfare.png; where agents give each other something, sharing.png; where the game
-        knows cooperation, cooperation.png; and where loss weights were learned, loss_weights.png.
+        The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
+        cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
     """
     config = results.config
     runs, title = {config.method_name: results}, f"{config.method_name} on {config.game_name}"
@@ -111,15 +111,15 @@ def write_comparison_figures(
     """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
     Returns:
-        the files written: curves.png, profile.png and, where some method has what they show, sharing.png,
+        The files written: curves.png, profile.png and, if some method has their data, sharing.png,
         incentives.png, equality.png and loss_weights.png.
     """
     runs = {row.label: row.results for row in rows}
     game, seeds = rows[0].results.config.game_name, rows[0].results.config.seeds
-    how = f"interquartile means and 95 % intervals, {seeds} seeds"
+    statistic = f"interquartile means and 95 % intervals, {seeds} seeds"
     bands = f"{game}: welfare of {seeds} seeds, pointwise 95 % bands"
     figures = {
-        "curves": _curves(runs, f"{game}: {how}", theory),
+        "curves": _curves(runs, f"{game}: {statistic}", theory),
         "profile": panel_figure([partial(draw_profiles, runs=runs)], bands, ONE_PANEL),
     }
     known = ((label, final_transfers(run)) for label, run in runs.items())
@@ -129,16 +129,16 @@ def write_comparison_figures(
     if shares:
         figures["sharing"] = transfer_figure(shares, f"{game}: final shares, over {seeds} seeds")
     if others:
-        title = f"{game}: what is given in the end, over {seeds} seeds"
+        title = f"{game}: final incentives and payments, over {seeds} seeds"
         figures["incentives"] = transfer_figure(others, title)
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
         note = f"\n(equality is not defined for {', '.join(without)})" if without else ""
         draw = partial(draw_equality, rows=rows)
-        figures["equality"] = panel_figure([draw], f"{game}: {how}{note}", ONE_PANEL)
+        figures["equality"] = panel_figure([draw], f"{game}: {statistic}{note}", ONE_PANEL)
     learned = mean_weight_curves(runs)
     if learned:
-        title = f"{game}: learned weights of losses, mean over agents; {how}"
+        title = f"{game}: learned weights of losses, mean over agents; {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, title)
     for name in set(OPTIONAL) - figures.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
@@ -146,11 +146,11 @@ def write_comparison_figures(
 
 
 def write_weights_figure(history: History, path: Path) -> Path:
-    """Draw the learned values, and below them the validation loss if there is one, against training steps.
+    """Draw the learned values, and below them the validation loss, if any, by training steps.
 
     Args:
         history: of a tuner.
-        path: of the file, whose ending is the format.
+        path: of the file; its extension determines the format.
 
     Raises:
         ValueError: there was no outer step yet.
@@ -174,7 +174,7 @@ def write_weights_figure(history: History, path: Path) -> Path:
 
 
 def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
-    """Draw each method's share of seeds with more welfare than tau, with its pointwise 95 % band."""
+    """Draw each method's fraction of seeds with more welfare than tau, with its pointwise 95 % band."""
     steps = np.unique([results.final["welfare"] for results in runs.values()])
     margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
     thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
@@ -215,7 +215,7 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
 
 
 def agent_weight_curves(results: Run) -> dict[str, Run]:
-    """Copies of a run, each with the curves of one agent's loss weights; none where none were learned."""
+    """Copies of a run, each with the curves of one agent's learned loss weights, if any."""
     return {
         f"agent {agent}": dataclasses.replace(
             results, curves={term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}
@@ -226,14 +226,14 @@ def agent_weight_curves(results: Run) -> dict[str, Run]:
 
 
 def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
-    """The runs that learned loss weights, with the curves of their means over agents."""
-    found = {}
+    """Runs that learned loss weights, with the curves of their means over agents."""
+    with_weights = {}
     for label, results in runs.items():
         means = {term: mean_weight(results.curves, term, results.config.game.num_agents) for term in TERMS}
         curves = {term: mean for term, mean in means.items() if mean is not None}
         if curves:
-            found[label] = dataclasses.replace(results, curves=curves)
-    return found
+            with_weights[label] = dataclasses.replace(results, curves=curves)
+    return with_weights
 
 
 def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:

@@ -1,4 +1,4 @@
-"""An episode as a film: frames with a line that says what was earned."""
+"""Films of episodes: frames with captions of the rewards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from games.render import captioned, framed
 
 FORMATS = (".gif", ".webp", ".mp4")
 MAX_LISTED = 6
-"""Most agents whose rewards a frame lists one by one."""
+"""Maximum number of agents whose rewards a caption lists one by one."""
 NO_MP4 = "Films in .mp4 need FFmpeg: pip install imageio-ffmpeg; or take a name that ends in .gif."
 
 
@@ -40,10 +40,10 @@ def film(
         episodes: number of episodes, 1 or more.
         max_steps: of an episode; None: until it ends.
         scale: of the frames, above 0.
-        transfer: the rule by which agents give; None: they do not.
+        transfer: rule of gifts between agents; None: no gifts.
 
     Returns:
-        frames, uint8 [height, width, 3], of sizes that may differ by their captions' lengths.
+        Frames, uint8 [height, width, 3], whose sizes may differ by their captions' lengths.
     """
     for episode in range(episodes):
         state = game.reset(1, generator)
@@ -66,7 +66,7 @@ def film(
 
 
 def _earned(rewards: list[float]) -> str:
-    """The rewards of a step in words.
+    """Format the rewards of a step.
 
     >>> _earned([1.0, -0.01]), _earned([0.5] * 20)
     ('rewards 1, -0.01', 'reward 10')

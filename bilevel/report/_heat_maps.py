@@ -14,15 +14,15 @@ from bilevel.report._style import style
 from games.core import ExactGame
 
 MAX_WITH_DEVIATION = 4
-"""Most agents for which cells have a number with its deviation over seeds."""
+"""Maximum number of agents for which cells show means and standard deviations over seeds."""
 MAX_NUMBERED = 12
-"""Most agents for which cells have a number at all."""
+"""Maximum number of agents for which cells show means."""
 MAX_COLUMNS = 4
-"""Heat maps in a row."""
+"""Maximum number of heat maps in a row."""
 KINDS = {
     "share": ("share_0_1", "final shares"),
-    "incentive": ("incentive_0_1", "what is given in the end"),
-    "payment": ("paid_0", "what the planner pays in the end"),
+    "incentive": ("incentive_0_1", "final incentives"),
+    "payment": ("paid_0", "final payments of the planner"),
 }
 """Kind of transfers -> a metric that only it has, and its title."""
 
@@ -34,16 +34,16 @@ class Transfers(NamedTuple):
     """A key of `KINDS`."""
     unit: str
     values: np.ndarray
-    """[giver, receiver, seed]; of payments one giver, the planner."""
+    """Amounts, [giver, receiver, seed]; of payments one giver, the planner."""
 
     @property
     def mean(self) -> np.ndarray:
-        """Over seeds, [giver, receiver]."""
+        """Mean over seeds, [giver, receiver]."""
         return np.asarray(self.values.mean(-1))
 
 
 def final_transfers(results: Run) -> Transfers | None:
-    """Transfers of a finished run between its agents, or from its planner; None where there are none."""
+    """Transfers of a finished run between its agents, or from its planner; None if there are none."""
     final, config = results.final, results.config
     kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
     if kind is None:
@@ -61,7 +61,7 @@ def final_transfers(results: Run) -> Transfers | None:
 
 
 def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
-    """The ends of a common color scale: 0 and 1 for shares, else of means, symmetric if one is negative."""
+    """Limits of a common color scale: 0 and 1 for shares, else of means, symmetric if one is negative."""
     if all(one.kind == "share" for one in transfers):
         return 0.0, 1.0
     most = max(1e-12, *(float(np.abs(one.mean).max()) for one in transfers))
@@ -71,9 +71,9 @@ def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
 def draw_transfers(
     axes: Axes, transfers: Transfers, *, scale: tuple[float, float] | None = None, color_bar: bool = True
 ) -> None:
-    """Draw transfers as a heat map: mean over seeds, with the standard deviation where there is room.
+    """Draw transfers as a heat map: mean over seeds, with the standard deviation for few agents.
 
-    The ends of the color scale are those of this heat map alone, or `scale`.
+    `scale` has the limits of the color scale; None: those of this heat map alone.
     """
     low, most = scale or color_limits([transfers])
     mean, deviation = transfers.mean, transfers.values.std(-1)
@@ -107,7 +107,7 @@ def draw_transfers(
 
 
 def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
-    """Heat maps side by side, on one color scale if they have one unit."""
+    """Draw heat maps side by side, on one color scale if they have one unit."""
     across = min(MAX_COLUMNS, len(transfers))
     down = -(-len(transfers) // across)
     units = {one.unit for one in transfers.values()}

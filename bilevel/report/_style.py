@@ -1,4 +1,4 @@
-"""Style of all figures: readable on a slide, and to the color-blind."""
+"""Style of all figures: readable on slides and with color blindness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
 """Okabe and Ito's palette, which does not depend on color vision."""
 GRAY = "#666666"
-"""For reference levels and their labels."""
+"""Color of reference levels and their labels."""
 DOTTED: Any = (0, (1, 1))
 DASHED: Any = (0, (5, 2))
 SHORT_DASHED: Any = (0, (2, 2))
@@ -28,7 +28,7 @@ COLORS = {"selfish": RED, "prosocial": BLUE, "fixed": AMBER, "tos": GREEN}
 SPARE_COLORS = (PURPLE, SKY, BLACK, YELLOW)
 DASHES: dict[str, Any] = {"selfish": DOTTED, "prosocial": DASHED, "fixed": DASH_DOTTED}
 SPARE_DASHES: tuple[Any, ...] = ("-", LONG_DASH_DOTTED, SHORT_DASHED)
-"""Lines of other methods: one for each round of the spare colors."""
+"""Line styles of other methods, one per cycle of the spare colors."""
 
 SETTINGS: Any = {
     "font.size": 12,
@@ -46,16 +46,16 @@ SETTINGS: Any = {
     "figure.constrained_layout.use": True,
 }
 PNG: Any = {"compress_level": 1}
-"""A few kilobytes more, in a third of the time."""
+"""Fast compression: slightly larger files in a third of the time."""
 
 
 def style() -> AbstractContextManager[None]:
-    """Draw in this style inside the context."""
+    """Apply this style in a `with` block."""
     return mpl.rc_context(SETTINGS)
 
 
 def colors(names: Sequence[str]) -> dict[str, str]:
-    """A color for each method, always the same for the known ones.
+    """Color of each method, always the same for the known ones.
 
     >>> colors(["tos", "mine"])
     {'tos': '#009E73', 'mine': '#CC79A7'}
@@ -77,7 +77,7 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure atomically in its ending's format; `savefig` would draw pixels twice for the layout."""
+    """Write a figure atomically in its extension's format; `savefig` would draw it twice for the layout."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with style():
         if path.suffix == ".png":
@@ -89,7 +89,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def save_with_numbers(figure: Figure, path: Path, numbers: str) -> list[Path]:
-    """Write a figure, and the numbers behind it, as CSV, beside it; return both files."""
+    """Write a figure, and its numbers as CSV in the same folder; return both files."""
     table = path.with_suffix(".csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(table, numbers)

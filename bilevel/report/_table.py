@@ -1,4 +1,4 @@
-"""Results tables: one set of columns and rows, shown in a terminal, as CSV and as Markdown."""
+"""Results tables: one set of columns and rows, for a terminal, as CSV and as Markdown."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from bilevel.experiments import Interval
 
 WIDTH = 80
-"""Characters to which sentences are folded, and into which tables fit."""
+"""Width of tables and wrapped sentences in characters."""
 MISSING = "-"
-"""The text of a missing number."""
+"""Text of a missing number."""
 
 
 def number(value: float | np.ndarray) -> str:
-    """Format a number in up to seven characters: three decimals while there is room for them.
+    """Format a number in up to seven characters: with up to three decimals.
 
     >>> [number(value) for value in (2 / 3, -1e-9, -123.456, 123456.7, -1234567.0)]
     ['0.667', '0.000', '-123.46', '123457', '-1.2e+06']
@@ -77,9 +77,9 @@ class Column:
     """A column of a results table."""
 
     heading: str
-    """In a terminal and in Markdown."""
+    """Heading in a terminal and in Markdown."""
     name: str = ""
-    """In CSV; "": the heading."""
+    """Name in CSV; "": the heading."""
     form: Callable[[Any], str] | None = None
     """Format of values, aligned right; None: words, aligned left."""
     interval: bool = False
@@ -87,7 +87,7 @@ class Column:
     wrap: bool = True
     """Wrap long texts in a narrow terminal."""
     min_width: int | None = None
-    """In a terminal."""
+    """Minimum width in a terminal."""
     code: bool = False
     """Set texts as code in Markdown."""
 
@@ -98,7 +98,7 @@ class Column:
         return str(value) if self.form is None else self.form(value)
 
     def cells(self, value: Any) -> dict[str, Any]:
-        """The columns of a value in CSV: name -> number or text, "" where it is missing."""
+        """Columns of a value in CSV: name -> number or text, "" if missing."""
         name = self.name or self.heading
         if not self.interval:
             return {name: _plain(value)}
@@ -128,7 +128,7 @@ class ResultsTable:
     title: str = ""
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]]
-    """The values of a row, column by column; a row may end early."""
+    """Values of each row, by column; trailing ones may be omitted."""
     notes: Sequence[str] = ()
     """Sentences below the table."""
 
@@ -139,7 +139,7 @@ class ResultsTable:
         ]
 
     def to_rich(self) -> Group:
-        """The table for a terminal, with its notes below, folded to 80 columns."""
+        """Format the table for a terminal, with its notes below, wrapped at 80 columns."""
         table = Table(
             title=self.title or None,
             title_justify="left",
@@ -162,7 +162,7 @@ class ResultsTable:
         return Group(table, *(["", folded(self.notes)] if self.notes else []))
 
     def to_csv(self) -> str:
-        """The numbers, unrounded; lines end in a line feed alone."""
+        """Format the unrounded numbers as CSV; lines end in a line feed alone."""
         records = []
         for row in self.rows:
             values = [*row, *[None] * (len(self.columns) - len(row))]
@@ -171,7 +171,7 @@ class ResultsTable:
         return csv_text(records, [name for column in self.columns for name in column.cells(None)])
 
     def to_markdown(self) -> str:
-        """The table for a document, with its notes as paragraphs below; without its title."""
+        """Format the table as Markdown, with its notes as paragraphs below, without its title."""
 
         def line(texts: Sequence[str]) -> str:
             return f"| {' | '.join(text.replace('|', chr(92) + '|') for text in texts)} |"
@@ -207,7 +207,11 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
 
 
 def folded(sentences: Sequence[str]) -> str:
-    """Sentences, each on lines of its own of 80 characters at most."""
+    """Wrap sentences at 80 characters, each beginning on a new line.
+
+    >>> folded(["One.", "Two."])
+    'One.\\nTwo.'
+    """
     return "\n".join(textwrap.fill(sentence, WIDTH) for sentence in sentences)
 
 

@@ -1,4 +1,4 @@
-"""The theory of a one-shot game in tables and sentences: optima, equilibria, minimal transfers."""
+"""Theory of a one-shot game in tables and sentences: optima, equilibria, minimal transfers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from games.theory import (
 )
 
 MAX_ROWS = 6
-"""Most optima or equilibria that are listed."""
+"""Maximum number of optima or equilibria that are listed."""
 
 
 def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
-    """Optima, pure equilibria and their prices, and minimal transfers of a one-shot game, with the proofs."""
+    """Format optima, pure equilibria and their prices, and minimal transfers, with the proofs."""
     least = transfer.least_share
     demand = (
         f"T_ii >= {exact_number(least)} was demanded: nobody may keep less than that of its own reward."
@@ -65,7 +65,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
 
 
 def stage_of(game: Game) -> ExactGame | None:
-    """The one-shot game with exact values that a game is, or repeats; None where there is none.
+    """Return the one-shot game with exact values that a game is, or repeats; None if there is none.
 
     >>> import games
     >>> stage_of(games.make("repeated-chicken")) == games.make("chicken"), stage_of(games.make("escape-room"))
@@ -98,7 +98,7 @@ def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:
 
 
 def _zero_sum(game: Game) -> list[str]:
-    """The mixed equilibrium of a zero-sum game of two agents."""
+    """Describe the mixed equilibrium of a zero-sum game of two agents."""
     table = payoff_table(game)
     if game.num_agents != 2 or np.abs(table.sum(-1)).max() > 2 * rounding(table):
         return []
@@ -135,14 +135,14 @@ def _answer(
 
 
 def _loss(largest_gain: float) -> str:
-    """The loss of leaving under a matrix that makes staying dominant."""
+    """Describe the minimum loss of a deviation under a matrix that makes the optimum dominant."""
     if exact_number(largest_gain) == "0":
         return "under it nobody gains by leaving, and somebody loses nothing by it."
     return f"under it whoever leaves loses {exact_number(-largest_gain)} or more."
 
 
 def _binding(game: Game, found: FeasibleTransfer) -> str:
-    """The deviation that would pay if more were kept."""
+    """Describe the binding deviation, which would pay if agents kept more."""
     if not found.binding or found.share > 1 - 1e-12:
         return "Everything can be kept: nothing need be given."
     if found.share < 1e-12:

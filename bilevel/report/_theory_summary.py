@@ -1,4 +1,4 @@
-"""Theoretical values of a game beside learned ones: optimum, equilibria, minimal transfers."""
+"""Theoretical values of a game for comparison with learned ones: optimum, equilibria, minimal transfers."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Theory(NamedTuple):
 
     anarchy: Anarchy
     transfer: MinimalTransfer
-    """Between neighbours only."""
+    """Minimal transfers between neighbours only."""
     stage: bool
-    """Whether this is the stage of a repeated game."""
+    """True if it is the stage of a repeated game."""
 
     @property
     def optimum(self) -> float:
-        """The greatest welfare, in the game's units."""
+        """Maximum welfare, in the game's units."""
         return self.anarchy.optima[0].welfare
 
     @property
     def worst(self) -> float | None:
-        """The worst pure equilibrium's welfare; None: there is no pure equilibrium."""
+        """Welfare of the worst pure equilibrium; None: there is no pure equilibrium."""
         return min((outcome.welfare for outcome in self.anarchy.equilibria), default=None)
 
     @property
     def best(self) -> float | None:
-        """The best pure equilibrium's welfare; None: there is no pure equilibrium."""
+        """Welfare of the best pure equilibrium; None: there is no pure equilibrium."""
         return max((outcome.welfare for outcome in self.anarchy.equilibria), default=None)
 
 
@@ -64,9 +64,9 @@ def theory_of(game: Game) -> Theory | str:
 
 
 def kept(row: Compared) -> Interval | None:
-    """The share of its own reward that an agent keeps, on average; None where rewards are not shared."""
-    given = row.intervals.get("given_away")
-    return None if given is None else Interval(1 - given.estimate, 1 - given.high, 1 - given.low)
+    """Mean own share of a method; None if rewards are not shared."""
+    away = row.intervals.get("given_away")
+    return None if away is None else Interval(1 - away.estimate, 1 - away.high, 1 - away.low)
 
 
 def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
@@ -106,7 +106,7 @@ def share_levels(theory: Theory) -> list[tuple[str, float]]:
 
 
 def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
-    """The numbers of `theory_tables` for a file; None where there is none."""
+    """Numbers of `theory_tables` for a file; None where undefined."""
     anarchy, stability = _prices(theory)
     return {
         "of_the_stage": theory.stage,
@@ -130,7 +130,7 @@ def _prices(theory: Theory) -> tuple[Price, Price]:
 
 
 def _max_shares(theory: Theory) -> dict[str, float | None]:
-    """The largest shares that can be kept; None where nothing makes the optimum dominant."""
+    """Maximum own shares; None where no matrix makes the optimum dominant."""
     return {"s*": theory.transfer.s, "g*": theory.transfer.g}
 
 

@@ -35,26 +35,26 @@ class NoisyDigitsSettings:
     """Data, model and training of `noisy-digits`."""
 
     noise: float = 0.4
-    """The part of training labels that is wrong, from 0 to 1."""
+    """Fraction of wrong training labels, from 0 to 1."""
     train: int = 1000
-    """Images with such labels, 1 or more."""
+    """Number of training images, 1 or more."""
     clean: int = 100
-    """Images that are labeled right, 1 or more; what is left of the 1797 is the test set."""
+    """Number of correctly labeled images, 1 or more; the rest of the 1797 is the test set."""
     hidden: int = 128
     """Units of the classifier's one hidden layer, 1 or more."""
     steps: int = 600
-    """Training steps, 1 or more: the same for every weighting."""
+    """Number of training steps of every weighting, 1 or more."""
     batch: int = 100
-    """Images in a step, 1 or more."""
+    """Batch size in images, 1 or more."""
     learning_rate: float = 0.1
-    """Of the classifier's gradient descent, above 0."""
+    """Learning rate of the classifier, above 0."""
     momentum: float = 0.9
-    """Of the classifier's gradient descent, from 0 up to 1."""
+    """Momentum of the classifier's gradient descent, from 0 to below 1."""
     outer_learning_rate: float = 0.001
-    """Of the Adam of the weighting network, 0 or more."""
+    """Learning rate of Adam on the weighting network, 0 or more."""
     burn_in: int = 50
-    """Steps, 0 or more, before the weighting network weighs and learns. At first losses say little about
-    labels; what it learns then, that the largest count most, can last."""
+    """Steps before the weighting network is used and trained, 0 or more: initial losses do not indicate wrong
+    labels, and a preference for large losses that is learned then can persist."""
     weight_hidden: int = 100
     """Hidden units of the weighting network, 1 or more."""
 
@@ -161,24 +161,25 @@ class SampleWeighting(NamedTuple):
 
 
 WEIGHTINGS = {
-    "uniform": SampleWeighting("every sample counts the same"),
-    "learned": SampleWeighting("by a network that reads each sample's loss (Meta-Weight-Net)", begin=learned),
+    "uniform": SampleWeighting("equal weights of all samples"),
+    "learned": SampleWeighting("weights by a network of each sample's loss (Meta-Weight-Net)", begin=learned),
     "learned-after": SampleWeighting(
-        "the same, but the model steps first, by the step that the network then learns from",
+        "as learned, but the model steps first, and the network learns through this step",
         begin=functools.partial(learned, first="model"),
     ),
     "reweight": SampleWeighting(
-        "by each gradient along the clean set's (Learning to Reweight)", begin=reweighted
+        "weights by alignment with the clean set's gradient (Learning to Reweight)", begin=reweighted
     ),
     "early-stopping": SampleWeighting(
-        "uniform; of all models on the way the best on the clean set", stops_early=True
+        "uniform, with the model of the lowest loss on the clean set during training", stops_early=True
     ),
     "clean-set-added": SampleWeighting(
-        "uniform, with the clean set among the training data", lambda data: data.train.with_others(data.clean)
+        "uniform, with the clean set added to the training data",
+        lambda data: data.train.with_others(data.clean),
     ),
-    "clean-set-alone": SampleWeighting("uniform, on nothing but the clean set", lambda data: data.clean),
+    "clean-set-alone": SampleWeighting("uniform, on the clean set alone", lambda data: data.clean),
     "clean": SampleWeighting(
-        "uniform, on the right labels alone: somebody knows which are wrong",
+        "uniform, on the correct labels alone (oracle)",
         lambda data: data.train.chosen(~data.wrong),
     ),
 }

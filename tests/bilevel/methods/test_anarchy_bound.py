@@ -99,7 +99,7 @@ def test_a_mirror_step_keeps_rows_on_the_simplex_and_above_the_floor(seed: int, 
     draws = torch.Generator().manual_seed(seed)
     weights = torch.randn(4, 3, 3, generator=draws, dtype=torch.float64).softmax(-1)
     slope = torch.randn(4, 3, 3, generator=draws, dtype=torch.float64)
-    moved = mirror_step(weights.log(), slope, rate, least=-5.0)
+    moved = mirror_step(weights.log(), slope, rate, floor=-5.0)
     assert float(moved.min()) >= -5
     after = moved.softmax(-1)
     torch.testing.assert_close(after.sum(-1), torch.ones(4, 3).double(), rtol=0, atol=1e-12)
@@ -113,5 +113,5 @@ def test_the_divergence_from_identity_pulls_back_and_a_large_one_keeps_it() -> N
     weights = torch.tensor([[0.6, 0.4], [0.3, 0.7]], dtype=torch.float64)
     divergence = torch.func.grad(lambda w: -w.diagonal().log().sum())(weights)  # KL(e_i || A_i)
     torch.testing.assert_close(identity_slope(weights), divergence, rtol=1e-14, atol=0)
-    moved = mirror_step(weights.log(), 1e3 * identity_slope(weights), rate=1.0, least=-20.0).softmax(-1)
+    moved = mirror_step(weights.log(), 1e3 * identity_slope(weights), rate=1.0, floor=-20.0).softmax(-1)
     torch.testing.assert_close(moved, torch.eye(2, dtype=torch.float64), rtol=0, atol=3e-9)

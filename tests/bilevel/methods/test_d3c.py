@@ -159,7 +159,7 @@ def test_bad_settings_are_refused(settings: dict[str, Any], sentence: str) -> No
 def test_losses_that_are_not_above_zero_are_refused() -> None:
     with pytest.raises(ValueError, match=r"can get 0, and loss_bound is 0\.0: choose one above that"):
         build(DILEMMA, loss_bound=0.0)
-    with pytest.raises(ValueError, match=r"in EscapeRoom: say a number above it, --method\.loss-bound"):
+    with pytest.raises(ValueError, match=r"in EscapeRoom: set a number above it, --method\.loss-bound"):
         build(ROOM)
     learner = build(ROOM, loss_bound=-2.0, inner__episodes=4)
     with pytest.raises(FloatingPointError, match=r"agent \d of seed \d got .* is -2: choose"):

@@ -179,7 +179,7 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
         (lambda: LIO(cost=None), "cost must be SeparateCost.* or ChargedCost.*, not None"),
         (
             lambda: ToS(sharing=StateDependentSharing(hold=2)).build(ROOM, Placement()),
-            "cannot be held",
+            "cannot be fixed",
         ),
         (lambda: LIO().with_settings({"cost": "dear"}), "no cost 'dear'"),
         (

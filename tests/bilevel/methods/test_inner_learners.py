@@ -144,7 +144,7 @@ def test_bad_settings_are_refused(name: str, settings: dict[str, Any], sentence:
         (
             {"inner": "ppo", "outer.hypergradient": "implicit(accept_distance=inf)"},
             ROOM,
-            "Implicit solves with how a step depends on the policies",
+            "Implicit solves with the derivative of a step by the policies",
         ),
     ],
 )

@@ -45,7 +45,7 @@ def random_theta(critic: JointCritic) -> Tensor:
 @every_critic
 def test_had_somebody_done_otherwise(critic: JointCritic, numbers: bool) -> None:
     theta, episodes = random_theta(critic), trajectory(numbers)
-    found = critic.had_others_done(theta, episodes)
+    found = critic.counterfactual_values(theta, episodes)
     assert found.shape == (SEEDS, TIME, EPISODES, AGENTS, AGENTS, ACTIONS)
     for other in range(AGENTS):
         for action in range(ACTIONS):
@@ -93,7 +93,7 @@ def test_known_payoffs_are_looked_up() -> None:
     expected = payoffs[episodes.actions.unbind(1)].movedim(-1, 1)
     torch.testing.assert_close(critic.values(nothing, episodes), expected, rtol=0, atol=0)
     first, second, third = episodes.actions[1, :, 2, 3].tolist()
-    found = critic.had_others_done(nothing, episodes)[1, 2, 3]
+    found = critic.counterfactual_values(nothing, episodes)[1, 2, 3]
     torch.testing.assert_close(found[:, 1], payoffs[first, :, third].T, rtol=0, atol=0)
     torch.testing.assert_close(found[:, 2], payoffs[first, second].T, rtol=0, atol=0)
 

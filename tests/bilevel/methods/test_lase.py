@@ -174,7 +174,7 @@ def test_members_of_a_batch_learn_as_they_would_alone(game: Game) -> None:
 
     def learned(learner: Any, state: Any, episodes: Any) -> tuple[Tensor, Tensor]:
         theta, _ = learner.step(state["theta"], state["opt_state"], state["phi"], StepInputs(episodes, bonus))
-        return theta, learner._judge(state, episodes, theta)["phi"]
+        return theta, learner._update_models(state, episodes, theta)["phi"]
 
     for seed in range(3):
 

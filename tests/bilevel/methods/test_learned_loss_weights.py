@@ -304,5 +304,5 @@ def test_what_cannot_learn_them_is_refused_when_built() -> None:
 
     with pytest.raises(ValueError, match="Mine takes no gradient through its policies' steps"):
         Mine(inner=PPO(), loss_weights=LearnedLossWeights()).build(ROOM, Placement())
-    with pytest.raises(ValueError, match="Nobody sees the weights in another's loss"):
+    with pytest.raises(ValueError, match="The learned weights of another agent's loss are not observed"):
         build("lio", opponents="modeled")

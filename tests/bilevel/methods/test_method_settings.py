@@ -180,11 +180,11 @@ def test_a_policy_that_does_not_fit_the_game_is_refused(method: Method, game: Ga
 
 
 def test_a_sharing_that_does_not_fit_the_game_is_refused() -> None:
-    with pytest.raises(ValueError, match="has 2 agents, but what passes between them is for 3"):
+    with pytest.raises(ValueError, match="has 2 agents, but the outer variable is for 3"):
         PolicyLearner(Selfish(), DILEMMA, Placement(), FixedMatrix(torch.eye(3)))
     with pytest.raises(ValueError, match="keeps and gives must sum to 1"):
         FixedMatrix(torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="has 2 agents, but what passes between them is for 3"):
+    with pytest.raises(ValueError, match="has 2 agents, but the outer variable is for 3"):
         OuterLearner(
             ToS(),
             DILEMMA,

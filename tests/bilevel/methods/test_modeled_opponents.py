@@ -126,7 +126,10 @@ def test_an_interrupted_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
     ("settings", "sentence"),
     [
         ({"inner.optimizer": "adam"}, "leave inner.optimizer at sgd, not adam"),
-        ({"policy": "mlp", "policy.share_parameters": True}, "Agents that share parameters know the others'"),
+        (
+            {"policy": "mlp", "policy.share_parameters": True},
+            "Agents with shared parameters know all policies",
+        ),
         ({"outer.reset": "each-outer-step"}, "leave reset at never, or opponents at known"),
         ({"outer.hypergradient": "truncated(steps=5, window=True)"}, "Truncated would need a state"),
         (

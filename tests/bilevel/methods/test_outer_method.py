@@ -150,16 +150,16 @@ def test_implicit_where_it_does_not_is_refused() -> None:
         (Implicit(solver="cg"), "on sampled episodes it never does: use exact values"),
         (
             "evolution(samples=8)",
-            r"let every sample play its own, evolution\(members=True, fresh_data=True\)",
+            r"let every sample draw its own, evolution\(members=True, fresh_data=True\)",
         ),
-        (Evolution(members=True), "let every sample play its own"),
+        (Evolution(members=True), "let every sample draw its own"),
         (
             "persistent-evolution",
             r"use exact values, or evolution\(members=True, fresh_data=True\)",
         ),
         (
             "implicit(accept_distance=inf)",
-            "which the surrogate reinforce gets wrong: use dice or loaded-dice, or exact values",
+            "which the surrogate reinforce biases: use dice or loaded-dice, or exact values",
         ),
     ],
 )

@@ -113,9 +113,9 @@ def test_shares_are_those_of_each_givers_own_network(space: Any) -> None:
 def test_empathys_shares_are_the_rules(graph: Tensor) -> None:
     variable, episodes = empathy(graph), trajectory(6)
     phi = random_phi(variable)
-    critics, perspectives, minds = variable.parts(phi)
-    values = variable.critic.had_others_done(critics, episodes)
-    policies = variable.perspective.policies(perspectives, minds, episodes)
+    critics, perspectives, agent_policies = variable.parts(phi)
+    values = variable.critic.counterfactual_values(critics, episodes)
+    policies = variable.perspective.policies(perspectives, agent_policies, episodes)
     transfer = variable.transfer(phi)
     shares = transfer.shares(episodes)
     assert shares.shape == (SEEDS, AGENTS, AGENTS, TIME, EPISODES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bilevel.agents import QNetwork, best_value
-from bilevel.methods._ltos_transitions import handed_back, incoming, sharing_gradient
+from bilevel.methods._ltos_transitions import incoming, share_gradients, sharing_gradient
 from bilevel.sharing import Sharing, SharingNetwork
 from games.matrix import Cyclical
 
@@ -72,7 +72,7 @@ def at_once(case: Case, graph: Tensor | None) -> Tensor:
 
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("moves", [False, True], ids=["the same graph", "a graph for each sample"])
-def test_what_is_handed_back_is_the_gradient_of_the_whole(name: str, moves: bool) -> None:
+def test_shared_gradients_are_those_of_the_whole(name: str, moves: bool) -> None:
     case = Case(1, GRAPHS[name])
     graph = case.moving if moves else None
     found = sharing_gradient(case.variable, case.phi, case.seen, graph, case.critic)
@@ -84,7 +84,7 @@ def test_each_receiver_hands_back_its_own_gradient() -> None:
     """Values a_i . w_in_i: the gradient by T[j, i] is a_i[j]."""
     slopes = torch.randn(AGENTS, AGENTS, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     shares = torch.full((1, 1, AGENTS, AGENTS), 0.25, dtype=torch.float64)
-    found = handed_back(lambda w_in: (w_in * slopes[:, None]).sum(-1), shares)
+    found = share_gradients(lambda w_in: (w_in * slopes[:, None]).sum(-1), shares)
     torch.testing.assert_close(found[0, 0], slopes.T, rtol=0, atol=1e-15)
 
 
