@@ -245,7 +245,7 @@ def test_forged_replay_buffers(
 ) -> None:
     shutil.copytree(originals / "ltos", "run")
     forge(Path("run"), put(name, leaf))
-    refused(ask(["train", "--resume", "run"], seconds=0), "The replay buffer holds")
+    refused(ask(["train", "--resume", "run"], seconds=0), "The replay buffer has actions or counts")
     assert Path("run/config.json").exists()
 
 
