@@ -1,4 +1,4 @@
-"""Baselines of learned weights: training by a weighting without validation loss, and random search."""
+"""Baselines of learned weights: weightings without a validation loss, and random search."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Trainer(Resumable):
     """Trains a model with an optimizer by a weighting: the baselines of `LossWeightTuner`.
 
     Args:
-        optimizer: of the model's parameters, any of torch's.
+        optimizer: of the model's parameters, any torch optimizer.
         weighting: for instance `FixedWeights`, `GradNorm` or `Aggregated`.
         weighting_optimizer: of the weighting's own parameters, if it has any.
-        max_norm: as of `LossWeightTuner`.
-        max_value: as of `LossWeightTuner`.
+        max_norm: as in `LossWeightTuner`.
+        max_value: as in `LossWeightTuner`.
 
     Raises:
-        ValueError: weighting_optimizer does not move exactly the weighting's parameters.
+        ValueError: `weighting_optimizer` does not update exactly the weighting's parameters.
 
     >>> from bilevel.loss_weights import FixedWeights
     >>> guess = torch.nn.Linear(1, 1, bias=False)
@@ -61,12 +61,14 @@ class Trainer(Resumable):
         max_norm: float | None = None,
         max_value: float | None = None,
     ) -> None:
-        moved = set() if weighting_optimizer is None else {id(p) for p in parameters_of(weighting_optimizer)}
+        updated = (
+            set() if weighting_optimizer is None else {id(p) for p in parameters_of(weighting_optimizer)}
+        )
         own = {id(p) for p in weighting.parameters()}
         require(
-            moved == own,
+            updated == own,
             f"{type(weighting).__name__} has {len(own)} parameters, and weighting_optimizer moves "
-            f"{len(moved)}: give it those of the weighting, and no others.",
+            f"{len(updated)}: give it those of the weighting, and no others.",
         )
         self.optimizer, self.weighting, self.weighting_optimizer = optimizer, weighting, weighting_optimizer
         self.clipping, self.history, self.steps = Clipping(max_norm, max_value), History(), 0
@@ -79,10 +81,10 @@ class Trainer(Resumable):
 
         Args:
             train_losses: computes name -> loss on a batch, each one number.
-            validation_loss: not used; for the same call as a tuner's.
+            validation_loss: not used; for the same signature as a tuner's.
 
         Raises:
-            ValueError: losses are for other names, not numbers, or detached.
+            ValueError: losses have other names, are not single numbers, or are detached.
             FloatingPointError: a loss is not a finite number; nothing was changed.
         """
         require_functions(train_losses=train_losses)
@@ -113,7 +115,7 @@ Trained = TypeVar("Trained")  # the result of a training: a model, measures
 
 @dataclass(frozen=True)
 class SearchResult(Generic[Trained]):
-    """The best training of a search."""
+    """The best training of a search, and all weights tried."""
 
     weights: dict[str, float]
     validation_loss: float
@@ -134,12 +136,12 @@ def random_search(
     """Draw weights log-uniformly, train with each, and keep the training with the lowest validation loss.
 
     Args:
-        train: from name -> weight to the validation loss at the end of a whole training, and its result;
-            a FloatingPointError marks a diverged training.
+        train: trains with these weights by name; returns the final validation loss and any result; a
+            FloatingPointError marks a diverged training.
         ranges: name -> (minimum, maximum weight), both above 0; the same number twice fixes a weight.
-        budget: gradients of a batch's loss for all trainings: as many as `gradient_evaluations` counts for
-            a training with learned weights.
-        cost: gradients of one training, its steps; there are budget // cost trainings.
+        budget: gradients of a batch's loss for all trainings, for instance `gradient_evaluations` of a
+            training with learned weights.
+        cost: gradients of one training, that is, its steps; there are budget // cost trainings.
         generator: draws the weights.
         progress: called with the fraction of the search that is done.
 
@@ -178,8 +180,8 @@ def random_search(
         }
         loss = math.inf
         with suppress(FloatingPointError):
-            found, trained = train(dict(weights))
-            loss = float(found) if math.isfinite(found) else math.inf
+            validation_loss, trained = train(dict(weights))
+            loss = float(validation_loss) if math.isfinite(validation_loss) else math.inf
             if loss < (math.inf if best is None else best.validation_loss):
                 best = SearchResult(weights, loss, trained, tried)
         tried.append((weights, loss))
@@ -198,9 +200,9 @@ LOOK_AHEAD_COST: dict[str, Callable[[int], int]] = {
     "finite-difference": lambda steps: 4,
     "implicit": lambda steps: 10,
 }
-"""Estimator -> gradients that one look ahead over so many virtual steps takes. A gradient of a training or
+"""By estimator, the gradients of one look-ahead over this many virtual steps. A gradient of a training or
 validation loss counts 1; differentiating a gradient again 2 more; a forward-mode pass or a call of the losses
-1. Implicit is with its three terms."""
+1. Implicit has its default of three terms."""
 
 
 def gradient_evaluations(
@@ -214,14 +216,17 @@ def gradient_evaluations(
     """Approximate number of gradients of a batch's weighted loss in a training with learned weights.
 
     Args:
-        steps: of the model, 1 or more; each takes a gradient of its own.
+        steps: training steps of the model, 1 or more; each takes a gradient of its own.
         estimator: unrolled, directional, finite-difference or implicit.
-        virtual_steps: as of `LossWeightTuner`.
-        first: as of `LossWeightTuner`; a model that moves first needs no other gradient for its own step.
-        every: as of `LossWeightTuner`.
+        virtual_steps: as in `LossWeightTuner`.
+        first: as in `LossWeightTuner`; a model that moves first reuses the gradient of the virtual step.
+        every: as in `LossWeightTuner`.
+
+    Returns:
+        The number of gradients.
 
     Raises:
-        ValueError: a number is below 1, the estimator is not counted, or `first` is unknown.
+        ValueError: a number is below 1, or the estimator or `first` is unknown.
 
     >>> gradient_evaluations(100), gradient_evaluations(100, "implicit", every=10)
     (500, 200)

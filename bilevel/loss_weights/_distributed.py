@@ -13,15 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from games.core import require
 
 _SHARDED = ("FullyShardedDataParallel", "XlaFullyShardedDataParallel", "DeepSpeedEngine", "DTensor")
-"""Types of modules and of parameters."""
+"""Names of unsupported types of modules and parameters."""
 
 
 class Processes:
     """The processes that train a model, wrapped in DistributedDataParallel, each on its part of a batch.
 
-    With g_r the gradient of process r and V_r its validation loss, a step follows g = mean_r g_r, and the
-    weights minimize V = mean_r V_r. So virtual steps average gradients, differentiably, and the hypergradient
-    is the mean of the processes' own. Raises ValueError for what is not supported (says which).
+    With g_r the gradient of process r and V_r its validation loss, a step descends g = mean_r g_r, and the
+    weights minimize V = mean_r V_r. So virtual steps average gradients differentiably, and the hypergradient
+    is the mean over processes. Raises ValueError for unsupported modules and settings (says which).
     """
 
     def __init__(self, model: Iterable[nn.Module]) -> None:
@@ -34,11 +34,11 @@ class Processes:
             f"The model holds a {'/'.join(sharded)}, whose parameters are spread over processes: virtual "
             "steps need whole parameters, so use DistributedDataParallel.",
         )
-        several = (
+        multiprocess = (
             distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
         )
         require(
-            bool(self.wrapped) or not several,
+            bool(self.wrapped) or not multiprocess,
             "Several processes train together (torch.distributed), but no module of the model is wrapped in "
             "DistributedDataParallel, so that their weights would come apart: pass the wrapped model, in "
             "Lightning trainer.model, in Accelerate what prepare gives.",
@@ -65,7 +65,7 @@ class Processes:
 
     @contextmanager
     def unwrapped(self) -> Iterator[None]:
-        """Call wrapped modules inside without their wrappers, which communicate."""
+        """Call wrapped modules without their wrappers, which communicate."""
         for each in self.wrapped:
             each.__dict__["forward"] = each.module.__call__
         try:
@@ -75,7 +75,7 @@ class Processes:
                 del each.__dict__["forward"]
 
     def begin(self, learned: Iterable[Tensor]) -> None:
-        """Copy what is learned from the first process to the others."""
+        """Broadcast the learned tensors from the first process to the others."""
         if self.group is None:
             return
         device = self.wrapped[0].device
@@ -109,7 +109,7 @@ class Processes:
 
 
 class _ProcessMean(torch.autograd.Function):
-    """Mean of tensors over processes; its own transpose, so cotangents are averaged, too."""
+    """Mean of tensors over processes; self-adjoint, so that cotangents are averaged, too."""
 
     @staticmethod
     def forward(ctx: Any, group: Any, device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:

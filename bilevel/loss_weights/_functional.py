@@ -1,4 +1,4 @@
-"""Loss weights learned by pure functions, for many seeds at once and compilation."""
+"""Loss weights learned by pure functions, for batches of seeds and compilation."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class TrainState(NamedTuple):
 
 
 class FunctionalTuner:
-    """`LossWeightTuner` for pure losses: the same look ahead and order of steps.
+    """`LossWeightTuner` for pure losses: the same look-ahead and order of steps.
 
-    As nothing but the arguments is used, seeds can be a first axis of everything (weights with
-    `batch=(seeds,)`, every leaf of theta, every loss), and the look ahead can be compiled.
+    As losses depend on their arguments alone, seeds can be a leading axis of everything (weights with
+    `batch=(seeds,)`, every leaf of theta, every loss), and the look-ahead can be compiled.
 
     Args:
-        losses: (theta, batch) -> what the weights take, name -> [*seeds] for `LossWeights`.
-        validation_loss: (theta, held out) -> [*seeds].
+        losses: (theta, batch) -> input of the weights, name -> [*seeds] for `LossWeights`.
+        validation_loss: (theta, held-out data) -> [*seeds].
         optimizer: of the model, one of `bilevel.optimizers`.
         weights: `LossWeights`, or any module without buffers from losses to [*seeds].
-        outer_optimizer: of the weights' parameters, any of torch's; elementwise ones, as Adam, keep seeds
-            apart.
-        virtual_steps: steps of the look ahead, 1 or more.
-        estimator: one of `bilevel.hypergradient`, by name or itself, as `Compiled(Unrolled())`.
+        outer_optimizer: of the weights' parameters, any torch optimizer; elementwise ones, as Adam, keep
+            seeds independent.
+        virtual_steps: steps of the look-ahead, 1 or more.
+        estimator: one of `bilevel.hypergradient`, by name or as an object, as `Compiled(Unrolled())`.
 
     Raises:
-        ValueError: a setting is out of range, weights have buffers, or the outer optimizer does not move
-            exactly the weights.
+        ValueError: a setting is out of range, weights have buffers, or the outer optimizer does not
+            update exactly the weights.
 
     >>> from bilevel.optimizers import sgd
     >>> from bilevel.loss_weights import LossWeights
@@ -81,33 +81,33 @@ class FunctionalTuner:
         self.optimizer, self.weights, self.outer_optimizer = optimizer, weights, outer_optimizer
         self.virtual_steps, self.estimator = virtual_steps, make_hypergradient(estimator)
 
-        def weighed(theta: Tree, phi: Tree, batch: Tree) -> Tensor:
-            given = losses(theta, batch)
-            if isinstance(weights, LossWeights):  # what is absent from one batch would be so from all
-                weights.check(given, complete=True)
-            total: Tensor = functional_call(weights, phi, (given,))
+        def weighted(theta: Tree, phi: Tree, batch: Tree) -> Tensor:
+            values = losses(theta, batch)
+            if isinstance(weights, LossWeights):  # a loss absent from one batch would be absent from all
+                weights.check(values, complete=True)
+            total: Tensor = functional_call(weights, phi, (values,))
             return total
 
         self.problem = BilevelProblem(
-            step=inner_step(weighed, optimizer),
+            step=inner_step(weighted, optimizer),
             outer_loss=lambda theta, phi, held_out: validation_loss(theta, held_out),
         )
-        """The look ahead without its data, for `check_hypergradient` or your own loop."""
+        """The look-ahead without its data, for `check_hypergradient` or a custom loop."""
 
     def init(self, theta: Tree) -> TrainState:
         """Initial state with these parameters."""
         return TrainState(theta, self.optimizer.init(theta))
 
     def step(self, state: TrainState, batches: Sequence[Tree], held_out: Tree) -> tuple[TrainState, Tensor]:
-        """Look ahead, move the weights, and train by one step.
+        """Look ahead, update the weights, and train by one step.
 
         Args:
             state: from `init` or the last step.
-            batches: data of each virtual step, the first also of the model's own; or one for all of them.
+            batches: data of each virtual step, the first also of the model's own step; or one for all.
             held_out: data of the validation loss.
 
         Returns:
-            the state after the step, and the validation loss after the virtual steps, [*seeds].
+            The state after the step, and the validation loss after the virtual steps, [*seeds].
 
         Raises:
             ValueError: the wrong number of batches; or as the estimator.

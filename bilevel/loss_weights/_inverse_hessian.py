@@ -1,4 +1,4 @@
-"""Implicit differentiation of the training loss's stationary point, around an ordinary loop."""
+"""Implicit differentiation at the training loss's stationary point, for an ordinary training loop."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from bilevel.loss_weights._look_ahead import LookAhead, LookAheadResult
 from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
-_GROWTH = 2.0  # largest growth of a series's terms; beyond it plain descent would diverge, too
+_GROWTH = 2.0  # largest growth of the terms of a series; beyond it plain descent would diverge, too
 
 
 @dataclass(frozen=True)
 class InverseHessian:
-    """The implicit function theorem around an ordinary loop, at the model as it is.
+    """The implicit function theorem at the current model of an ordinary training loop.
 
     With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
-    (weight decay that is added to gradients included; AdamW's is not), and phi the outer parameters:
+    (including weight decay that is added to gradients, but not AdamW's), and phi the outer parameters:
 
         H x = d L_val / d theta,   hypergradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.
 
-    It takes no virtual step, is exact where the gradient of L is 0, and elsewhere a direction. With "neumann"
-    x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: the effect of `terms` + 1 steps of
-    plain descent from a stationary point, less than the inverse while terms are few. The other solvers find
-    H^-1 v; "cg" needs a positive definite H, which a network rarely has without `damping`. A series takes two
-    gradients for each term, and four more.
+    It takes no virtual step; it is exact where the gradient of L is 0, and elsewhere only a direction. With
+    "neumann" x = P sum_(k <= terms) (I - H P)^k v, where P scales each parameter: the effect of `terms` + 1
+    steps of plain descent from a stationary point, an underestimate of the inverse with few terms. The other
+    solvers find H^-1 v; "cg" needs a positive definite H, which a network rarely has without `damping`. A
+    series takes two gradients for each term, and four more.
 
     Raises:
         ValueError: a setting is out of range; in a step, the series grows, or conjugate gradient meets
@@ -84,26 +84,26 @@ class InverseHessian:
         loss = ahead.outcome(params, buffers)
         free = [index for index, p in enumerate(params) if p.requires_grad]
         inputs = [params[index] for index in free]
-        pulled = torch.autograd.grad(loss, [*inputs, *ahead.outer], allow_unused=True)
-        found = dict(
+        outcome_gradient = torch.autograd.grad(loss, [*inputs, *ahead.outer], allow_unused=True)
+        gradient_of = dict(
             zip(free, torch.autograd.grad(total, inputs, create_graph=True, allow_unused=True), strict=True)
         )
-        hooked = ahead.optimizer.hooks([found.get(index) for index in range(len(params))])
+        hooked = ahead.optimizer.hooks([gradient_of.get(index) for index in range(len(params))])
         # optimizers leave a parameter without a gradient alone
-        moved = [index for index in free if (g := hooked[index]) is not None and g.requires_grad]
-        leaves = [params[index] for index in moved]
+        updated = [index for index in free if (g := hooked[index]) is not None and g.requires_grad]
+        leaves = [params[index] for index in updated]
         require(
             bool(leaves),
             "The training losses depend on no parameter of the optimizer: give it those that the model has.",
         )
-        slope = _flat([hooked[index] for index in moved], leaves)
-        cotangents = dict(zip(free, pulled, strict=False))
-        right = _flat([cotangents[index] for index in moved], leaves).unsqueeze(0)
+        gradient = _flat([hooked[index] for index in updated], leaves)
+        cotangents = dict(zip(free, outcome_gradient, strict=False))
+        right = _flat([cotangents[index] for index in updated], leaves).unsqueeze(0)
         groups = [group for group in ahead.optimizer.param_groups for _ in group["params"]]
 
         def spread(numbers: Sequence[float]) -> Tensor:
             """Repeat one number per parameter at each of its entries."""
-            return _flat([torch.full_like(params[index], numbers[index]) for index in moved], leaves)
+            return _flat([torch.full_like(params[index], numbers[index]) for index in updated], leaves)
 
         decoupled = ahead.optimizer.rule.decoupled
         decays = [
@@ -114,25 +114,29 @@ class InverseHessian:
         ]
         added = spread(decays) + self.damping
 
-        def curve(rows: Tensor) -> Tensor:
+        def hessian_product(rows: Tensor) -> Tensor:
             """Multiply by H."""
-            image = torch.autograd.grad(slope, leaves, rows.squeeze(0), retain_graph=True, allow_unused=True)
+            image = torch.autograd.grad(
+                gradient, leaves, rows.squeeze(0), retain_graph=True, allow_unused=True
+            )
             return _flat(image, leaves).unsqueeze(0) + added * rows
 
         if self.solver == "neumann":
             rates = [float(group["lr"]) for group in groups]
-            scale = spread(rates) if self.scale is None else torch.full_like(slope, self.scale)
-            solution = self._series(curve, right, scale.detach())
+            scale = spread(rates) if self.scale is None else torch.full_like(gradient, self.scale)
+            solution = self._series(hessian_product, right, scale.detach())
         else:
-            solution = SOLVERS[self.solver](System(curve, curve), right, self.tolerance, self.terms)
-        mixed = torch.autograd.grad(slope, ahead.outer, -solution.squeeze(0), allow_unused=True)
-        return LookAheadResult(accumulated([pulled[len(free) :], mixed]), loss.detach())
+            solution = SOLVERS[self.solver](
+                System(hessian_product, hessian_product), right, self.tolerance, self.terms
+            )
+        mixed = torch.autograd.grad(gradient, ahead.outer, -solution.squeeze(0), allow_unused=True)
+        return LookAheadResult(accumulated([outcome_gradient[len(free) :], mixed]), loss.detach())
 
-    def _series(self, curve: Callable[[Tensor], Tensor], right: Tensor, scale: Tensor) -> Tensor:
-        term, found = right, right
+    def _series(self, hessian_product: Callable[[Tensor], Tensor], right: Tensor, scale: Tensor) -> Tensor:
+        term, total = right, right
         for _ in range(self.terms):
-            term = term - curve(scale * term)
-            found = found + term
+            term = term - hessian_product(scale * term)
+            total = total + term
         growth = (float(term.norm()) / max(float(right.norm()), 1e-300)) ** (1 / max(self.terms, 1))
         require(
             not growth > _GROWTH,
@@ -140,7 +144,7 @@ class InverseHessian:
             "one before. Use a scale below 2 over the largest curvature of the training loss, or "
             'solver="normal-cg".',
         )
-        return scale * found
+        return scale * total
 
 
 def _flat(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Tensor:

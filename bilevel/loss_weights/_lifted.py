@@ -1,4 +1,4 @@
-"""Torch's optimizers with differentiable steps, by `higher`, also inside trainers' wrappers."""
+"""Differentiable steps of torch's optimizers, by `higher`, also inside trainers' wrappers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _WRAPPERS = (
     "lightning_fabric.wrappers",
     "pytorch_lightning.core.optimizer",
 )
-"""Modules of wrappers that forward the step, and hold the wrapped one as `optimizer`."""
+"""Modules of wrappers that forward the step to the wrapped `optimizer`."""
 _HARMLESS = {
     *("__class__", "__getstate__", "__init__", "__init_subclass__", "__new__", "__repr__", "__setstate__"),
     *("add_param_group", "load_state_dict", "profile_hook_step", "state_dict", "zero_grad"),
 }
-"""Methods of optimizers that no step depends on."""
+"""Methods of optimizers that do not affect a step."""
 _SCALER = (
     "A GradScaler cannot be used with learned weights: their gradient is a second derivative, and leaves the "
     "range of float16 where gradients do not; use torch.autocast with dtype=torch.bfloat16 "
@@ -54,7 +54,7 @@ def require_unscaled(holder: object) -> None:
 
 @contextmanager
 def refusing_scalers() -> Iterator[None]:
-    """Refuse losses that this thread scales by a `GradScaler` inside."""
+    """Refuse losses that this thread scales by a `GradScaler`."""
     scale, thread = torch.amp.GradScaler.scale, threading.get_ident()
 
     def refuse(self: Any, outputs: Any) -> Any:
@@ -98,10 +98,10 @@ def rule_of(optimizer: torch.optim.Optimizer) -> UpdateRule:
 
 
 def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimizer]) -> list[str]:
-    """Names of methods of `base` that a subclass, or the object, overrides, and a step may depend on."""
+    """Names of overridden methods of `base` that may affect a step."""
     cls = type(optimizer)
     below = [vars(each) for each in cls.__mro__[: cls.__mro__.index(base)]]
-    found = {
+    overridden = {
         name
         for own in below
         for name, value in own.items()
@@ -111,16 +111,16 @@ def _overridden(optimizer: torch.optim.Optimizer, base: type[torch.optim.Optimiz
         and inspect.unwrap(value) is not inspect.unwrap(getattr(base, name))
     }
     if inspect.unwrap(optimizer.step) is not inspect.unwrap(base.step):
-        found.add("step")
-    return sorted(found)
+        overridden.add("step")
+    return sorted(overridden)
 
 
 class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher has no types
-    """Differentiable steps of an optimizer, from its state as it is.
+    """Differentiable steps of an optimizer, from its current state.
 
     `higher` differentiates a loss and keeps the graph; the updates are those of `_torch_steps` (`higher`
-    itself lacks AdamW, and adds Adam's epsilon elsewhere). The optimizer's state is not copied, so take these
-    steps before its own. Gradients pass parameter `hooks`, `reduce` (over processes) and `clip`, in this
+    lacks AdamW, and adds Adam's epsilon elsewhere). The optimizer's state is not copied, so these steps must
+    come before its own. Gradients pass parameter `hooks`, `reduce` (over processes) and `clip`, in this
     order; `groups` replace its parameter groups.
     """
 
@@ -144,31 +144,33 @@ class LiftedOptimizer(DifferentiableOptimizer):  # type: ignore[misc]  # higher 
         places = iter(range(len(parameters_of(optimizer))))
         self._group_to_param_list = [[next(places) for _ in group["params"]] for group in self.param_groups]
         self.clip, self.hooks, self.reduce = clip, hooks, reduce
-        self._grad_callback = self._keep_and_clip
+        self._grad_callback = self._record_and_clip
         self.gradient: list[Tensor | None] = []
-        """Gradient of the last step, before clipping; None for a parameter that stayed."""
+        """Gradient of the last step, before clipping; None for a parameter without one."""
         self._fmodel, self._track_higher_grads = None, True
 
     def __call__(self, loss: Tensor | Sequence[Tensor], params: Sequence[Tensor]) -> Params:
-        """Take one step on a loss, or on several, accumulated bit-for-bit as `backward` calls do."""
+        """Take one step on the sum of losses, accumulated bit-for-bit as by `backward` calls."""
         parts = [loss] if isinstance(loss, Tensor) else loss
         if len(parts) == 1:
             return list(self.step(parts[0], params=list(params)))
         free = [place for place, p in enumerate(params) if p.requires_grad]
         leaves = [params[place] for place in free]
-        found = [torch.autograd.grad(part, leaves, create_graph=True, allow_unused=True) for part in parts]
-        gradients = dict(zip(free, accumulated(found), strict=True))
+        gradients_of_parts = [
+            torch.autograd.grad(part, leaves, create_graph=True, allow_unused=True) for part in parts
+        ]
+        gradients = dict(zip(free, accumulated(gradients_of_parts), strict=True))
         return self.along([gradients.get(place) for place in range(len(params))], params)
 
     def along(self, gradients: Sequence[Tensor | None], params: Sequence[Tensor]) -> Params:
-        """Take one step along gradients; None: the parameter stays."""
-        clipped = self._keep_and_clip(gradients)
+        """Take one step along gradients; a parameter with None is not updated."""
+        clipped = self._record_and_clip(gradients)
         for group, places in zip(self.param_groups, self._group_to_param_list, strict=True):
             group["params"] = [params[place] for place in places]
         self._update([[clipped[place] for place in places] for places in self._group_to_param_list])
         return [p for group in self.param_groups for p in group["params"]]
 
-    def _keep_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def _record_and_clip(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         self.gradient = self.reduce(self.hooks(gradients))
         return self.clip(self.gradient)
 
@@ -186,7 +188,7 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> Params:
 
 
 def accumulated(gradients: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
-    """Add the gradients of several losses in their order, as `backward` does; None counts as nothing."""
+    """Add the gradients of several losses in their order, as `backward` does; None is skipped."""
     first, *rest = gradients
     total = list(first)
     for more in rest:

@@ -18,17 +18,17 @@ from games.core import require
 class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by mypy
     """Learns loss weights in automatic optimization; the model's steps are Lightning's.
 
-    Before each training step the callback looks ahead on its batch and moves the weights. `training_step`
+    Before each training step the callback looks ahead on its batch and updates the weights. `training_step`
     returns the losses, weighted: `return self.weights(losses)`. Clipping, schedulers, precision, logging and
     checkpoints stay Lightning's; the state of the weights goes into its checkpoints. With outer learning rate
     0 training is bit-for-bit that with fixed weights. A step costs one call of the losses more than
     `LossWeightTuner.step`. In manual optimization, call that with `self.optimizers()` instead.
 
     Args:
-        losses: (module, batch) -> what the weights take; `training_step` weights the same losses.
+        losses: (module, batch) -> input of the weights; `training_step` weights the same losses.
         validation_loss: module -> the loss on held-out data that the weights minimize, one number.
         weights: `LossWeights`, or another module from losses to one number.
-        outer_optimizer: of the weights' parameters, any of torch's.
+        outer_optimizer: of the weights' parameters, any torch optimizer.
         settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
 
     Raises:
@@ -85,7 +85,7 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look ahead on the batch that is about to be trained on, and move the weights."""
+        """Look ahead on the next training batch, and update the weights."""
         assert self.tuner is not None, "Lightning starts training before its batches"
         precision = trainer.precision_plugin
 

@@ -1,4 +1,4 @@
-"""Virtual training steps, and the gradient in the loss weights of the validation loss after them."""
+"""Virtual training steps, and the hypergradient of the validation loss after them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SharedForward(NamedTuple):
 
     losses: list[Tree]  # by minibatch, functions of the model's own parameters
     random_state: RandomState  # before these losses
-    reads_outer: bool = False  # whether these losses are functions of the outer parameters, too
+    reads_outer: bool = False  # these losses depend on the outer parameters, too
 
 
 class FirstStep(NamedTuple):
@@ -55,7 +55,7 @@ LoopEstimator = Callable[["LookAhead"], LookAheadResult]
 
 @dataclass(frozen=True, eq=False)
 class LookAhead:
-    """Virtual steps, and the validation loss after them; the model itself stays as it is."""
+    """Virtual steps, and the validation loss after them; the model itself is unchanged."""
 
     model: StatelessModel
     lift: Callable[[], LiftedOptimizer]
@@ -68,7 +68,7 @@ class LookAhead:
     """The optimizer's parameter groups with the learned learning rate."""
     before: ModelSnapshot  # the model's changing state before the first step
     shared: SharedForward | None = None
-    inspect: bool = False  # search graphs that are differentiated twice for what torch does not report
+    inspect: bool = False  # search graphs differentiated twice for silently missing derivatives
 
     @functools.cached_property
     def optimizer(self) -> LiftedOptimizer:
@@ -76,15 +76,15 @@ class LookAhead:
         return self.lift()
 
     def start(self) -> Params:
-        """The model's own parameters or copies, to differentiate and not to change."""
+        """The model's own parameters or copies, to differentiate but not to change."""
         if self.shared is not None:
             return list(self.model.trained)
         return [p.detach().clone().requires_grad_(p.requires_grad) for p in self.model.trained]
 
     def training(self, step: int, params: Params, buffers: Buffers) -> list[Tree]:
         """The training losses of a step, by minibatch, with these parameters and buffers."""
-        own = all(one is other for one, other in zip(params, self.model.trained, strict=True))
-        if step == 0 and self.shared is not None and own:
+        is_own = all(one is other for one, other in zip(params, self.model.trained, strict=True))
+        if step == 0 and self.shared is not None and is_own:
             self.model.use_own(buffers)
             return self.shared.losses
         if step == 0:
@@ -92,7 +92,7 @@ class LookAhead:
         return [self.model.call(each, params, buffers) for each in self.losses[step]]
 
     def rewind(self, buffers: Buffers | None = None) -> None:
-        """Restore plain attributes, and copies of buffers, to where they were before the first step."""
+        """Restore plain attributes, and copies of buffers, to their values before the first step."""
         self.before.attributes.restore()
         if buffers is not None and self.shared is not None:
             buffers[:] = self.model.copy_buffers(self.before)
@@ -125,7 +125,7 @@ def require_number(loss: Any) -> Tensor:
 
 
 def unrolled(ahead: LookAhead) -> LookAheadResult:
-    """Exact hypergradient for any number of steps: their graph is kept, and differentiated a second time."""
+    """Exact hypergradient for any number of steps, by differentiating through their graph."""
     params, buffers = ahead.start(), ahead.model.copy_buffers()
     first: FirstStep | None = None
     for step in range(len(ahead.losses)):
@@ -158,16 +158,16 @@ def directional(ahead: LookAhead) -> LookAheadResult:
     """
 
     def derivatives(back: _PullBack) -> Sequence[Tensor]:
-        found = _by_forward_mode(ahead, back)
-        terms = back.weighted(found)
-        off = _ratio(terms.sum() - back.slope, terms.abs().sum())
+        tangents = _by_forward_mode(ahead, back)
+        terms = back.weighted(tangents)
+        error = _ratio(terms.sum() - back.slope, terms.abs().sum())
         require(
-            off <= 0.05,
-            f"Forward and reverse mode differ by {off:.0%} in the derivative of the training losses, so that "
-            "one of them is not their derivative (it has a backward pass of its own, say, or a buffer is "
-            "written to without a gradient): use unrolled.",
+            error <= 0.05,
+            f"Forward and reverse mode differ by {error:.0%} in the derivative of the training losses, so "
+            "that one of them is not their derivative (it has a backward pass of its own, say, or a buffer "
+            "is written to without a gradient): use unrolled.",
         )
-        return found
+        return tangents
 
     return _along_direction(ahead, derivatives)
 
@@ -177,8 +177,8 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
 
     Parameters move by eps^(1/3) of their norm, eps being the precision of their dtype, where rounding and the
     third derivative weigh about the same. The differences, weighted, must add up to the weighted loss's
-    derivative along u, which is known. Where they do not, as a ReLU network changes pieces, or losses are
-    flat for their precision, forward mode is used, and where torch has none other lengths are tried.
+    derivative along u, which is known. Where they do not, because a ReLU network changes its linear piece or
+    losses are flat for their precision, forward mode is used, or, where torch has none, other lengths.
 
     Raises:
         ValueError: the parameters have fewer digits than float32; or torch has no forward mode of these
@@ -192,14 +192,14 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
 
 def _differentiate(ahead: LookAhead, back: _PullBack) -> Sequence[Tensor]:
     """Derivatives along u by differences, by forward mode where these fail, or at other lengths."""
-    moved = [(p, u) for p, u in zip(back.params, back.direction, strict=True) if u is not None]
-    precision = max((torch.finfo(p.dtype) for p, _ in moved), key=lambda each: each.eps)
+    pairs = [(p, u) for p, u in zip(back.params, back.direction, strict=True) if u is not None]
+    precision = max((torch.finfo(p.dtype) for p, _ in pairs), key=lambda each: each.eps)
     require(
         precision.eps < 1e-4,
         f"The estimator finite-difference takes differences of losses, for which torch.{precision.dtype} has "
         "too few digits: use directional or unrolled.",
     )
-    size, norm = (get_total_norm(list(of)) for of in zip(*moved, strict=True))
+    size, norm = (get_total_norm(list(of)) for of in zip(*pairs, strict=True))
     length = precision.eps ** (1 / 3) * torch.where(size > 0, size, 1) / norm.clamp(min=precision.tiny**0.5)
     first = _by_differences(ahead, back, length)
     if first.error <= 10 * precision.eps**0.5:
@@ -210,14 +210,14 @@ def _differentiate(ahead: LookAhead, back: _PullBack) -> Sequence[Tensor]:
     except RuntimeError as error:
         if not lacks_derivative(error):
             raise
-    tried = [first, *(_by_differences(ahead, back, factor * length) for factor in (1 / 8, 8.0, 1 / 64))]
+    attempts = [first, *(_by_differences(ahead, back, factor * length) for factor in (1 / 8, 8.0, 1 / 64))]
 
     def uncertain(each: _Differences) -> float:
-        """The estimated error, or the distance to the nearest of the others if larger."""
-        apart = [(each.terms - other.terms).norm() for other in tried if other is not each]
-        return max(each.error, min(_ratio(distance, each.terms.norm()) for distance in apart))
+        """The estimated error, or the distance to the nearest other one if larger."""
+        distances = [(each.terms - other.terms).norm() for other in attempts if other is not each]
+        return max(each.error, min(_ratio(distance, each.terms.norm()) for distance in distances))
 
-    best = min(tried, key=uncertain)
+    best = min(attempts, key=uncertain)
     require(
         uncertain(best) <= 0.05,
         "The differences of the training losses are off by an estimated "
@@ -232,7 +232,7 @@ ESTIMATORS: dict[str, LoopEstimator] = {
     "directional": directional,
     "finite-difference": finite_difference,
 }
-"""Estimators that can start from the losses of the model's own step, and keep its gradient."""
+"""Estimators that can reuse the losses of the model's own step, and keep its gradient."""
 ONE_STEP = ("directional", "finite-difference")  # estimators for one virtual step only
 
 
@@ -271,9 +271,9 @@ def _pull_back(ahead: LookAhead) -> _PullBack:
         outputs, slopes = [loss for loss, _ in used], [factor.detach() for _, factor in used]
         inputs = [params[index] for index in free]
         gradients.append(torch.autograd.grad(outputs, inputs, slopes, allow_unused=True, retain_graph=True))
-    found = accumulated(gradients)
+    summed = accumulated(gradients)
     # optimizers leave a parameter without a gradient alone, whatever its decay or momentum
-    leaves = {i: g.detach().requires_grad_() for i, g in zip(free, found, strict=True) if g is not None}
+    leaves = {i: g.detach().requires_grad_() for i, g in zip(free, summed, strict=True) if g is not None}
     start = [p.detach() for p in params]
     loss = ahead.outcome(ahead.optimizer.along([leaves.get(i) for i in range(len(params))], start), buffers)
     pulled = torch.autograd.grad(loss, [*leaves.values(), *ahead.outer], allow_unused=True)

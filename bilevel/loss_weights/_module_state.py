@@ -1,4 +1,4 @@
-"""State besides parameters and buffers, saved and restored: random streams, plain attributes."""
+"""Snapshots of state besides parameters and buffers: random streams, plain attributes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Attributes:
     """A snapshot of modules' plain attributes.
 
     Tensors, arrays, numbers, strings, and lists, dictionaries, sets and deques of these are saved by value,
-    random generators by their state, everything else by reference. Of torch's own modules, which keep no such
+    random generators by their state, everything else by reference. For torch's own modules, without such
     state, only the mode is saved, and the lists of recurrent ones.
     """
 
@@ -53,13 +53,13 @@ class Attributes:
                 restore()
 
     def now(self) -> AttributeValues:
-        """Copy the same modules' attributes as they are now, as far as they can be compared."""
-        found: AttributeValues = {(module, "training"): module.training for module, _ in self._modes}
+        """Copy the same modules' current attributes, as far as they can be compared."""
+        values: AttributeValues = {(module, "training"): module.training for module, _ in self._modes}
         for module, *_ in self._plain:
             for name, value in vars(module).items():
                 if name not in _OF_EVERY_MODULE:
-                    found[module, name] = _comparable(value)
-        return found
+                    values[module, name] = _comparable(value)
+        return values
 
 
 def differing(one: AttributeValues, other: AttributeValues) -> list[Place]:
@@ -88,7 +88,7 @@ def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> Restore:
 
 
 def _keeps_attributes(module: nn.Module) -> bool:
-    """Whether a module may keep state of its own: it is not one of torch's, or it is a recurrent one."""
+    """True if a module may have state of its own: any but torch's own, and recurrent ones."""
     return (
         not type(module).__module__.startswith("torch.nn.")
         or isinstance(module, nn.RNNBase)
@@ -108,10 +108,10 @@ def _content(value: Any) -> Restore | None:
         return functools.partial(np.copyto, value, value.copy())
     if isinstance(value, list | dict | set | deque) and len(value) <= MAX_ENTRIES:
         return _container(value)
-    if isinstance(value, tuple) and (inside := _contents(value)):
+    if isinstance(value, tuple) and (contents := _contents(value)):
 
         def restore() -> None:
-            for each in inside:
+            for each in contents:
                 each()
 
         return restore
@@ -139,7 +139,7 @@ def _tensor(value: Tensor) -> Restore | None:
 
 def _container(value: Any) -> Restore:
     copied = value.copy()
-    inside = _contents(copied.values() if isinstance(copied, dict) else copied)
+    contents = _contents(copied.values() if isinstance(copied, dict) else copied)
 
     def restore() -> None:
         value.clear()
@@ -147,7 +147,7 @@ def _container(value: Any) -> Restore:
             value.update(copied)
         else:
             value.extend(copied)
-        for each in inside:
+        for each in contents:
             each()
 
     return restore
@@ -167,7 +167,7 @@ def _comparable(value: Any) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are of one type, and all their tensors and other leaves are equal."""
+    """True if two values have the same type, and all their tensors and other leaves are equal."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -205,7 +205,7 @@ def set_random_state(state: RandomState) -> None:
 
 @contextmanager
 def fork_random_state(start: RandomState) -> Iterator[None]:
-    """Draw from a saved state inside, and restore the streams afterwards."""
+    """Draw from a saved state in this context, and restore the streams afterwards."""
     before = random_state(start.devices)
     set_random_state(start)
     try:
@@ -222,7 +222,7 @@ def validation_seed() -> int:
 def seed_validation(seed: int, step: int, devices: Iterable[torch.device] = ()) -> None:
     """Seed the random streams for the validation loss of an outer step, differently for every step.
 
-    From the training stream it would draw the same minibatch in every step if training draws nothing.
+    Drawing from the training stream, it would get the same minibatch in every step if training draws nothing.
     """
     mixed = (seed + 0x9E3779B9 * step) % 2**32  # 2^32 / golden ratio, odd: all multiples mod 2^32 differ
     torch.default_generator.manual_seed(mixed)

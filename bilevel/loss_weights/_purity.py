@@ -1,4 +1,4 @@
-"""Refusal of losses that read state which an earlier call left without a gradient, by calling them again."""
+"""Detection, by repeated calls, of losses that read state written by an earlier call without a gradient."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def require_attributes_unread(
     validation: Function,
 ) -> None:
     """Raise ValueError if a plain attribute that depends on the parameters affects the next call."""
-    after, left = start.now(), Attributes(model.all_modules)
+    after, changed_state = start.now(), Attributes(model.all_modules)
     changed = [place for place in differing(before, after) if place not in model.harmless]
     if not changed:
         return
@@ -90,7 +90,7 @@ def require_attributes_unread(
     suspects = [place for place in changed if place in dependent]
     for function in (training, validation) if suspects else ():
         results = []
-        for state in (start, left):
+        for state in (start, changed_state):
             state.restore()
             results.append(leaves(_call(model, function, plain)[0]))
         module, name = suspects[0]
@@ -100,7 +100,7 @@ def require_attributes_unread(
             "reads it, so that the hypergradient through several virtual steps would be wrong: take one "
             "virtual step, or reset it in each loss.",
         )
-    left.restore()
+    changed_state.restore()
     model.harmless.update(changed)
 
 
@@ -111,7 +111,7 @@ def require_pure(
     training: Sequence[Function],
     validation: Function,
 ) -> None:
-    """Raise ValueError if training losses change a plain attribute, and one of the functions reads it."""
+    """Raise ValueError if a training loss changes a plain attribute that one of the functions reads."""
     functions = [*training, validation]
     start.restore()
     before, plain = start.now(), [_primal(p) for p in params]
@@ -119,13 +119,13 @@ def require_pure(
     for function in training:
         _call(model, function, plain, keep=True)
         changed = [place for place in differing(before, start.now()) if place not in model.harmless]
-        left = Attributes(model.all_modules)
+        changed_state = Attributes(model.all_modules)
         for again, result in zip(functions, expected, strict=True) if changed else ():
-            left.restore()
-            found = _call(model, again, plain)[0]
+            changed_state.restore()
+            result_after = _call(model, again, plain)[0]
             module, name = changed[0]
             require(
-                same(leaves(found), leaves(result)),
+                same(leaves(result_after), leaves(result)),
                 f"{model.describe(module)} keeps {name!r} from one call to the next and reads it, and this "
                 "estimator takes the model as a pure function: use unrolled with one virtual step, or reset "
                 "it in each loss.",
@@ -160,7 +160,7 @@ def require_no_autocast(function: Function, model: StatelessModel, start: Random
 
 
 class _AutocastSpy(TorchFunctionMode):
-    """Records the dtype of autocast if any operation is under it."""
+    """Records the dtype of autocast if any operation runs under it."""
 
     dtype: torch.dtype | None = None
 
@@ -189,7 +189,7 @@ def _call(
     *,
     keep: bool = False,
 ) -> tuple[Any, Buffers]:
-    """Call without effect on random streams, and on attributes unless `keep`: the result and the buffers."""
+    """Call without side effects on random streams and (unless `keep`) attributes: result and buffers."""
     attributes = Attributes(model.all_modules)
     buffers = model.copy_buffers() if buffers is None else buffers
     with fork_random_state(model.random_state()), model.isolated():

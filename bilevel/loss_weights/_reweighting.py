@@ -1,4 +1,4 @@
-"""Sample weights without a network, by the alignment of gradients with those of clean data."""
+"""Sample weights without a network, by the alignment of gradients with that of clean data."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from games.core import require
 
 
 class Reweighter(Resumable):
-    """Learning to Reweight: trains a model with sample weights computed anew for each batch.
+    """Learning to Reweight: trains a model with sample weights computed for each batch.
 
     A step looks ahead by one plain gradient step on sum_i eps_i L_i from eps = 0; the weight of sample i is
     the positive part of -d L_val / d eps_i, normalized over the batch: up to the learning rate the inner
-    product of the gradients of L_i and L_val. Then the model takes its own step on sum_i w_i L_i. Where no
-    sample helps, all weights are 0. It is called as `LossWeightTuner` is, without an outer optimizer.
+    product of the gradients of L_i and L_val. Then the model takes its own step on sum_i w_i L_i. If no
+    sample helps, all weights are 0. The calls are those of `LossWeightTuner`, without an outer optimizer.
 
     Args:
         model: the module that the losses use; several as a list.
-        optimizer: of the model's parameters, any of torch's.
-        max_norm: as of `LossWeightTuner`.
-        max_value: as of `LossWeightTuner`.
+        optimizer: of the model's parameters, any torch optimizer.
+        max_norm: as in `LossWeightTuner`.
+        max_value: as in `LossWeightTuner`.
 
     Raises:
-        ValueError: the optimizer has a parameter that is none of the model's.
+        ValueError: the optimizer has a parameter that is not the model's.
 
     Source:
         Ren et al., Learning to reweight examples for robust deep learning, arXiv 1803.09050.
 
-    Two of three samples pull in the right direction, one of them twice as hard:
+    Two of three samples have gradients in the right direction, one of them twice as long:
 
     >>> guess = nn.Linear(1, 1, bias=False)
     >>> reweighter = Reweighter(guess, torch.optim.SGD(guess.parameters(), lr=0.1))
@@ -63,7 +63,7 @@ class Reweighter(Resumable):
         self.model = StatelessModel([model] if isinstance(model, nn.Module) else model, optimizer)
         self.optimizer, self.clipping = optimizer, Clipping(max_norm, max_value)
         self.history, self.steps = History(), 0
-        self.validation_seed: int | None = None  # as of `LossWeightTuner`
+        self.validation_seed: int | None = None  # as in `LossWeightTuner`
         self.weights = torch.zeros(0)  # weights of the last batch, [sample]: 0 or more, of sum 1, or all 0
 
     @torch.enable_grad()
@@ -73,10 +73,10 @@ class Reweighter(Resumable):
         Args:
             train_losses: computes the loss of each sample, [sample] (reduction="none").
             validation_loss: computes the loss on clean data, one number; its changes of buffers, as batch
-                norm's, and of plain attributes are undone, and it has a random stream of its own.
+                norm's, and of plain attributes are undone, and it has its own random stream.
 
         Returns:
-            the weighted training loss, and the validation loss of the model before the step.
+            The weighted training loss, and the validation loss of the model before the step.
 
         Raises:
             ValueError: losses have another shape or are detached.
@@ -134,10 +134,12 @@ class Reweighter(Resumable):
 def alignment(losses: Tensor, params: Sequence[Tensor], direction: Sequence[Tensor | None]) -> Tensor:
     """Inner product of each loss's gradient with a direction, [sample]; the losses' graph is kept."""
     weights = torch.zeros_like(losses, requires_grad=True)
-    found = torch.autograd.grad((weights * losses).sum(), list(params), create_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad(
+        (weights * losses).sum(), list(params), create_graph=True, allow_unused=True
+    )
     products = [
         (gradient * along).sum()
-        for gradient, along in zip(found, direction, strict=True)
+        for gradient, along in zip(gradients, direction, strict=True)
         if gradient is not None and along is not None
     ]
     require(

@@ -1,4 +1,4 @@
-"""Calls of a model with other parameters and buffers than its own."""
+"""Calls of a model with substituted parameters and buffers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from games.core import require
 
 Result = TypeVar("Result")
 Buffers = list[Tensor | None]
-"""In the order of `buffer_places`; written to, and exchanged, as the model does with its own."""
+"""In the order of `buffer_places`; written to and replaced by the model as its own buffers are."""
 
 
 class ModelSnapshot(NamedTuple):
@@ -48,7 +48,7 @@ class ModelSnapshot(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Substitution:
-    """Tensors in the modules while something runs, and while its graph is differentiated."""
+    """Tensors in the modules during a call and during the backward pass of its graph."""
 
     params: Sequence[Tensor] | None  # None: the model's own
     buffers: Buffers
@@ -57,17 +57,17 @@ class Substitution:
 class StatelessModel(nn.Module):
     """Calls a function of no arguments with other values of the model's parameters.
 
-    The modules themselves hold these values, and lists of parameters made elsewhere stand for them
-    (`_torch_patches.StandIn`), so losses are written as usual. Raises ValueError if the optimizer has a
-    parameter that is none of the model's.
+    The modules themselves hold these values, and parameters in lists made elsewhere stand in for them
+    (`_torch_patches.StandIn`), so that losses are written as usual. Raises ValueError if the optimizer has a
+    parameter that is not the model's.
     """
 
     def __init__(self, model: Sequence[nn.Module], optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
         self.model, self._optimizer = nn.ModuleList(model), optimizer
         self.differentiated = True
-        """Whether reverse mode will differentiate the running call in the model's parameters."""
-        self.several_steps = False  # whether one virtual step sees the running statistics of another
+        """True if reverse mode will differentiate the current call in the model's parameters."""
+        self.several_steps = False  # a virtual step can read the running statistics of another
         self.harmless: set[Place] = set()  # buffers and attributes that a call changes before it reads them
         self._parameter_hooks: list[dict[int, Any]] = []
         self._changing: list[nn.Module | None] = []
@@ -87,7 +87,7 @@ class StatelessModel(nn.Module):
             )
 
     def refresh(self) -> None:
-        """Find the trained parameters and the modules that hold them: a model may have changed."""
+        """Find the trained parameters and the modules that hold them again, as a model may change."""
         self.trained = parameters_of(self._optimizer)
         self._changing.clear()
         self._recomputed = None
@@ -120,7 +120,7 @@ class StatelessModel(nn.Module):
         set_random_state(snapshot.random_state)
 
     def copy_buffers(self, snapshot: ModelSnapshot | None = None) -> Buffers:
-        """Copy the model's own buffers, as batch norm's running means, as they are or were in a snapshot."""
+        """Copy the model's own buffers, as batch norm's running means, of now or of a snapshot."""
         if snapshot is None:
             own = self._buffers_in_place() if self._now is None else self._own_buffers
             pairs = [(b, b) for b in own]
@@ -145,7 +145,7 @@ class StatelessModel(nn.Module):
         return global_random_state(self.devices)
 
     def seeded(self, function: Callable[[], Result], seed: int, step: int) -> Callable[[], Result]:
-        """The same function with random streams that start from a seed and a step."""
+        """The same function with random streams seeded by a seed and a step."""
 
         def drawing() -> Result:
             seed_validation(seed, step, self.devices)
@@ -154,7 +154,7 @@ class StatelessModel(nn.Module):
         return drawing
 
     def call_own(self, function: Callable[[], Result]) -> Result:
-        """Call a function with the model as it is; raises ValueError as `call`."""
+        """Call a function with the model's own parameters; raises ValueError as `call`."""
         versions = [parameter._version for parameter in self.trained]
         with self.watching():
             result = function()
@@ -162,7 +162,7 @@ class StatelessModel(nn.Module):
         return result
 
     def call(self, function: Callable[[], Result], params: Sequence[Tensor], buffers: Buffers) -> Result:
-        """Call a function with these parameters and buffers, which the model may change; not its own.
+        """Call a function with these parameters and buffers, which replace the model's own and may change.
 
         Raises ValueError if a module changes its parameters in place (says which).
         """
@@ -186,18 +186,18 @@ class StatelessModel(nn.Module):
                 for index in written_without_gradient(self.buffer_places, written, buffers):
                     self._require_unread(index, function, params)
                 if torch.is_grad_enabled():
-                    self._follow_back(result, now, last)
+                    self._install_in_backward(result, now, last)
         return result
 
     def use_own(self, buffers: Buffers) -> None:
-        """Put the model's own parameters in place, with these buffers, while they are differentiated."""
+        """Install the model's own parameters with these buffers, while they are differentiated."""
         self._last = Substitution(None, buffers)
         self._versions = [None if buffer is None else buffer._version for buffer in buffers]
         self._install(self._last)
 
     @contextmanager
     def isolated(self) -> Iterator[None]:
-        """Restore the tensors in place after each call inside."""
+        """Restore the installed tensors after each call in this context."""
         keeps, self._keeps_last = self._keeps_last, False
         try:
             yield
@@ -206,9 +206,9 @@ class StatelessModel(nn.Module):
 
     @contextmanager
     def keeping_last(self) -> Iterator[None]:
-        """Leave the last call's tensors in place inside, for checkpoints and custom backward passes.
+        """Leave the last call's tensors installed, for checkpoints and custom backward passes.
 
-        The backward pass visits the calls in reverse order, and each finds the tensors that it ran with.
+        The backward pass visits the calls in reverse order, each with the tensors of its forward pass.
         """
         self._keeps_last, self._last = True, None
         self._parameter_hooks = [dict(hooks) for hooks in self._hooks]
@@ -221,51 +221,53 @@ class StatelessModel(nn.Module):
         finally:
             self._keeps_last, self._last = False, None
             self._install(None)
-            for own, kept in zip(self._hooks, self._parameter_hooks, strict=True):
-                own.update(kept)
+            for own, saved in zip(self._hooks, self._parameter_hooks, strict=True):
+                own.update(saved)
             self._parameter_hooks = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Make checkpoints differentiable twice, and watch backward hooks, inside."""
+        """Make checkpoints differentiable twice, and watch backward hooks, in this context."""
         with without_reentrance(), watching_hooks(self.all_modules, self._changing.append):
             yield
 
     def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Pass gradients in the parameters through the hooks on them (`register_hook`)."""
-        found = list(gradients)
+        gradients_out = list(gradients)
         for place, hooks in enumerate(self._parameter_hooks):
             for hook in hooks.values():
-                if (gradient := found[place]) is not None:
+                if (gradient := gradients_out[place]) is not None:
                     changed = hook(gradient)
-                    found[place] = gradient if changed is None else changed
-        return found
+                    gradients_out[place] = gradient if changed is None else changed
+        return gradients_out
 
-    def _follow_back(self, result: Any, now: Substitution, last: Substitution | None) -> None:
-        """Put the tensors of each call in place when a backward pass enters it by its results.
+    def _install_in_backward(self, result: Any, now: Substitution, last: Substitution | None) -> None:
+        """Install the tensors of each call when a backward pass enters it by its results.
 
         Autograd visits nodes in reverse order of creation, so a gradient that reaches the parameters has left
         this call for the one before.
         """
         for parameter in now.params or ():
             if parameter.grad_fn is not None:
-                register_hook(parameter, functools.partial(self._arrive, last))
+                register_hook(parameter, functools.partial(self._enter_call, last))
         for leaf in leaves(result):
             if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
-                register_hook(leaf, functools.partial(self._arrive, now))
+                register_hook(leaf, functools.partial(self._enter_call, now))
 
-    def _arrive(self, at: Substitution | None, gradient: Tensor) -> None:
-        if at is not None and any(b is not None and b.requires_grad for b in at.buffers):
+    def _enter_call(self, substitution: Substitution | None, gradient: Tensor) -> None:
+        if substitution is not None and any(b is not None and b.requires_grad for b in substitution.buffers):
             # running statistics that a later step wrote to: a recomputation may write to them again
-            copies = [b.detach().clone() if b is not None and b.requires_grad else b for b in at.buffers]
-            at = Substitution(at.params, copies)
+            copies = [
+                b.detach().clone() if b is not None and b.requires_grad else b for b in substitution.buffers
+            ]
+            substitution = Substitution(substitution.params, copies)
         if self._keeps_last:
-            self._install(at)
+            self._install(substitution)
 
     def _install(self, new: Substitution | None) -> None:
-        """Put tensors into every module that holds the model's own; None: put its own back.
+        """Install tensors in every module that holds the model's own; None: restore its own.
 
-        `functional_call` looks for names and ties at each call, which is slower than a small model.
+        `functional_call` looks up names and ties at each call, which takes longer than a small model.
         """
         if new is self._now:
             return
@@ -332,7 +334,7 @@ class StatelessModel(nn.Module):
             )
 
     def _note_recomputed(self) -> None:
-        """Note a buffer that the backward pass of the model's own losses wrote to."""
+        """Record a buffer that the backward pass of the model's own losses wrote to."""
         last = self._last
         if last is None or last.params is not None:
             return
@@ -368,7 +370,7 @@ class StatelessModel(nn.Module):
 
     @property
     def compiled(self) -> bool:
-        """Whether a module of the model is made by torch.compile."""
+        """True if a module of the model is made by torch.compile."""
         return any(
             module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule"
             for module in self.modules()
@@ -376,12 +378,12 @@ class StatelessModel(nn.Module):
 
     def describe(self, module: nn.Module) -> str:
         """Describe a module in an error message."""
-        path = next(name for name, found in self.named_modules() if found is module)
+        path = next(name for name, other in self.named_modules() if other is module)
         return f"The module {path.removeprefix('model.')!r} ({type(module).__name__})"
 
 
 def _normalizes_weights(module: nn.Module) -> bool:
-    """Whether a module is torch's weight norm or has it as a hook."""
+    """True if a module is torch's weight norm or has it as a hook."""
     return type(module).__name__ == "_WeightNorm" or any(
         type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values()
     )

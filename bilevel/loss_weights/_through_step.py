@@ -1,4 +1,4 @@
-"""The look ahead as a step of the functional core, for its estimators."""
+"""The look-ahead as a step of the functional core, for its estimators."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
 LOOP_ESTIMATORS: dict[str, LoopEstimator] = {**ESTIMATORS, "implicit": InverseHessian()}
-"""Estimators around a user's loop, whose bare names come first."""
+"""Estimators for a user's loop; their bare names have priority."""
 
 
 def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator:
-    """Find an estimator by name, or adapt one of `bilevel.hypergradient`, by its text form or itself.
+    """Find an estimator by name, or adapt one of `bilevel.hypergradient`, given as text or object.
 
     Raises ValueError if there is none of that name, a setting is wrong, it is compiled, or it is stateful.
     """
@@ -61,7 +61,7 @@ def make_estimator(estimator: str | InverseHessian | Estimator) -> LoopEstimator
 class ThroughStep:
     """The hypergradient by an estimator of the functional core, with the optimizer's step as a pure function.
 
-    A step's random draws begin where they began the first time, so that dropout is pure.
+    Each call of a step starts from the same random state, so that dropout is pure.
     """
 
     estimator: Estimator
@@ -107,7 +107,7 @@ class PureStep:
             for place in self.places
         )
         self._group_of = [index for index, group in enumerate(lifted.param_groups) for _ in group["params"]]
-        self._moved = [self._find_moved(index) for index in range(len(ahead.losses))]
+        self._updated = [self._find_updated(index) for index in range(len(ahead.losses))]
         attributes = ahead.before.attributes
         left = attributes.now()
         attributes.restore()
@@ -127,7 +127,7 @@ class PureStep:
             return loss
 
         found = dict(zip(self.places, torch.func.grad(total)(theta), strict=True))
-        gradients = [found[p] if p in self._moved[index] else None for p in range(len(self.start))]
+        gradients = [found[p] if p in self._updated[index] else None for p in range(len(self.start))]
         lifted = self.ahead.optimizer
         gradients = lifted.clip(lifted.hooks(gradients))
         groups = self._with(phi, self.ahead.groups)
@@ -155,7 +155,7 @@ class PureStep:
         free = dict(zip(self.places, theta, strict=True))
         return [free.get(place, p) for place, p in enumerate(self.start)]
 
-    def _find_moved(self, index: int) -> set[int]:
+    def _find_updated(self, index: int) -> set[int]:
         """Find the parameters with a gradient in a step: torch leaves the others alone."""
         model = self.ahead.model
         before, buffers = model.copy_buffers(), model.copy_buffers()

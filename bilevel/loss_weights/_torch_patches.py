@@ -1,4 +1,4 @@
-"""Patches of torch while a look ahead runs: higher derivatives, stand-in parameters, watched hooks."""
+"""Patches of torch during a look-ahead: higher derivatives, stand-in parameters, watched hooks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 @contextmanager
 def without_reentrance() -> Iterator[None]:
-    """Run `checkpoint(..., use_reentrant=True)` as `use_reentrant=False` inside, with the same results.
+    """Run `checkpoint(..., use_reentrant=True)` as `use_reentrant=False`, with the same results.
 
-    `torch.autograd.grad` would silently leave the parameters of a reentrant checkpoint out.
+    `torch.autograd.grad` would silently ignore the parameters of a reentrant checkpoint.
     """
     reentrant: Any = CheckpointFunction
     reentrant.apply = staticmethod(_not_reentrant)
@@ -41,11 +41,11 @@ def _not_reentrant(function: Callable[..., Any], preserve_rng_state: bool, *args
 
 
 def use_exact_norms(exact: bool) -> None:
-    """Compute torch's batch, instance and weight norm by functions that have all derivatives, or not.
+    """Replace torch's batch, instance and weight norm by functions with all derivatives, or restore them.
 
-    Torch updates running statistics without a gradient, so that a validation loss in eval mode would not see
-    how they move with the parameters of earlier steps; and its fused weight norm takes norms for constants in
-    the second derivative, and lacks forward mode.
+    Torch updates running statistics without a gradient, so that a validation loss in eval mode would ignore
+    their dependence on the parameters of earlier steps; and its fused weight norm treats norms as constants
+    in the second derivative, and lacks forward mode.
     """
     for name, (own, differentiable) in _NORMS.items():
         setattr(torch, name, differentiable if exact else own)
@@ -107,9 +107,9 @@ _NORMS = {
 
 
 class StandIn(nn.Parameter):
-    """A parameter that torch functions exchange for another tensor, `stands_for`.
+    """A parameter that torch functions replace by another tensor, `stands_for`.
 
-    Modules find parameters by name, where another tensor can be put. A list made outside, as
+    Modules look up parameters by name, where another tensor can be installed. A list made outside, as
     `ps = list(model.parameters())` for an L2 penalty, holds the parameter itself.
     """
 
@@ -126,14 +126,14 @@ class StandIn(nn.Parameter):
 
 
 def substitute(parameter: Tensor, other: Tensor) -> None:
-    """Have a parameter stand for another tensor, until `unsubstitute`."""
+    """Make a parameter stand for another tensor, until `unsubstitute`."""
     vars(parameter)["stands_for"] = other
     if not isinstance(parameter, StandIn):
         parameter.__class__ = _stand_in_type(type(parameter))
 
 
 def unsubstitute(parameter: Tensor) -> None:
-    """Make a parameter itself again."""
+    """Undo `substitute`."""
     if isinstance(parameter, StandIn):
         parameter.__class__ = type(parameter).__bases__[-1]
         vars(parameter).pop("stands_for")
@@ -155,7 +155,7 @@ _MISSING = re.compile(
 
 
 def lacks_derivative(error: BaseException) -> bool:
-    """Whether torch raised this because it has no derivative of some operation."""
+    """True if torch raised this error because an operation has no derivative."""
     return isinstance(error, RuntimeError) and _MISSING.search(str(error)) is not None
 
 
@@ -164,13 +164,13 @@ _ONCE = once_differentiable(lambda ctx: None).__code__
 
 def require_second_derivative(loss: Tensor) -> None:
     """Raise RuntimeError for @once_differentiable behind a loss, which torch.autograd.grad takes silently."""
-    todo, done = [loss.grad_fn], set()
-    while todo:
-        node = todo.pop()
-        if node is None or node in done:
+    stack, visited = [loss.grad_fn], set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in visited:
             continue
-        done.add(node)
-        todo += [each for each, _ in node.next_functions]
+        visited.add(node)
+        stack += [each for each, _ in node.next_functions]
         function = getattr(type(node), "_forward_cls", None)
         if function is not None and getattr(function.backward, "__code__", None) is _ONCE:
             raise RuntimeError(f"{function.__name__}.backward is marked with @once_differentiable")
@@ -178,7 +178,7 @@ def require_second_derivative(loss: Tensor) -> None:
 
 @contextmanager
 def composite_kernels() -> Iterator[None]:
-    """Compute inside by operations that have every derivative instead of fused ones.
+    """Use operations that have all derivatives instead of fused ones, in this context.
 
     scaled_dot_product_attention uses torch's math backend, recurrent layers no cuDNN, and compiled models run
     uncompiled, with their random draws. Values are the same but for rounding.
@@ -186,7 +186,7 @@ def composite_kernels() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and to load it takes seconds
+        if "torch._dynamo" in sys.modules:  # otherwise nothing was compiled, and loading it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
@@ -194,7 +194,7 @@ def composite_kernels() -> Iterator[None]:
 register_hook: Callable[..., Any] = torch.Tensor.register_hook  # Torch's own, unwatched
 
 Report = Callable[[nn.Module | None], None]
-"""Takes the module whose hook changed a gradient; None: an activation's hook."""
+"""Called with the module whose hook changed a gradient; None: an activation's hook."""
 
 
 @contextmanager
@@ -224,19 +224,19 @@ def _watched(hook: Callable[..., Any], report: Report, module: nn.Module | None 
 
     @functools.wraps(hook)
     def watched(*args: Any) -> Any:
-        found = hook(*args)
-        if found is not None and not _same(found, args[0] if module is None else args[1]):
+        new_gradient = hook(*args)
+        if new_gradient is not None and not _same(new_gradient, args[0] if module is None else args[1]):
             report(module)
-        return found
+        return new_gradient
 
     return watched
 
 
-def _same(found: Any, given: Any) -> bool:
-    if isinstance(found, tuple):
-        return isinstance(given, tuple) and all(map(_same, found, given))
-    if found is None or found is given:
+def _same(new: Any, old: Any) -> bool:
+    if isinstance(new, tuple):
+        return isinstance(old, tuple) and all(map(_same, new, old))
+    if new is None or new is old:
         return True
-    if torch._C._functorch.peek_interpreter_stack() is not None:  # values cannot be looked at
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # values are not available
         return False
-    return isinstance(given, Tensor) and torch.equal(found, given)
+    return isinstance(old, Tensor) and torch.equal(new, old)

@@ -20,31 +20,31 @@ class UpdateRule:
     """One of torch's optimizers."""
 
     update: Callable[[Tensor, Tensor, OptState, Group], tuple[Tensor, OptState]]
-    """(parameter, gradient, state, group) -> the new parameter and state; nothing is changed in place."""
+    """(parameter, gradient, state, group) -> the new parameter and state, without in-place changes."""
     averages: Callable[[Group], tuple[str, ...]] = lambda group: ()
-    """Torch's names of the tensors like the parameter, zeros at first."""
+    """Torch's names of the state tensors shaped like the parameter, initially zero."""
     numbers: tuple[str, ...] = ("step",)  # names of the numbers in the state
     factors: Callable[[Tensor], Mapping[str, Sequence[int]]] = lambda parameter: {}
-    """Name -> shape of further tensors, zeros at first."""
-    decoupled: bool = False  # whether weight decay is never added to the gradient
+    """Name -> shape of further state tensors, initially zero."""
+    decoupled: bool = False  # weight decay is never added to the gradient
 
     def state_of(self, parameter: Tensor, state: Mapping[str, Any], group: Group) -> OptState:
         """Read torch's state of a parameter, empty before its first step."""
         shapes = {**dict.fromkeys(self.averages(group), parameter.shape), **self.factors(parameter)}
-        kept = {name: state.get(name) for name in shapes}
-        read: OptState = {
+        stored = {name: state.get(name) for name in shapes}
+        result: OptState = {
             name: parameter.new_zeros(()).expand(shapes[name]) if value is None else value.detach()
-            for name, value in kept.items()
+            for name, value in stored.items()
         }
-        begun = float(any(value is not None for value in kept.values()))
-        kept_as = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
-        first = {"step": begun, "eta": group["lr"], "mu_product": torch.ones((), dtype=kept_as)}
+        started = float(any(value is not None for value in stored.values()))
+        dtype = torch.float64 if torch.get_default_dtype() is torch.float64 else torch.float32
+        first = {"step": started, "eta": group["lr"], "mu_product": torch.ones((), dtype=dtype)}
         for name in self.numbers:
             if name in state:
-                read[name] = state[name].detach() if name == "mu_product" else float(state[name])
+                result[name] = state[name].detach() if name == "mu_product" else float(state[name])
             else:
-                read[name] = first[name]
-        return read
+                result[name] = first[name]
+        return result
 
 
 def _sgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
@@ -58,7 +58,7 @@ def _sgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, O
             buffer = torch.add(damped, before, alpha=group["momentum"]) if count else g
         state = {"momentum_buffer": buffer, "step": count + 1}
         g = torch.add(g, buffer, alpha=group["momentum"]) if group["nesterov"] else buffer
-    return _down(p, g, group["lr"]), state
+    return _descend(p, g, group["lr"]), state
 
 
 def _moments(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, Tensor, OptState]:
@@ -89,7 +89,7 @@ def _nadam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor,
     count, (first_decay, second_decay) = state["step"], group["betas"]
 
     def momentum(step: Any) -> Any:
-        return first_decay * (1 - 0.5 * 0.96 ** (_as(step, p) * group["momentum_decay"]))
+        return first_decay * (1 - 0.5 * 0.96 ** (_in_dtype(step, p) * group["momentum_decay"]))
 
     stored = state["mu_product"] * momentum(count)  # rounded as torch keeps it
     product = stored if isinstance(count, Tensor) else float(stored)
@@ -106,7 +106,7 @@ def _radam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor,
     first = state["exp_avg"] / _one_minus_power(first_decay, count, p)
     left = _one_minus_power(second_decay, count, p)
     longest = 2 / (1 - second_decay) - 1
-    length = longest - 2 * _as(count, p) * (1 - left) / left
+    length = longest - 2 * _in_dtype(count, p) * (1 - left) / left
     if longest <= 5 or not (isinstance(count, Tensor) or length > 5):
         return p - group["lr"] * first, state
     squared = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
@@ -120,7 +120,7 @@ def _radam(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor,
 def _adafactor(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     count, rate, (min_square, min_scale) = state["step"] + 1, group["lr"], group["eps"]
     floor = torch.finfo(p.dtype).eps if min_square is None else min_square
-    decay, max_rate = _as(count, p) ** group["beta2_decay"], _as(count, p) ** -0.5
+    decay, max_rate = _in_dtype(count, p) ** group["beta2_decay"], _in_dtype(count, p) ** -0.5
     if isinstance(rate, Tensor) or isinstance(max_rate, Tensor):
         rates = (torch.as_tensor(x, dtype=p.dtype, device=p.device) for x in (rate, max_rate))
         rate_now = torch.minimum(*rates)
@@ -142,7 +142,7 @@ def _adafactor(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Ten
 
 
 def _muon(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    """Torch iterates in bfloat16: this has its value, and the derivative without rounding."""
+    """Torch iterates in bfloat16: this has the same value, and the derivative without rounding."""
     buffer = torch.lerp(state["momentum_buffer"], g, 1 - group["momentum"])
     move = torch.lerp(g, buffer, group["momentum"]) if group["nesterov"] else buffer
     if p.dtype is torch.bfloat16 and not group["nesterov"]:  # torch then divides the buffer itself
@@ -193,7 +193,7 @@ def _rmsprop(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tenso
 def _adagrad(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
     g, count = _decayed(p, g, group), state["step"] + 1
     total = state["sum"] + g * g
-    size = group["lr"] / (1 + (_as(count, p) - 1) * group["lr_decay"])
+    size = group["lr"] / (1 + (_in_dtype(count, p) - 1) * group["lr_decay"])
     return p - size * (g / (_root(total) + group["eps"])), {"sum": total, "step": count}
 
 
@@ -206,10 +206,10 @@ def _adadelta(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tens
 
 
 def _asgd(p: Tensor, g: Tensor, state: OptState, group: Group) -> tuple[Tensor, OptState]:
-    """Without the averages, on which no step depends."""
-    g, count, size = _decayed(p, g, group), state["step"] + 1, _as(state["eta"], p)
-    eta = group["lr"] / (1 + group["lambd"] * group["lr"] * _as(count, p)) ** group["alpha"]
-    return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": _as(eta, p)}
+    """ASGD without the averages, on which no step depends."""
+    g, count, size = _decayed(p, g, group), state["step"] + 1, _in_dtype(state["eta"], p)
+    eta = group["lr"] / (1 + group["lambd"] * group["lr"] * _in_dtype(count, p)) ** group["alpha"]
+    return p * (1 - group["lambd"] * size) - size * g, {"step": count, "eta": _in_dtype(eta, p)}
 
 
 RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
@@ -242,7 +242,7 @@ RULES: dict[type[torch.optim.Optimizer], UpdateRule] = {
         decoupled=True,
     ),
 }
-"""Torch's optimizer -> its rule; a group says whether Adam's weight decay is decoupled."""
+"""Torch's optimizer -> its rule; a group's setting decouples Adam's weight decay."""
 RULES[torch.optim.AdamW] = RULES[torch.optim.Adam]
 if hasattr(torch.optim, "Muon"):  # since torch 2.9
     RULES[torch.optim.Muon] = UpdateRule(
@@ -268,12 +268,12 @@ def _root(square: Tensor) -> Tensor:
     return square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()
 
 
-def _down(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
+def _descend(p: Tensor, move: Tensor, rate: float | Tensor) -> Tensor:
     """Descend, without a temporary product if the rate is a number."""
     return p - rate * move if isinstance(rate, Tensor) else torch.sub(p, move, alpha=rate)
 
 
-def _as(number: Any, p: Tensor) -> Any:
+def _in_dtype(number: Any, p: Tensor) -> Any:
     """A number, in a parameter's precision if it is a tensor."""
     return number.to(p.dtype) if isinstance(number, Tensor) else number
 

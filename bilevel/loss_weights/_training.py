@@ -1,4 +1,4 @@
-"""What all trainers share: a step's result, history, clipping, and checks of losses and settings."""
+"""Shared parts of trainers: a step's result, history, clipping, and checks of losses and settings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class StepResult(NamedTuple):
     """The losses of a step."""
 
     loss: Tensor
-    """Weighted training loss that was descended; detached."""
+    """The weighted training loss of the step; detached."""
     validation_loss: Tensor | None
-    """After the virtual steps, if any; None in steps between two outer ones."""
+    """The validation loss after the virtual steps, if any; None in steps between two outer ones."""
 
 
 class Resumable:
@@ -33,7 +33,7 @@ class Resumable:
     saved: ClassVar[tuple[str, ...]]
 
     def state_dict(self) -> dict[str, Any]:
-        """State to resume from; save the model's and its optimizer's beside it."""
+        """State to resume from; save that of the model and its optimizer, too."""
         values = ((name, getattr(self, name)) for name in self.saved)
         return {k: v.state_dict() if hasattr(v, "state_dict") else copy.deepcopy(v) for k, v in values}
 
@@ -48,7 +48,7 @@ class Resumable:
 
 
 class History(Resumable):
-    """Learned values after each outer step, and the validation loss that they were learned from, if any.
+    """Learned values after each outer step, with its validation loss, if any.
 
     >>> history = History()
     >>> history.add(1, {"label": 1.0}, 0.5)
@@ -116,7 +116,7 @@ class Clipping:
 
 
 def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
-    """Raise ValueError unless each loss is a tensor, and differentiable where that is needed."""
+    """Raise ValueError unless each loss is a tensor and, if required, differentiable."""
     for name, loss in losses.items() if isinstance(losses, Mapping) else [("training", losses)]:
         require(
             isinstance(loss, Tensor) and (loss.requires_grad or not differentiated),
@@ -126,12 +126,12 @@ def require_learnable(losses: Any, *, differentiated: bool = True) -> None:
 
 
 def require_functions(**losses: object) -> None:
-    """Raise ValueError unless losses are functions, and outside torch.inference_mode()."""
-    for name, given in losses.items():
+    """Raise ValueError unless losses are functions, or under torch.inference_mode()."""
+    for name, function in losses.items():
         require(
-            callable(given),
+            callable(function),
             f"{name} must be a function of no arguments, because it is called on other parameters too, and "
-            f"this is a {type(given).__name__}: wrap what computes it in `lambda:`.",
+            f"this is a {type(function).__name__}: wrap what computes it in `lambda:`.",
         )
     require(
         not torch.is_inference_mode_enabled(),
@@ -148,10 +148,10 @@ def require_counts(**settings: object) -> None:
 
 
 def require_moved(outer_optimizer: torch.optim.Optimizer, learned: Iterable[Tensor], owners: str) -> None:
-    """Raise ValueError unless an outer optimizer moves all learned parameters and nothing else."""
-    moved, own = {id(p) for p in parameters_of(outer_optimizer)}, {id(p) for p in learned}
+    """Raise ValueError unless an outer optimizer updates all learned parameters and nothing else."""
+    updated, own = {id(p) for p in parameters_of(outer_optimizer)}, {id(p) for p in learned}
     require(
-        moved == own,
-        f"The outer optimizer moves {len(moved)} parameters, and {len(own)} are learned: give it those of "
+        updated == own,
+        f"The outer optimizer moves {len(updated)} parameters, and {len(own)} are learned: give it those of "
         f"{owners}, and no others.",
     )

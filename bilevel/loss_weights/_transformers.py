@@ -1,6 +1,6 @@
 """Learned loss weights in Hugging Face's `Trainer`: one subclass (the extra `transformers`).
 
-The Trainer's callbacks see neither batches nor losses, so they cannot do it.
+A callback would not do: the Trainer passes it neither batches nor losses.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ SAVED = "loss_weights.pt"  # file in a checkpoint's folder
 class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
     """A `Trainer` that learns loss weights; the model's steps are the `Trainer`'s.
 
-    Before the first part of each accumulated batch it looks ahead on all of its parts and moves the weights.
+    Before the first part of each accumulated batch it looks ahead on all parts and updates the weights.
     Clipping, schedulers, bfloat16, logging, evaluation and checkpoints stay the Trainer's; the state of the
     weights is saved and resumed with them. With outer learning rate 0 training is bit-for-bit that with fixed
     weights. A step costs one call of the losses more than `LossWeightTuner.step`.
 
     Args:
         arguments: as of `Trainer`.
-        losses: (model, inputs) -> (what the weights take, the model's outputs), each loss a mean over the
+        losses: (model, inputs) -> (input of the weights, the model's outputs), each loss a mean over the
             batch; replaces `compute_loss`.
         validation_loss: model -> the loss on held-out data that the weights minimize, one number.
         weights: `LossWeights`, or another module from losses to one number.
-        outer_optimizer: of the weights' parameters, any of torch's.
+        outer_optimizer: of the weights' parameters, any torch optimizer.
         tuner_settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
         keywords: as of `Trainer`.
 
     Raises:
         ValueError: a setting would change the losses (compute_loss_func, label_smoothing_factor); in the
             first step: parameters are sharded, devices are several, gradients are scaled (fp16), or the
-            optimizer is none of torch's.
+            optimizer is not one of torch's.
     """
 
     def __init__(
@@ -80,9 +80,9 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
 
     def get_batch_samples(self, *arguments: Any, **keywords: Any) -> Any:
         """Keep the parts of the next batch."""
-        found = super().get_batch_samples(*arguments, **keywords)
-        self._parts = list(found[0])
-        return found
+        samples = super().get_batch_samples(*arguments, **keywords)
+        self._parts = list(samples[0])
+        return samples
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any, **keywords: Any) -> Tensor:
         """Look ahead before the first part of a batch, and count the step after its last."""

@@ -1,4 +1,4 @@
-"""Loss weights learned around an existing training loop."""
+"""Loss weights learned within an existing training loop."""
 
 from __future__ import annotations
 
@@ -59,43 +59,43 @@ class LossWeightTuner(Resumable):
     """Trains a model with an optimizer, and learns the weights of its losses from a validation loss.
 
     A step looks ahead: it takes `virtual_steps` steps on copies of the model and the optimizer's state, and
-    moves the weights down the validation loss's gradient in them. Then the model takes its own step with the
-    new weights. The losses are functions of no arguments that use the model as usual; the look ahead calls
-    them once more, with other parameters in the model and the same random draws.
+    updates the weights along minus the hypergradient of the validation loss. Then the model takes its own
+    step with the new weights. The losses are functions of no arguments that use the model as usual; the
+    look-ahead calls them once more, with other parameters in the model and the same random draws.
 
-    With `first="model"` the model takes the first virtual step as its own, and the weights move after it;
-    that saves one gradient in every outer step. With outer learning rate 0 the model learns bit-for-bit what
-    it would have learned without the tuner.
+    With `first="model"` the model takes the first virtual step as its own, and the weights are updated after
+    it; that saves one gradient in every outer step. With outer learning rate 0 the model learns bit-for-bit
+    what it would have learned without the tuner.
 
     Args:
         model: the module that the losses use; several as a list.
         optimizer: of the model's parameters, one of torch's (SGD, Adam, AdamW, RMSprop, ...) or a subclass
-            with the same step, also as Accelerate or Lightning wraps it, in the middle of a run.
+            with the same step, also wrapped by Accelerate or Lightning, also in the middle of a run.
         weights: `LossWeights`, `SampleWeights`, or any module from training losses to one number.
-        outer_optimizer: of the weights' parameters, any of torch's.
+        outer_optimizer: of the weights' parameters, any torch optimizer.
         also: learned hyper-parameters that the training losses read, as a temperature.
         learning_rate: a learned learning rate that replaces the optimizer's in every group.
-        virtual_steps: steps of the look ahead, 1 or more.
-        first: what moves first in an outer step, "weights" or "model"; the model can with the estimators
-            unrolled, directional and finite-difference, which keep the gradient of the first virtual step.
-        every: steps between two moves of the weights, 1 or more.
+        virtual_steps: steps of the look-ahead, 1 or more.
+        first: the first to be updated in an outer step, "weights" or "model"; "model" needs one of the
+            estimators unrolled, directional and finite-difference, which keep the first virtual gradient.
+        every: steps between two updates of the weights, 1 or more.
         accumulate: minibatches whose gradients are averaged for a step, 1 or more.
         max_norm: gradients are scaled down to this norm; None: no limit.
         max_value: entries of gradients are clipped to plus and minus this; None: no limit.
         estimator: of the hypergradient: unrolled, exact for any number of steps; directional, exact and
-            cheaper in memory for one; finite-difference; implicit, at the model as it is, by three terms of a
+            cheaper in memory for one; finite-difference; implicit, at the current model, by three terms of a
             Neumann series, or `InverseHessian` with other settings; or one of `bilevel.hypergradient`, by its
-            name with settings, as in "truncated(steps=5)", or itself.
+            name with settings, as in "truncated(steps=5)", or as an object.
 
     Raises:
         ValueError: a setting is out of range, the optimizer cannot be lifted, the outer optimizer does not
-            move exactly what is learned, or the model's optimizer moves it too.
+            update exactly the learned parameters, or the model's optimizer updates one of them, too.
 
     Source:
         The virtual step: Liu et al., DARTS, arXiv 1806.09055; Shu et al., Meta-Weight-Net, arXiv 1902.07379.
         The model first: Luketina et al., Scalable gradient-based tuning, arXiv 1511.06727.
 
-    Weights of a right and a wrong target, by validation on the right one:
+    Weights of a right and a wrong target, with validation on the right one:
 
     >>> from bilevel.loss_weights import LossWeights, LossWeightTuner
     >>> guess, weights = nn.Linear(1, 1, bias=False), LossWeights(["right", "wrong"])
@@ -145,13 +145,13 @@ class LossWeightTuner(Resumable):
         self.model_first = first == "model"
         self.clipping = Clipping(max_norm, max_value)
         self.composite = isinstance(self.estimator, ThroughStep)
-        """Whether look-aheads avoid fused kernels that lack a derivative, as attention's."""
+        """True if look-aheads avoid fused kernels that lack a derivative, as attention's."""
         self._checked_calls = False
         self.outer = parameters_of(outer_optimizer)
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]
         self.steps, self.history = 0, History()
         self._present: dict[LossWeights, set[str]] = {}
-        self._rate: float | None = None  # the learned one, as it was last written into the optimizer
+        self._rate: float | None = None  # the learned learning rate last written into the optimizer
         self.validation_seed: int | None = None
         """Seed of the random draws of validation losses; None before the first outer step."""
         self._check_settings()
@@ -161,14 +161,14 @@ class LossWeightTuner(Resumable):
     def step(
         self, train_losses: TrainLosses | Sequence[TrainLosses], validation_loss: ScalarLoss
     ) -> StepResult:
-        """Look ahead, move the weights, and train the model by one step, in the order of `first`.
+        """Look ahead, update the weights, and train the model by one step, in the order of `first`.
 
         Args:
             train_losses: computes the losses on a batch. With several virtual steps, or minibatches, a list
                 of `virtual_steps` times `accumulate` such functions, step by step; the model itself takes the
                 first step.
             validation_loss: computes the loss that the weights minimize: one number. Its random draws come
-                from a stream of its own; training draws what it draws in a plain loop.
+                from its own stream, so that training draws the same numbers as in a plain loop.
 
         Raises:
             ValueError: the wrong number of functions; a loss is detached or not one number; the validation
@@ -195,9 +195,9 @@ class LossWeightTuner(Resumable):
                     shared, found = self._hypergradient(batches, validation_loss, before)
                     if self.model_first:
                         loss = self._train(batches[0], None) if shared is None else self._train_along(found)
-                        self._move_weights(found)
+                        self._update_weights(found)
                     else:
-                        self._move_weights(found)
+                        self._update_weights(found)
                         loss = self._train(batches[0], shared)
         except BaseException:
             self.model.restore(before)
@@ -214,13 +214,13 @@ class LossWeightTuner(Resumable):
     def look_ahead(
         self, train_losses: TrainLosses | Sequence[TrainLosses], validation_loss: ScalarLoss
     ) -> Tensor | None:
-        """Look ahead and move the weights as `step` does, and leave the model's own step to the caller.
+        """Look ahead and update the weights as `step` does, and leave the model's own step to the caller.
 
         For trainers that take every step themselves (Lightning's, Hugging Face's): they weight the losses,
         take the step, and call `advance`. Losses are called once more than in `step`.
 
         Returns:
-            the validation loss after the virtual steps; None in a step between two outer ones.
+            The validation loss after the virtual steps; None in a step between two outer ones.
 
         Raises:
             ValueError: as `step`; or the model moves first.
@@ -240,13 +240,13 @@ class LossWeightTuner(Resumable):
                 _, found = self._hypergradient(batches, validation_loss, before)
         finally:
             self.model.restore(before)
-        self._move_weights(found)
+        self._update_weights(found)
         self._set_learning_rate()
         self.history.add(self.steps + 1, self.learned_values(), float(found.validation_loss))
         return found.validation_loss
 
     def advance(self) -> None:
-        """Count a step of the model; `step` does so itself."""
+        """Count a step of the model; `step` calls it itself."""
         self.steps += 1
         for module in self._known:
             module.advance()
@@ -265,8 +265,8 @@ class LossWeightTuner(Resumable):
     ) -> tuple[SharedForward | None, LookAheadResult]:
         """The losses of the model's own step if they can be shared, and the hypergradient.
 
-        Where torch lacks a derivative of a fused kernel (attention, a compiled model), look-aheads go without
-        these from then on.
+        Where torch lacks a derivative of a fused kernel (attention, a compiled model), look-aheads avoid
+        fused kernels from then on.
         """
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
@@ -304,7 +304,7 @@ class LossWeightTuner(Resumable):
             return None, found
 
     def _share_forward(self, ahead: LookAhead) -> SharedForward | None:
-        """Compute the losses of the model's own step unless they change with the outer parameters."""
+        """Compute the losses of the model's own step unless they depend on the outer parameters."""
         shares = self.estimator_name in ESTIMATORS or self.implicit
         if not shares or (self._reads_hyper_parameters and not self.model_first):
             return None
@@ -367,34 +367,34 @@ class LossWeightTuner(Resumable):
         return found
 
     def _may_lack_derivative(self, error: RuntimeError) -> bool:
-        """Whether the estimator could not differentiate the losses, though others might."""
+        """True if the estimator could not differentiate the losses, though others might."""
         return lacks_derivative(error) or isinstance(self.estimator, ThroughStep)
 
     def _refuse(self, ahead: LookAhead, error: RuntimeError) -> NoReturn:
-        """Raise ValueError that names the estimators which can differentiate these losses, after trying."""
+        """Raise ValueError that names the estimators which can differentiate these losses, by trying them."""
 
-        def able_estimators(losses: Batches) -> list[str]:
-            able = []
+        def usable_estimators(losses: Batches) -> list[str]:
+            usable = []
             for name, estimator in ESTIMATORS.items():
                 if len(losses) == 1 or name not in ONE_STEP:
                     with suppress(RuntimeError, ValueError, FloatingPointError):
                         self._look_ahead(dataclasses.replace(ahead, losses=losses), estimator)
-                        able.append(name)
-            return able
+                        usable.append(name)
+            return usable
 
-        able, where = able_estimators(ahead.losses), ""
-        if not able and len(ahead.losses) > 1:
-            able, where = able_estimators(ahead.losses[:1]), " with virtual_steps=1"
-        if not able and not lacks_derivative(error):
+        usable, where = usable_estimators(ahead.losses), ""
+        if not usable and len(ahead.losses) > 1:
+            usable, where = usable_estimators(ahead.losses[:1]), " with virtual_steps=1"
+        if not usable and not lacks_derivative(error):
             raise error  # of the losses themselves
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
             f"The estimator {self.estimator_name} cannot differentiate these losses ({reason}); "
-            + (f"{', '.join(able)} can{where}." if able else "no other can, either.")
+            + (f"{', '.join(usable)} can{where}." if usable else "no other can, either.")
         ) from error
 
     def _check_calls(self, ahead: LookAhead) -> None:
-        """Check once that losses which are called several times a step repeat their values."""
+        """Check once that losses that are called several times a step repeat their values."""
         once = ahead.shared is not None and (self.implicit or self.estimator_name == "unrolled")
         if self._checked_calls or (once and self.virtual_steps == 1):
             return
@@ -409,8 +409,8 @@ class LossWeightTuner(Resumable):
                 require_no_autocast(training[0], self.model, start)
         self._checked_calls = True
 
-    def _move_weights(self, found: LookAheadResult) -> None:
-        """Take the outer step, but keep the weights of losses that the batch lacks."""
+    def _update_weights(self, found: LookAheadResult) -> None:
+        """Take the outer step, but keep the weights of losses absent from the batch."""
         with _keeping_absent(self.outer_optimizer, self._present):
             outer_step(self.outer, found.gradient, None, self.outer_optimizer)
         for module in self._known:
@@ -483,16 +483,18 @@ class LossWeightTuner(Resumable):
     ) -> Batches:
         """Check a step's arguments, and group the training losses by virtual step."""
         rule_of(self.optimizer)
-        given: list[Any] = list(train_losses) if isinstance(train_losses, list | tuple) else [train_losses]
-        for each in given:
+        functions: list[Any] = (
+            list(train_losses) if isinstance(train_losses, list | tuple) else [train_losses]
+        )
+        for each in functions:
             require_functions(train_losses=each)
-        wanted = self.virtual_steps * self.accumulate
-        if len(given) == 1 and self.accumulate == 1:
-            given = given * wanted  # the same batch in every virtual step
+        expected = self.virtual_steps * self.accumulate
+        if len(functions) == 1 and self.accumulate == 1:
+            functions = functions * expected  # the same batch in every virtual step
         require(
-            len(given) == wanted,
-            f"train_losses is a list of {wanted} functions of no arguments, virtual_steps = "
-            f"{self.virtual_steps} times accumulate = {self.accumulate}; these are {len(given)}.",
+            len(functions) == expected,
+            f"train_losses is a list of {expected} functions of no arguments, virtual_steps = "
+            f"{self.virtual_steps} times accumulate = {self.accumulate}; these are {len(functions)}.",
         )
         require_functions(validation_loss=validation_loss)
         for number, group in enumerate(self.optimizer.param_groups):
@@ -502,9 +504,9 @@ class LossWeightTuner(Resumable):
                 f"from {self._rate} to {float(group['lr'])}, as schedulers do, which would have no effect: "
                 "leave out the scheduler, or learning_rate.",
             )
-        learnable: list[TrainLosses] = [functools.partial(self._learnable, each) for each in given]
+        learnable: list[TrainLosses] = [functools.partial(self._learnable, each) for each in functions]
         size = self.accumulate
-        return [learnable[start : start + size] for start in range(0, wanted, size)]
+        return [learnable[start : start + size] for start in range(0, expected, size)]
 
     def _check_settings(self) -> None:
         """Raise ValueError unless the estimator and the outer optimizer fit the other settings."""
@@ -545,7 +547,7 @@ class LossWeightTuner(Resumable):
 
 @contextmanager
 def _noting_present(modules: Iterable[nn.Module]) -> Iterator[dict[LossWeights, set[str]]]:
-    """Record the names of the losses that each `LossWeights` is called with inside."""
+    """Record the names of the losses that each `LossWeights` is called with."""
     present: dict[LossWeights, set[str]] = {each: set() for each in modules if isinstance(each, LossWeights)}
 
     def note(module: LossWeights, arguments: Any) -> None:
@@ -563,17 +565,17 @@ def _noting_present(modules: Iterable[nn.Module]) -> Iterator[dict[LossWeights, 
 def _keeping_absent(
     optimizer: torch.optim.Optimizer, present: Mapping[LossWeights, set[str]]
 ) -> Iterator[None]:
-    """Restore the weights of absent losses, and their averages, after an outer step with momentum inside."""
-    kept: list[tuple[Tensor, str, Tensor, list[int]]] = []
+    """Restore the weights of absent losses, and their averages, after an outer step with momentum."""
+    saved_values: list[tuple[Tensor, str, Tensor, list[int]]] = []
     for weights, names in present.items():
         if not names or not (absent := [i for i, name in enumerate(weights.names) if name not in names]):
             continue
         free, state = weights.free.detach(), optimizer.state.get(weights.free, {})
-        alike = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == free.shape}
-        kept += [
-            (weights.free, name, v[..., absent].clone(), absent) for name, v in {"": free, **alike}.items()
+        averages = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == free.shape}
+        saved_values += [
+            (weights.free, name, v[..., absent].clone(), absent) for name, v in {"": free, **averages}.items()
         ]
     yield
-    for parameter, name, before, absent in kept:
+    for parameter, name, before, absent in saved_values:
         now: Tensor = optimizer.state[parameter][name] if name else parameter.detach()
         now[..., absent] = before

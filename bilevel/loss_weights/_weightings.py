@@ -1,4 +1,4 @@
-"""Weightings of losses without validation loss: baselines of learned weights."""
+"""Weightings of losses without a validation loss: baselines of learned weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from games.core import require, require_name
 
 
 class Weighting(Learned, abc.ABC):
-    """Computes the gradients of a `Trainer`'s step from losses of distinct names."""
+    """Computes the gradients of a `Trainer`'s step from losses with distinct names.
+
+    Raises:
+        ValueError: there is no name, or a name comes twice.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
@@ -35,15 +39,15 @@ class Weighting(Learned, abc.ABC):
             parameters: the model's.
 
         Returns:
-            the descended loss, or, where there is none, the losses' mean: one number, detached.
+            The loss whose gradient was written or, without one, the losses' mean: one number, detached.
         """
 
     def stacked(self, losses: Losses, *, positive: str = "") -> Tensor:
         """The losses in the order of the names, [loss].
 
         Raises:
-            ValueError: they are for other names, one is not a number, or, if `positive` names what needs
-                that, one is not above 0.
+            ValueError: their names differ, one is not a single number, or one is not above 0 although
+                `positive`, the subject of the error sentence, requires it.
         """
         require(
             set(losses) == set(self.names),
@@ -84,7 +88,7 @@ class DynamicAverage(WeightedSum):
     Args:
         names: of the losses; they must stay above 0.
         epoch: steps of an epoch, 1 or more.
-        temperature: above 0; larger ones make weights more alike. The paper has 2.
+        temperature: above 0; larger values make weights more equal. 2 in the paper.
 
     Raises:
         ValueError: a setting is out of range; in a step, a loss is not above 0.
@@ -131,7 +135,13 @@ class DynamicAverage(WeightedSum):
 
 
 class FixedWeights(WeightedSum):
-    """Fixed weights, name -> weight, finite and 0 or more.
+    """Fixed weights, by name.
+
+    Args:
+        weights: name -> weight, finite and 0 or more.
+
+    Raises:
+        ValueError: there is no weight, or one is out of range.
 
     >>> FixedWeights({"policy": 1.0, "value": 0.5}).as_dict()
     {'policy': 1.0, 'value': 0.5}
@@ -158,6 +168,9 @@ class LinearWeights(WeightedSum):
     Args:
         schedules: name -> (first weight, last weight, steps from one to the other, 1 or more); weights are
             finite and 0 or more.
+
+    Raises:
+        ValueError: there is no schedule, or a number is out of range.
 
     A world model's schedule fades the policy in and the reconstruction out:
 
@@ -193,12 +206,12 @@ class GradNorm(WeightedSum):
 
     With G_k = |w_k grad L_k| in the shared parameters and r_k = (L_k / L_k(0)) relative to its mean, the
     weights descend sum_k |G_k - mean(G) r_k^asymmetry|, with constant targets, and are then scaled to sum to
-    the number of losses. They are this module's parameters: move them by `Trainer`'s `weighting_optimizer`.
+    the number of losses. They are this module's parameters: pass them to `Trainer`'s `weighting_optimizer`.
 
     Args:
         names: of the losses; they must stay above 0.
         shared: the parameters in which gradients are compared; the paper takes the last shared layer's.
-        asymmetry: strength of the pull towards slow losses, 0 or more; the paper has 1.5.
+        asymmetry: strength of the emphasis on slow losses, 0 or more; 1.5 in the paper.
 
     Raises:
         ValueError: a setting is out of range; in a step, a loss is not above 0.
@@ -254,7 +267,7 @@ class GradNorm(WeightedSum):
 class Uncertainty(Weighting):
     """Uncertainty weighting: descends sum_k exp(-s_k) L_k / 2 + s_k / 2, in the model and in every s_k.
 
-    s_k is the log variance assumed for loss k, 0 at first. Losses that are hard to fit get small weights,
+    s_k is the log variance assumed for loss k, initially 0. Losses that are hard to fit get small weights,
     whether they matter or not.
 
     Args:

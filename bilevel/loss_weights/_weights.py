@@ -16,7 +16,7 @@ from games.core import require
 
 
 class Learned(nn.Module):
-    """A module whose parameters an outer optimizer moves."""
+    """A module whose parameters an outer optimizer updates."""
 
     def as_dict(self) -> dict[str, float]:
         return {}
@@ -34,15 +34,15 @@ Losses = Mapping[str, Tensor]  # name -> a loss, [*batch]: a single number for o
 class LossWeights(Learned):
     """Weighted sum of losses, sum_k lambda_k L_k, with learned weights lambda.
 
-    Weights stay on their device, and their values follow the losses' device. The weight of a loss that is
-    absent from a batch is out of the sum, and a tuner does not move it.
+    Weights stay on their device; their values are moved to the losses' device. The weight of a loss that is
+    absent from a batch is left out of the sum, and a tuner does not update it.
 
     Args:
         names: of the losses.
         init: initial weights: one for all, or one for each name.
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
         bounds: with bounded: the minimum and the maximum weight.
-        batch: leading axes, for many learners at once, as seeds.
+        batch: leading axes, for a batch of learners, as seeds.
 
     Raises:
         ValueError: a name comes twice; init is for other names, or not allowed under the constraint.
@@ -89,7 +89,7 @@ class LossWeights(Learned):
         return tuple(self.free.shape[:-1])
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> current weight; of many learners, their mean."""
+        """Name -> current weight; for a batch of learners, their mean."""
         means = self.values().detach().reshape(-1, len(self.names)).mean(0)
         return dict(zip(self.names, means.tolist(), strict=True))
 
@@ -106,7 +106,7 @@ class LossWeights(Learned):
         return (stacked * values.to(stacked)).sum(-1)
 
     def check(self, losses: Losses, *, complete: bool = False) -> None:
-        """Raise ValueError unless these are losses for `forward`, and, if complete, one for each weight."""
+        """Raise ValueError unless these are losses for `forward` and, if `complete`, one for each weight."""
         require(
             isinstance(losses, Mapping),
             f"Losses are a dictionary, name -> loss, for {_listed(self.names)}; these are a "
@@ -135,9 +135,9 @@ class ScheduledLossWeights(LossWeights):
     Args:
         names: of the losses.
         knots: steps of the inner loop, increasing from 0; weights are constant after the last.
-        init: as of `LossWeights`, at every knot.
-        constraint: as of `LossWeights`.
-        bounds: as of `LossWeights`.
+        init: as in `LossWeights`, at every knot.
+        constraint: as in `LossWeights`.
+        bounds: as in `LossWeights`.
 
     Raises:
         ValueError: as `LossWeights`; or knots are not increasing from 0.
@@ -177,7 +177,7 @@ class ScheduledLossWeights(LossWeights):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """No axis: the knots are none of the losses'."""
+        """No axis: losses have no axis of knots."""
         return ()
 
     def advance(self) -> None:
@@ -192,7 +192,7 @@ class HyperParameter(Learned):
     """A learned number that losses depend on differentiably; call it to read it.
 
     Args:
-        name: in a history.
+        name: its name in a history.
         init: initial value.
         constraint: softplus (above 0), projected (0 or more), bounded, or free.
         bounds: with bounded: the minimum and the maximum value.
@@ -228,20 +228,20 @@ class HyperParameter(Learned):
 class LossNetwork(LossWeights):
     """Losses combined by a monotone network: sum_k w_k L_k + v . softplus(U L + b).
 
-    w, U and v are 0 or more (projected after each outer step), so that the model never gains by a greater
-    loss; v starts at 0, as the plain sum. The effect of one loss may depend on the others.
+    w, U and v are 0 or more (projected after each outer step), so that a greater loss never improves the
+    total; v starts at 0, which gives the plain sum. The effect of one loss may depend on the others.
 
     Args:
         names: of the losses.
         hidden: units of the hidden layer, 1 or more.
-        generator: draws U at the start, uniformly from 0 to 1.
+        generator: draws the initial U, uniformly from 0 to 1.
 
     Raises:
         ValueError: a name comes twice, or hidden is below 1.
 
     Source:
         Navon et al., Auxiliary learning by implicit differentiation, arXiv 2007.02693 (there the main loss is
-        outside the network; leave it out of the names, and add it, to have that).
+        outside the network: to do so, leave it out of the names and add it).
 
     >>> network = LossNetwork(["digit", "pair"], generator=torch.Generator().manual_seed(0))
     >>> network({"digit": torch.tensor(2.0), "pair": torch.tensor(3.0)}).item()
@@ -267,7 +267,7 @@ class LossNetwork(LossWeights):
         return combined
 
     def as_dict(self) -> dict[str, float]:
-        """Name -> slope in the loss where all losses are 1."""
+        """Name -> derivative in the loss where all losses are 1."""
         with torch.no_grad():
             sigmoid = (self.inward.sum(-1) + self.shift).sigmoid()
             slopes = self.values() + (self.outward * sigmoid) @ self.inward
@@ -284,13 +284,13 @@ class LossNetwork(LossWeights):
 class SampleWeights(Learned):
     """Meta-Weight-Net: the weight of a sample is a network of its loss, sigmoid(MLP(L_i)).
 
-    The losses of a batch become their weighted mean, sum_i w_i L_i / n; or, normalized, sum_i w_i L_i /
-    sum_i w_i, as in the paper's code. The network stays on its device, and is evaluated on the losses'.
+    The losses of a batch become their weighted mean, sum_i w_i L_i / n; or, normalized, sum_i w_i L_i / sum_i
+    w_i, as in the paper's code. The network stays on its device, and is evaluated on the losses' device.
 
     Args:
         hidden: units of each hidden layer; the paper has one layer of 100.
         init: initial weight of every sample, strictly between 0 and 1.
-        normalize: whether the weights of a batch sum to 1: which samples matter more, not how fast to learn.
+        normalize: scale the weights of a batch to sum to 1: relative importance without an effect on speed.
 
     Raises:
         ValueError: a layer has no unit, or init is out of range.

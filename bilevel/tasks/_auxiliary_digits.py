@@ -37,8 +37,8 @@ from bilevel.tasks._task import Measure, Progress, Trial
 
 POINTS = 100  # approximate number of points of a curve
 SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
-"""The first of these weightings that is there has its weights drawn."""
-FLOOR = 0.1  # smaller shares, in per cent, are drawn at it
+"""Weightings in order of preference for the figure of weights, which shows the first one present."""
+FLOOR = 0.1  # smaller shares, in per cent, are drawn at this value
 LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "digit": ("the objective", {"color": report.BLACK, "linestyle": "-"}),
     "pair": ("helpful", {"color": report.GREEN, "linestyle": report.DASHED}),
@@ -49,10 +49,10 @@ MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1},
 
 Curves = dict[str, list[float]]  # name -> weights from the start on; `<name> at` -> their steps
 Train = Callable[[DigitTraining, Progress], tuple[DigitTraining, Curves]]
-"""(new training, progress) -> the training after all steps, and its weights over the steps."""
+"""(new training, progress) -> the finished training, and its weights over the steps."""
 
 
-def _follow(
+def _run_steps(
     training: DigitTraining,
     trainer: Trainer | LossWeightTuner,
     start: Mapping[str, float],
@@ -66,15 +66,15 @@ def _follow(
         if step % 20 == 0:
             progress(step / steps)
     history, stride = trainer.history, max(len(trainer.history.steps) // POINTS, 1)
-    kept = sorted({*range(stride - 1, len(history.steps), stride), len(history.steps) - 1})
+    recorded = sorted({*range(stride - 1, len(history.steps), stride), len(history.steps) - 1})
     curves: Curves = {}
     for name, first in start.items():
-        curves[name] = [first, *(history.values[name][index] for index in kept)]
-        curves[f"{name} at"] = [0.0, *(float(history.steps[index]) for index in kept)]
+        curves[name] = [first, *(history.values[name][index] for index in recorded)]
+        curves[f"{name} at"] = [0.0, *(float(history.steps[index]) for index in recorded)]
     return training, curves
 
 
-def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = False) -> Train:
+def _train_by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = False) -> Train:
     """Train by a weighting without validation loss, optionally on the validation images, too."""
 
     def train(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
@@ -85,7 +85,7 @@ def _by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = F
         own = list(weighting.parameters())
         optimizer = torch.optim.Adam(own, lr=training.settings.outer_learning_rate) if own else None
         trainer = Trainer(training.optimizer, weighting, optimizer)
-        return _follow(training, trainer, weighting.as_dict(), progress)
+        return _run_steps(training, trainer, weighting.as_dict(), progress)
 
     return train
 
@@ -104,22 +104,22 @@ def _learned(estimator: str = "unrolled", constraint: str = "softplus") -> Train
             estimator=estimator,
             every=settings.every if estimator == "implicit" else 1,
         )
-        return _follow(training, tuner, weights.as_dict(), progress)
+        return _run_steps(training, tuner, weights.as_dict(), progress)
 
     return train
 
 
 def _searched(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
-    """Run as many whole trainings as the gradients of one with learned weights allow."""
+    """Search with the budget of gradients of a training with learned weights."""
     settings, seed = training.settings, training.seed
 
     def train(weights: dict[str, float]) -> tuple[float, DigitTraining]:
-        each = DigitTraining(training.data, settings, seed)
-        _follow(each, Trainer(each.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
-        return float(each.validation().detach()), each
+        trial = DigitTraining(training.data, settings, seed)
+        _run_steps(trial, Trainer(trial.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
+        return float(trial.validation().detach()), trial
 
     ranges = dict.fromkeys(LOSSES, (settings.min_weight, settings.max_weight)) | {"digit": (1.0, 1.0)}
-    found = random_search(
+    result = random_search(
         train,
         ranges,
         budget=gradient_evaluations(settings.steps),
@@ -127,8 +127,8 @@ def _searched(training: DigitTraining, progress: Progress) -> tuple[DigitTrainin
         generator=torch.Generator().manual_seed(seed),
         progress=progress,
     )
-    curves = {name: [1.0, weight] for name, weight in found.weights.items()}
-    return found.trained, curves | {f"{name} at": [0.0, float(settings.steps)] for name in curves}
+    curves = {name: [1.0, weight] for name, weight in result.weights.items()}
+    return result.trained, curves | {f"{name} at": [0.0, float(settings.steps)] for name in curves}
 
 
 def _upgrad(training: DigitTraining) -> Weighting:
@@ -145,21 +145,21 @@ def _linear(training: DigitTraining) -> Weighting:
     )
 
 
-def _ones(*names: str) -> Callable[[DigitTraining], Weighting]:
+def _unit_weights(*names: str) -> Callable[[DigitTraining], Weighting]:
     """Weight 1 for these losses, 0 for the others."""
     return lambda training: FixedWeights({name: float(name in names) for name in LOSSES})
 
 
 WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
-    "single": ("the digit's loss alone", _by(_ones("digit"))),
+    "single": ("the digit's loss alone", _train_by(_unit_weights("digit"))),
     "single-more": (
         "the digit's loss alone, trained on the validation images, too",
-        _by(_ones("digit"), with_validation=True),
+        _train_by(_unit_weights("digit"), with_validation=True),
     ),
-    "equal": ("all weights 1", _by(_ones(*LOSSES))),
+    "equal": ("all weights 1", _train_by(_unit_weights(*LOSSES))),
     "helpful": (
         "digit and pair 1, the others 0: set by who knows what helps",
-        _by(_ones("digit", "pair")),
+        _train_by(_unit_weights("digit", "pair")),
     ),
     "learned": ("learned from the validation loss, through one virtual step", _learned()),
     "simplex": ("learned so, with the sum 1", _learned(constraint="simplex")),
@@ -167,17 +167,17 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
         "learned by implicit differentiation, three terms of a Neumann series (AuxiLearn)",
         _learned("implicit"),
     ),
-    "linear": ("the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _by(_linear)),
-    "uncertainty": ("a learned variance for each loss", _by(lambda _: Uncertainty(list(LOSSES)))),
+    "linear": ("the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _train_by(_linear)),
+    "uncertainty": ("a learned variance for each loss", _train_by(lambda _: Uncertainty(list(LOSSES)))),
     "dynamic-average": (
         "more for what falls slowly",
-        _by(lambda training: DynamicAverage(list(LOSSES), epoch=training.settings.epoch)),
+        _train_by(lambda training: DynamicAverage(list(LOSSES), epoch=training.settings.epoch)),
     ),
     "gradnorm": (
         "gradients of alike length in the trunk",
-        _by(lambda training: GradNorm(list(LOSSES), training.network.trunk.parameters())),
+        _train_by(lambda training: GradNorm(list(LOSSES), training.network.trunk.parameters())),
     ),
-    "upgrad": ("no weights: a direction in which no loss rises (needs torchjd)", _by(_upgrad)),
+    "upgrad": ("no weights: a direction in which no loss rises (needs torchjd)", _train_by(_upgrad)),
     "random-search": (
         "the best by validation loss of as many whole trainings as learning one took gradients",
         _searched,
@@ -218,12 +218,12 @@ class AuxiliaryDigits:
 
     def draw(self, trials: Trials, path: Path) -> None:
         """Draw the weights of one weighting over the steps with bands, and test errors with intervals."""
-        shown = next((weighting for weighting in SHOWN if weighting in trials), None)
+        drawn = next((weighting for weighting in SHOWN if weighting in trials), None)
         with report.style():
-            figure = Figure(figsize=(14, 6) if shown else (7, 5))
-            axes = figure.subplots(1, 2 if shown else 1, squeeze=False)[0]
-            if shown:
-                _draw_weights(axes[0], shown, trials[shown])
+            figure = Figure(figsize=(14, 6) if drawn else (7, 5))
+            axes = figure.subplots(1, 2 if drawn else 1, squeeze=False)[0]
+            if drawn:
+                _draw_weights(axes[0], drawn, trials[drawn])
             _draw_errors(axes[-1], trials)
         report.save(figure, path)
 

@@ -30,10 +30,10 @@ class AuxiliaryDigitsSettings:
     labeled: int = 100
     """Images whose digit is known, 1 or more."""
     pool: int = 800
-    """Images that have the auxiliary labels alone, 1 or more."""
+    """Images with auxiliary labels only, 1 or more."""
     validation: int = 200
-    """Images whose digit is known, that weights are learned or chosen by, 1 or more; the others of the 1797
-    are the test set."""
+    """Images whose digit is known, for learning or choosing weights, 1 or more; the rest of the 1797 are the
+    test set."""
     hidden: int = 64
     """Units of the trunk's one hidden layer, 1 or more."""
     steps: int = 250
@@ -41,21 +41,21 @@ class AuxiliaryDigitsSettings:
     batch: int = 100
     """Images of the pool in a step, 1 or more; the labeled ones are all in every step."""
     learning_rate: float = 0.05
-    """Of the network's gradient descent, above 0."""
+    """Learning rate of the network's gradient descent, above 0."""
     momentum: float = 0.9
-    """Of the network's gradient descent, from 0 up to 1."""
+    """Momentum of the network's gradient descent, from 0 up to 1."""
     weight_decay: float = 0.02
-    """Of the network's gradient descent, 0 or more."""
+    """Weight decay of the network's gradient descent, 0 or more."""
     outer_learning_rate: float = 0.1
-    """Of the Adam that learns the weights, 0 or more; also of uncertainty and gradnorm."""
+    """Learning rate of the Adam that learns the weights, 0 or more; also for uncertainty and gradnorm."""
     every: int = 2
-    """Steps between two moves of the weights by `implicit`, 1 or more."""
+    """Steps between two updates of the weights by `implicit`, 1 or more."""
     epoch: int = 20
     """Steps of an epoch of `dynamic-average`, 1 or more."""
     min_weight: float = 0.01
-    """The smallest weight that `random-search` tries, above 0."""
+    """Smallest weight of `random-search`, above 0."""
     max_weight: float = 10.0
-    """The largest weight that `random-search` tries, at least `min_weight`."""
+    """Largest weight of `random-search`, at least `min_weight`."""
 
     def __post_init__(self) -> None:
         counts = "labeled pool validation hidden steps batch every epoch"
@@ -102,7 +102,7 @@ class DigitNetwork(nn.Module):
 
 
 class DigitTraining:
-    """A network, its optimizer and batches; the seed names initial parameters and batches."""
+    """A network, its optimizer and batches; the seed determines initial parameters and batches."""
 
     def __init__(self, data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -142,7 +142,7 @@ class DigitTraining:
         return cross_entropy(logits, self.data.validation.labels)
 
     def test_error(self) -> float:
-        """Percentage of test images whose digit is wrong."""
+        """Percentage of misclassified test images."""
         with torch.no_grad():
             (logits,) = self.network(self.data.test.pixels, "digit")
         return 100 * float((logits.argmax(-1) != self.data.test.labels).double().mean())

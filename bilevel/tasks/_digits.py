@@ -35,7 +35,7 @@ class Images(NamedTuple):
         return cross_entropy(model(self.pixels), self.labels, reduction="none")
 
     def accuracy(self, model: nn.Module) -> float:
-        """The percentage that a model classifies correctly."""
+        """Percentage of images that a model classifies correctly."""
         with torch.no_grad():
             return 100 * float((model(self.pixels).argmax(-1) == self.labels).double().mean())
 
@@ -64,6 +64,6 @@ def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Image
         Alpaydin and Kaynak, optical recognition of handwritten digits (UCI), the test part in scikit-learn.
     """
     bunch = import_module("sklearn.datasets").load_digits()  # an optional package
-    every = Images(torch.tensor(bunch.data).float() / 16, torch.tensor(bunch.target).long())
+    images = Images(torch.tensor(bunch.data).float() / 16, torch.tensor(bunch.target).long())
     order = torch.randperm(IMAGES, generator=generator)
-    return [every.chosen(index) for index in order.tensor_split(torch.tensor(sizes).cumsum(0))]
+    return [images.chosen(index) for index in order.tensor_split(torch.tensor(sizes).cumsum(0))]

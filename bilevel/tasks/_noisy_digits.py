@@ -32,7 +32,11 @@ EVALUATIONS = 60  # evaluations of test accuracy, and of the clean set's loss, d
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyDigitsSettings:
-    """Data, model and training of `noisy-digits`."""
+    """Data, model and training of `noisy-digits`.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
 
     noise: float = 0.4
     """Fraction of wrong training labels, from 0 to 1."""
@@ -89,7 +93,7 @@ def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> Nois
 
 
 TrainStep = Callable[[Images], Tensor | None]
-"""Trains on a batch, and returns its weights, [image], scaled to mean 1 (or all 0); None: there are none."""
+"""Trains on a batch, and returns its weights, [image], scaled to mean 1 (or all 0), or None without any."""
 
 
 class Classifier(NamedTuple):
@@ -141,7 +145,7 @@ def learned(
 
 
 def reweighted(classifier: Classifier, data: NoisyDigitsData, settings: NoisyDigitsSettings) -> TrainStep:
-    """Weight each batch by the weights that would have lowered the clean set's loss."""
+    """Weight each batch by the samples' effect on the clean set's loss (Learning to Reweight)."""
     model, reweighter = classifier.model, Reweighter(*classifier)
 
     def step(batch: Images) -> Tensor:
@@ -218,8 +222,8 @@ class NoisyDigits:
     settings = NoisyDigitsSettings
 
     def run(self, settings: NoisyDigitsSettings, weighting: str, seed: int, progress: Progress) -> Trial:
-        """Train one classifier; see `Task.run`. A seed names a split, label noise and an initial model."""
-        chosen, generator = WEIGHTINGS[weighting], torch.Generator().manual_seed(seed)
+        """Train one classifier; see `Task.run`. A seed determines split, label noise and initial model."""
+        sample_weighting, generator = WEIGHTINGS[weighting], torch.Generator().manual_seed(seed)
         data = draw_data(settings, generator)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's layers take no generator
@@ -229,8 +233,8 @@ class NoisyDigits:
             optimizer = torch.optim.SGD(
                 model.parameters(), lr=settings.learning_rate, momentum=settings.momentum
             )
-            step = chosen.begin(Classifier(model, optimizer), data, settings)
-        pool = chosen.pool(data)
+            step = sample_weighting.begin(Classifier(model, optimizer), data, settings)
+        pool = sample_weighting.pool(data)
         weights = torch.full((len(pool.labels),), math.nan)
         accuracies, steps = [], []
         best, best_loss = model, math.inf
@@ -244,16 +248,16 @@ class NoisyDigits:
             accuracies.append(data.test.accuracy(model))
             steps.append(done)
             progress(done / settings.steps)
-            if chosen.stops_early:
+            if sample_weighting.stops_early:
                 with torch.no_grad():
                     loss = float(data.clean.losses(model).mean())
                 if loss < best_loss:
                     best, best_loss = copy.deepcopy(model), loss
-        final = data.test.accuracy(best if chosen.stops_early else model)
-        weighs = chosen.begin is not uniform
-        detected = detection(weights, data.wrong) if weighs else (math.nan, math.nan)
+        final = data.test.accuracy(best if sample_weighting.stops_early else model)
+        weighs = sample_weighting.begin is not uniform
+        detection_measures = detection(weights, data.wrong) if weighs else (math.nan, math.nan)
         return Trial(
-            dict(zip((measure.name for measure in self.measures), (final, *detected), strict=True)),
+            dict(zip((measure.name for measure in self.measures), (final, *detection_measures), strict=True)),
             {ACCURACY: accuracies, f"{ACCURACY} at": steps},
             {"weights": weights.numpy(), "wrong": data.wrong.numpy()} if weighs else {},
         )

@@ -32,9 +32,9 @@ class Row(NamedTuple):
     measure: str
     weighting: str
     mean: Interval | None
-    """Interquartile mean over seeds; None if undefined in some trial; ends are NaN with few seeds."""
+    """Interquartile mean over seeds; None if undefined in a trial; interval ends are NaN with few seeds."""
     difference: Interval | None
-    """Paired difference from the first weighting; None for that one, or where undefined."""
+    """Paired difference from the first weighting; None for the first, or where undefined."""
     seeds: int
     seconds: float  # mean duration of a trial
     undefined: int  # trials in which the measure is undefined
@@ -48,23 +48,28 @@ COLUMNS = {
     "seeds": Column(heading="seeds", form=str),
     "seconds": Column(heading="seconds", form=lambda seconds: f"{seconds:.1f}"),
 }
-"""By the fields of a row."""
+"""Columns by the fields of a row."""
 
 
 def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
-    """Summarize trials: a row for each measure and weighting."""
+    """Summarize trials: a row for each measure and weighting.
+
+    Args:
+        measures: the task's measures.
+        trials: weighting -> its trials, seed by seed; differences are from the first weighting.
+    """
     first, rows = next(iter(trials)), []
     for measure in measures:
         reference = _values(trials[first], measure.name)
-        for weighting, done in trials.items():
-            values = _values(done, measure.name)
+        for weighting, runs in trials.items():
+            values = _values(runs, measure.name)
             difference = None if weighting == first else _difference(values, reference)
             seconds, undefined = (
-                float(np.mean([trial.seconds for trial in done])),
+                float(np.mean([trial.seconds for trial in runs])),
                 int(np.isnan(values).sum()),
             )
             mean = over_seeds(values)
-            rows.append(Row(measure.name, weighting, mean, difference, len(done), seconds, undefined))
+            rows.append(Row(measure.name, weighting, mean, difference, len(runs), seconds, undefined))
     return rows
 
 
@@ -87,7 +92,13 @@ def _table(rows: Sequence[Row], *fields: str, title: str = "", notes: Sequence[s
 
 
 def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> Group:
-    """The rows of `summarize` for the terminal, 80 columns wide: a table per measure, then notes."""
+    """Tables for the terminal, 80 columns wide: one for each measure, then notes.
+
+    Args:
+        title: start of each table's title.
+        measures: the task's measures.
+        rows: of `summarize`.
+    """
     parts: list[Any] = []
     for measure in measures:
         better = "" if measure.better == "neither" else f", {measure.better} is better"
@@ -129,7 +140,17 @@ def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
 def write_tables(
     measures: Sequence[Measure], rows: Sequence[Row], trials: Trials, first_seed: int, folder: Path
 ) -> list[Path]:
-    """Write the rows of `summarize` and the trials, from `first_seed` on, into an existing folder.
+    """Write tables of all rows and of all trials into an existing folder.
+
+    Args:
+        measures: the task's measures.
+        rows: of `summarize`.
+        trials: weighting -> its trials, seed by seed.
+        first_seed: seed of the first trial.
+        folder: receives table.csv, table.md and seeds.csv.
+
+    Returns:
+        The paths of the files.
 
     Raises:
         OSError: a file cannot be written.
@@ -140,8 +161,8 @@ def write_tables(
         columns=[Column(heading=name) for name in names],
         rows=[
             [weighting, seed, *trial.measures.values(), trial.seconds]
-            for weighting, done in trials.items()
-            for seed, trial in enumerate(done, first_seed)
+            for weighting, runs in trials.items()
+            for seed, trial in enumerate(runs, first_seed)
         ],
     )
     texts = {
@@ -163,14 +184,14 @@ class Marks(NamedTuple):
 
 def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], Marks]) -> None:
     """Draw a measure of each weighting in one row: every seed, the interquartile mean, its 95 % interval."""
-    for place, (weighting, done) in enumerate(trials.items()):
-        values = _values(done, measure)
+    for row, (weighting, runs) in enumerate(trials.items()):
+        values = _values(runs, measure)
         seeds, mean = marks(weighting)
-        axes.plot(values, np.full(len(values), place), linestyle="none", **seeds)
+        axes.plot(values, np.full(len(values), row), linestyle="none", **seeds)
         interval = over_seeds(values)
         if interval is not None:
             ends = np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]])
-            axes.errorbar(float(interval.estimate), place, xerr=ends, fmt="o", capsize=4, **mean)
+            axes.errorbar(float(interval.estimate), row, xerr=ends, fmt="o", capsize=4, **mean)
     axes.set_yticks(range(len(trials)), list(trials))
     axes.invert_yaxis()
     axes.set_xlabel(measure)

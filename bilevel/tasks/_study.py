@@ -34,7 +34,7 @@ HEADER = "trial.json"  # entry of a trial's file with everything but the arrays
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")  # names of weightings, which are also names of folders
 
 Listener = Callable[[str, int, float], object]
-"""Called with weighting, seed and the fraction that is done; 1 when the trial is written."""
+"""Called with weighting, seed and the finished fraction of the trial; 1 when it is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ class Study:
     settings: Any
     """An instance of the task's settings."""
     weightings: tuple[str, ...] = ()
-    """The others are compared with the first; empty: all of the task's."""
+    """Weightings, of which the first is the reference of comparisons; empty: all of the task's."""
     seeds: int = 20
     """Trials with each weighting, 1 or more."""
     seed: int = 0
-    """Of the first trial; the others count on from it."""
+    """Random seed of the first trial; the others count up from it."""
 
     def __post_init__(self) -> None:
         known = self.task.weightings
@@ -89,7 +89,7 @@ class Study:
         return folder / weighting / f"seed-{seed}.npz"
 
     def missing(self, folder: Path) -> list[tuple[str, int]]:
-        """The trials that are not in a folder yet."""
+        """The trials that are missing in a folder."""
         return [trial for trial in self.trials if not self.path_of(folder, *trial).exists()]
 
 
@@ -109,8 +109,8 @@ def open_folder(study: Study, folder: Path) -> None:
     resumable = ResumableFolder(folder)
     if resumable.config.exists():
         saved = _read_settings(resumable.config)
-        there = {"task": saved.get("task")} | saved["settings"]
-        resumable.require_same(there, {"task": study.task_name} | settings)
+        saved_settings = {"task": saved.get("task")} | saved["settings"]
+        resumable.require_same(saved_settings, {"task": study.task_name} | settings)
         return
     resumable.create(
         {"format": FORMAT, "task": study.task_name, "settings": settings, **provenance()},
@@ -120,14 +120,17 @@ def open_folder(study: Study, folder: Path) -> None:
 
 
 def run_study(study: Study, folder: Path, listener: Listener | None = None) -> dict[str, list[Trial]]:
-    """Run the missing trials, then read all trials: weighting -> its trials, seed by seed.
+    """Run the missing trials, then read all trials.
 
-    An interruption of any kind loses the running trial alone. Torch's global random stream stays as it was.
+    An interruption of any kind loses only the running trial. Torch's global random stream is unchanged.
 
     Args:
-        study: of the trials.
+        study: the trials and their settings.
         folder: opened by `open_folder`.
         listener: called with the progress of each trial.
+
+    Returns:
+        Weighting -> its trials, seed by seed.
 
     Raises:
         ValueError: another process works in the folder, a file in it is damaged, or a package is missing.
@@ -147,11 +150,11 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
                 write_trial(path, trial, weighting, seed)
                 if listener is not None:
                     listener(weighting, seed, 1.0)
-    found: dict[str, list[Trial]] = {weighting: [] for weighting in study.weightings}
+    trials: dict[str, list[Trial]] = {weighting: [] for weighting in study.weightings}
     for weighting, seed in study.trials:
         path = study.path_of(folder, weighting, seed)
-        found[weighting].append(read_trial(path, study.measure_names, weighting, seed))
-    return found
+        trials[weighting].append(read_trial(path, study.measure_names, weighting, seed))
+    return trials
 
 
 def _run_trial(study: Study, weighting: str, seed: int, listener: Listener | None) -> Trial:
@@ -213,7 +216,7 @@ def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial
             header = json.loads(entries[HEADER].tobytes())
             arrays = {name: entries[f"array {place}"] for place, name in enumerate(header["arrays"])}
         trial = Trial(header["measures"], header.get("curves", {}), arrays, float(header["seconds"]))
-        found = header["format"], header["weighting"], header["seed"], list(trial.measures)
+        saved = header["format"], header["weighting"], header["seed"], list(trial.measures)
     except OSError:
         raise
     except Exception as error:  # a damaged file can make the readers fail in any way at all
@@ -225,8 +228,8 @@ def read_trial(path: Path, names: list[str], weighting: str, seed: int) -> Trial
     def text(form: str, weighting: str, seed: int, names: list[str]) -> str:
         return f"{weighting}, seed {seed}, {', '.join(names)} ({form})"
 
-    wanted: tuple[Any, ...] = TRIAL_FORMAT, weighting, seed, names
-    require(found == wanted, f"{path} holds another trial: it says {text(*found)}, not {text(*wanted)}.")
+    expected: tuple[Any, ...] = TRIAL_FORMAT, weighting, seed, names
+    require(saved == expected, f"{path} holds another trial: it says {text(*saved)}, not {text(*expected)}.")
     return trial
 
 

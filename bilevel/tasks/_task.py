@@ -20,7 +20,7 @@ class Measure:
     """One number that a trial ends with."""
 
     name: str
-    """As in tables, with its unit: "test accuracy (%)"."""
+    """Name in tables, with its unit: "test accuracy (%)"."""
     text: str
     """One sentence that explains it."""
     better: str
@@ -32,13 +32,13 @@ class Trial:
     """The result of one training, with one weighting and one seed."""
 
     measures: Mapping[str, float]
-    """Of the trained model, by the names of the task's measures; NaN where undefined."""
+    """Values of the task's measures, by name; NaN where undefined."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Numbers over training, as learned weights; the steps of each are in `<name> at`."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Other data of the figure, as the weight of each sample."""
+    """Further data for the figure, as the weight of each sample."""
     seconds: float = 0.0
-    """Duration, measured by `run_study`."""
+    """Duration in seconds, measured by `run_study`."""
 
 
 class Task(Protocol):
@@ -69,8 +69,8 @@ class Task(Protocol):
         Args:
             settings: an instance of the task's settings.
             weighting: one of the task's weightings.
-            seed: of all randomness, a whole number from 0.
-            progress: called with the fraction that is done.
+            seed: determines all randomness, a whole number from 0.
+            progress: called with the finished fraction.
 
         Raises:
             FloatingPointError: a loss became infinite or undefined.
@@ -125,8 +125,8 @@ def make_task(name: str) -> Task:
     ValueError: There is no task 'noisy-digit'. Did you mean 'noisy-digits'...
     """
     with requiring_extra(name):
-        found = TASKS.find(name)
-        task: Task = found() if isinstance(found, type) else found
+        entry = TASKS.find(name)
+        task: Task = entry() if isinstance(entry, type) else entry
     return task
 
 

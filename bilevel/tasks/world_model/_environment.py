@@ -1,4 +1,4 @@
-"""Copies of a Gymnasium environment, observed as small gray pictures, and roll-outs in them."""
+"""Copies of a Gymnasium environment, observed as small gray images, and roll-outs in them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TOP = 100  # height of the cart and the track above the bottom
 
 
 class CartPolePicture:
-    """Gymnasium's own picture bit-for-bit, drawn within the crop only.
+    """Gymnasium's rendering bit-for-bit, drawn within the crop only.
 
     Source:
         Gymnasium 1.4, `CartPoleEnv.render`, for positions, sizes and colors.
@@ -37,7 +37,7 @@ class CartPolePicture:
     def __init__(self, settings: WorldModelSettings) -> None:
         self._settings = settings
         top, bottom, left, right = settings.crop
-        # Drawn from below, as Gymnasium does before it turns the picture over.
+        # Drawn from below, as Gymnasium does before it flips the picture.
         self._rows, self._columns = slice(HEIGHT - bottom, HEIGHT - top), slice(left, right)
         self._surface = pygame.Surface((WIDTH, HEIGHT), depth=32)
         self._window = pygame.Rect(left, HEIGHT - bottom, right - left, bottom - top)
@@ -86,7 +86,7 @@ class PixelStep(NamedTuple):
 
 
 class PixelEnvironment:
-    """A batch of copies of an environment; a finished one starts again in the step after its last.
+    """A batch of copies of an environment; a finished one restarts in the step after its last.
 
     Raises:
         ValueError: the environment is unknown, its actions are not discrete, or it does not render.
@@ -121,7 +121,7 @@ class PixelEnvironment:
     def reset(self) -> Tensor:
         """Reset all copies, and return their pictures, [copy, pixel]."""
         self._copies.reset(seed=self._seed)
-        self._seed = None  # later starts go on drawing
+        self._seed = None  # later resets continue the random streams
         self._stopped[:] = False
         return self._observe(np.ones_like(self._stopped))
 
@@ -188,13 +188,13 @@ class PixelRollout(NamedTuple):
         return ~self.first[1:]
 
     def of_copies(self, copies: slice) -> PixelRollout:
-        """The same of some copies."""
+        """The roll-out of some copies."""
         sequences = {name: getattr(self, name)[:, copies] for name in self._fields if name != "hidden"}
         return PixelRollout(**sequences, hidden=self.hidden[copies])
 
 
 class PixelActor:
-    """Actor in the copies by the model's controller and its hidden state."""
+    """Acts in the copies by the model's controller, and keeps its hidden state."""
 
     def __init__(self, environment: PixelEnvironment, model: WorldModel, generator: torch.Generator) -> None:
         self.environment, self.model, self.generator = environment, model, generator

@@ -40,7 +40,7 @@ def imagined_return(
 
     sum_k discount^k (probability that the episode goes on until k) x reward, from latents and hidden states
     at the start. Actions pass gradients straight through, latents by reparameterization. Dynamics and value
-    head are constants, so that they do not learn to flatter the controller.
+    head are constants, so that they are not trained to overestimate the controller's returns.
 
     Source:
         Hafner et al., Dream to control, arXiv 1912.01603, for gradients through imagined latents.
@@ -68,7 +68,7 @@ def advantages_with_values(
 ) -> tuple[Tensor, Tensor]:
     """Generalized advantage estimates (arXiv 1506.02438) and value targets, each [time, copy].
 
-    Values, [time + 1, copy], count as 0 after an episode's end, and no advantage reaches over a stop.
+    Values, [time + 1, copy], count as 0 after an episode's end, and no advantage extends past a stop.
     """
     after = values[1:] * (1 - roll_out.ended)
     errors = roll_out.rewards + discount * after - values[:-1]
@@ -77,11 +77,11 @@ def advantages_with_values(
 
 
 def advantages_without_values(roll_out: PixelRollout, discount: float) -> Tensor:
-    """Discounted rewards to come within the window, less their mean over the copies, [time, copy]."""
-    to_come = _summed_back(roll_out.rewards, discount, roll_out.stopped)
+    """Discounted rewards-to-go within the window, minus their mean over the copies, [time, copy]."""
+    rewards_to_go = _summed_back(roll_out.rewards, discount, roll_out.stopped)
     counts = roll_out.counts
-    mean = (to_come * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
-    return to_come - mean
+    mean = (rewards_to_go * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
+    return rewards_to_go - mean
 
 
 def normalized(advantages: Tensor, counts: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class Encoding(NamedTuple):
 def prepare(
     model: WorldModel, roll_out: PixelRollout, settings: WorldModelSettings, generator: torch.Generator
 ) -> WorldModelBatch:
-    """Compute advantages by the model as it is, and draw all noise."""
+    """Compute advantages with the current model, and draw all noise."""
     if model.value is None:
         advantages = advantages_without_values(roll_out, settings.discount)
         targets = torch.zeros_like(advantages)
@@ -151,10 +151,10 @@ def prepare(
 
 
 def of_copies(batch: WorldModelBatch, copies: slice) -> WorldModelBatch:
-    """A batch of only these copies."""
+    """The batch of select copies."""
     count = batch.roll_out.rewards.shape[1]
 
-    def some(drawn: Tensor) -> Tensor:
+    def select(drawn: Tensor) -> Tensor:
         starts: Tensor = drawn.unflatten(1, (-1, count))
         return starts[:, :, copies].flatten(1, 2)
 
@@ -163,7 +163,7 @@ def of_copies(batch: WorldModelBatch, copies: slice) -> WorldModelBatch:
         batch.advantages[:, copies],
         batch.targets[:, copies],
         batch.noise[:, copies],
-        ImaginationNoise(*map(some, batch.imagination)),
+        ImaginationNoise(*map(select, batch.imagination)),
     )
 
 
@@ -187,7 +187,7 @@ def losses(
         return model.autoencoder.loss(roll_out.pictures, encoding.statistics, batch.noise, settings.kl_coef)
 
     def dynamics() -> Tensor:
-        # a constant target: else latents would learn to be easy to predict
+        # a constant target: otherwise latents would learn to be predictable
         targets = model.latents.sample(encoding.statistics[1:], batch.noise[1:]).detach()
         rewards, ended = roll_out.rewards[counts], roll_out.ended[counts]
         return model.dynamics.loss(hidden[1:][counts], targets[counts], rewards, ended)

@@ -26,11 +26,11 @@ class WorldModelSettings:
     crop: tuple[int, int, int, int] = (170, 290, 0, 600)
     """The observed part of a rendered picture: first row, end of rows, first column, end of columns."""
     shrink: int = 15
-    """So many pixels a side are averaged into one; both sides of the crop are multiples of it."""
+    """Side of the squares of pixels averaged into one; both sides of the crop are multiples of it."""
     contrast: float = 3.0
-    """Factor of darkness, from 0 to 1."""
+    """Factor of darkness, which is from 0 to 1."""
     environment_steps: int = 12_288
-    """Steps in the environment that a training may take, over all copies."""
+    """Environment steps of a training, over all copies."""
     copies: int = 8
     """Copies of the environment in a batch; an even number."""
     window: int = 32
@@ -51,9 +51,9 @@ class WorldModelSettings:
     mixtures: int = 3
     """Gaussians in the mixture that predicts the next latent."""
     controller_hidden: int = 32
-    """Units of the controller's hidden layer; 0: it is linear."""
+    """Units of the controller's hidden layer; 0: a linear controller."""
     truncate: int | None = None
-    """Back-propagation through time is cut after so many steps; None: it reaches through the window."""
+    """Steps after which back-propagation through time is truncated; None: the whole window."""
     policy_gradient: Literal["real", "imagined", "both"] = "real"
     """REINFORCE on roll-outs in the environment, the gradient through imagined ones, or their sum."""
     imagined_steps: int = 8
@@ -63,18 +63,18 @@ class WorldModelSettings:
     contrastive: bool = False
     """Add InfoNCE between the latents of neighbouring frames to the losses."""
     temperature: float = 0.1
-    """Of InfoNCE."""
+    """Temperature of InfoNCE."""
 
     learning_rate: float = 5e-3
-    """Of Adam, for the whole model."""
+    """Learning rate of Adam, for the whole model."""
     max_norm: float | None = 1.0
-    """Limit of the gradient's norm; None: none."""
+    """Maximal norm of the gradient; None: no limit."""
     max_value: float | None = None
-    """Limit of the absolute value of a gradient's entries; None: none."""
+    """Maximal absolute value of a gradient's entries; None: no limit."""
     discount: float = 0.98
-    """Of later rewards, per step."""
+    """Discount of rewards, per step."""
     gae_lambda: float = 0.95
-    """Of generalized advantage estimation, with a value head."""
+    """Lambda of generalized advantage estimation, with a value head."""
     clip_coef: float = 0.2
     """PPO's clipping coefficient of the policy's ratio."""
     ent_coef: float = 0.01
@@ -82,9 +82,9 @@ class WorldModelSettings:
     kl_coef: float = 0.01
     """Coefficient of the latents' divergence from their prior, beside squared errors of pixels."""
     outer_learning_rate: float = 0.05
-    """Of Adam, for learned weights."""
+    """Learning rate of Adam, for learned weights."""
     estimator: EstimatorName = "directional"
-    """Of the gradient in the weights."""
+    """Estimator of the hypergradient."""
     evaluations: int = 16
     """Evaluations of the policy on fresh episodes, evenly spread; a multiple of 4."""
     evaluation_episodes: int = 8

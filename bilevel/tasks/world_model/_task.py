@@ -21,7 +21,7 @@ TESTED = "mean return of fresh episodes, by the likeliest actions, in the tests 
 
 
 class WorldModelTask:
-    """CartPole, or another environment of Gymnasium's, from small gray pictures.
+    """CartPole, or another Gymnasium environment, from small gray images.
 
     Source:
         Ha and Schmidhuber, World models, arXiv 1803.10122.
@@ -51,7 +51,7 @@ class WorldModelTask:
         return Trial(measures, training.curves, {"returns at the end": np.asarray(training.last_returns)})
 
     def draw(self, trials: Mapping[str, Sequence[Trial]], path: Path) -> None:
-        """Draw returns, in a panel for weights by hand and one for other weightings, and learned weights.
+        """Draw returns, in a panel for manual weights and one for other weightings, and learned weights.
 
         Bands are 95 % intervals over seeds, where there are 3 or more.
         """
@@ -80,7 +80,7 @@ class WorldModelTask:
 
 
 def _panels(names: Sequence[str]) -> list[list[str]]:
-    """Group weightings in panels, by hand and all others, each beside fixed and learned."""
+    """Group weightings in panels, manual ones and all others, each with fixed and learned."""
     both = [name for name in names if name in ("fixed", "learned")]
     rest = [name for name in names if name not in both]
     groups = ([name for name in rest if name in GRID], [name for name in rest if name not in GRID])

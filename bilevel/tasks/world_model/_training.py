@@ -44,7 +44,7 @@ class TrainingPhase:
 
     parts: tuple[str, ...]
     losses: tuple[str, ...]
-    uniform_actions: bool = False  # before there is a trained controller
+    uniform_actions: bool = False  # before the controller is trained
 
 
 def phases(weighting: str, batches: int, losses: Sequence[str]) -> list[TrainingPhase]:
@@ -66,14 +66,14 @@ def schedule(updates: int, losses: Sequence[str]) -> dict[str, tuple[float, floa
     As published the policy grows as min(1, t / 10000) from 0.1, and the reconstruction falls as max(0.1,
     1 - t / 50000); here 50000 is the number of updates, where that is less.
     """
-    whole = min(updates, 50_000)
-    coming, going = (0.1, 1.0, max(round(0.18 * whole), 1)), (1.0, 0.1, max(round(0.9 * whole), 1))
-    schedules = {"policy": coming, "value": coming, "reconstruction": going}
+    total = min(updates, 50_000)
+    rising, falling = (0.1, 1.0, max(round(0.18 * total), 1)), (1.0, 0.1, max(round(0.9 * total), 1))
+    schedules = {"policy": rising, "value": rising, "reconstruction": falling}
     return {name: schedules.get(name, (1.0, 1.0, 1)) for name in losses}
 
 
 class WorldModelTraining:
-    """A model, its environment, its optimizer and one of `WEIGHTINGS`; all randomness is the seed's."""
+    """A model, its environment, its optimizer and one of `WEIGHTINGS`; the seed determines all randomness."""
 
     def __init__(self, settings: WorldModelSettings, weighting: str, seed: int) -> None:
         self.settings = settings
@@ -96,7 +96,7 @@ class WorldModelTraining:
         self.last_returns: list[float] = []
 
     def train(self, progress: Progress) -> None:
-        """Train through the plan with evaluations on fresh episodes."""
+        """Train all phases of the plan, with evaluations on fresh episodes."""
         batches, count = self.settings.batches, self.settings.evaluations
         evaluated = {round((number + 1) * batches / count) for number in range(count)}
         self._evaluate(0)
@@ -115,12 +115,12 @@ class WorldModelTraining:
         self.last = self.actor.play(settings.window, "uniform" if phase.uniform_actions else "sampled")
         self.model.train_only(phase.parts)
         batch = prepare(self.model, self.last, settings, self.generator)
-        half = settings.copies // 2
-        halves = [of_copies(batch, slice(half)), of_copies(batch, slice(half, None))]
+        middle = settings.copies // 2
+        halves = [of_copies(batch, slice(middle)), of_copies(batch, slice(middle, None))]
         for _ in range(settings.epochs):
-            for here, there in (halves, halves[::-1]):
-                held_out = functools.partial(held_out_loss, self.model, there, settings)
-                trainer.step(functools.partial(losses, self.model, here, settings, phase.losses), held_out)
+            for half, other in (halves, halves[::-1]):
+                held_out = functools.partial(held_out_loss, self.model, other, settings)
+                trainer.step(functools.partial(losses, self.model, half, settings, phase.losses), held_out)
 
     @torch.no_grad()
     def last_losses(self) -> tuple[float, float]:
