@@ -93,7 +93,11 @@ def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: flo
 
 
 def squared_errors(values: Tensor, actions: Tensor, goals: Tensor) -> Tensor:
-    """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...]."""
+    """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...].
+
+    >>> squared_errors(torch.tensor([[1.0, 3.0]]), torch.tensor([1]), torch.tensor([1.0]))
+    tensor(4.)
+    """
     taken = values.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
     return (taken - goals).square().mean(-1)
 

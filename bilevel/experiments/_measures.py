@@ -52,6 +52,9 @@ def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np
     """Mean over agents of the learned weight of a loss term, [..., seed]; None if it is not learned.
 
     `numbers` are metrics by name, [..., seed] each, and `term` is one of `TERMS`.
+
+    >>> mean_weight({"value_weight_0": np.ones(2), "value_weight_1": np.zeros(2)}, "value", agents=2).tolist()
+    [0.5, 0.5]
     """
     names = [f"{term}_weight_{agent}" for agent in range(agents)]
     if not all(name in numbers for name in names):

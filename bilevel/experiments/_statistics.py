@@ -39,6 +39,9 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
         values: [..., seed].
         axis: the axis of seeds.
 
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
     >>> float(interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])))
     1.5
     """
@@ -134,6 +137,9 @@ def probability_of_improvement(one: np.ndarray, other: np.ndarray) -> np.ndarray
         one: [..., seed], the scores of A; more is better.
         other: [..., seed], those of B; the number of seeds may differ.
 
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
     >>> float(probability_of_improvement(np.array([1.0, 3.0]), np.array([1.0, 2.0])))
     0.625
     """
@@ -213,6 +219,9 @@ def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
 
     Raises:
         ValueError: there are fewer than 3 seeds, a score is NaN, or one of the two has another shape.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
 
     >>> performance_profile(np.array([0.0, 1.0, 1.0, 5.0]), np.array([-1.0, 0.0, 1.0, 5.0])).estimate
     array([1.  , 0.75, 0.25, 0.  ])

@@ -51,6 +51,9 @@ class Fixed(LossWeightMethod):
 
     Needs: the neighbours' rewards. Conserves the total.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
     """

@@ -103,6 +103,11 @@ class LToS(Method):
     not divided by 20, nor penalized where positive; updates of sharing networks start from the online rather
     than the target networks; an episode's end is terminal.
 
+    Raises:
+        ValueError: a setting is out of range; at build, actions are not Discrete, the game has one agent, or
+        the
+            replay buffer is too small for a round.
+
     Source:
         Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
         2112.08702; their code for traffic signals (in RoadnetSZ).

@@ -193,7 +193,7 @@ class LToSLearner:
         update = self._update_rule(self.ascent, "outer.learning_rate", state)
         drawn: Transitions = draw(buffer, self.method.outer.updates * size, generator)
         for batch in split(drawn, size):
-            features = batch.seen.movedim(1, 2)
+            features = batch.features.movedim(1, 2)
             legal = None if batch.legal is None else batch.legal.movedim(1, 2)
 
             def critic(w_in: Tensor, features: Tensor = features, legal: Tensor | None = legal) -> Tensor:
@@ -217,7 +217,7 @@ class LToSLearner:
 
     def _errors(self, theta: Tensor, batch: Transitions, goals: Tensor) -> Tensor:
         """Sum of all agents' errors, which share no parameters."""
-        values = self.network(theta, batch.seen.movedim(1, 2), batch.told.movedim(1, 2))
+        values = self.network(theta, batch.features.movedim(1, 2), batch.incoming_shares.movedim(1, 2))
         return squared_errors(values, batch.actions.mT, goals).sum()
 
     def _update_rule(self, optimizer: GradientTransformation, setting: str, state: State) -> Update:

@@ -63,9 +63,9 @@ def sharing_gradient(
 class Transitions(NamedTuple):
     """Transitions of all agents; masks and graphs are None where a `Trajectory`'s are."""
 
-    seen: Tensor
+    features: Tensor
     """Observations, [seed, sample, agent, feature]."""
-    told: Tensor
+    incoming_shares: Tensor
     """Incoming shares, [seed, sample, receiver, giver]."""
     actions: Tensor
     rewards: Tensor
@@ -102,8 +102,8 @@ def transitions_of(
     graph, legal = trajectory.neighbours, trajectory.legal
     following = None if graph is None else _next(graph, trajectory.cut, -2)
     transitions = Transitions(
-        seen=_samples(seen),
-        told=incoming(shares).movedim(1, 2),
+        features=_samples(seen),
+        incoming_shares=incoming(shares).movedim(1, 2),
         actions=_samples(trajectory.actions),
         rewards=_samples(transfer.rewards(trajectory)),
         following=_samples(seen_next),

@@ -128,6 +128,9 @@ class CentralPlanner(OuterMethod):
     Needs: a central party that observes everything. Conserves nothing; with `balanced` the payments add up to
     0 in each step, and the total is conserved.
 
+    Raises:
+        ValueError: a setting is out of range; at build, actions are not Discrete.
+
     Source:
         Baumann, Graepel and Shawe-Taylor, Adaptive mechanism design, arXiv 1806.04067; Yang et al., Adaptive
         incentive design with multi-agent meta-gradient reinforcement learning, arXiv 2112.10859.

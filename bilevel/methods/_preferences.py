@@ -86,6 +86,9 @@ class InequityAverse(LossWeightMethod):
     Needs: all agents' rewards. Conserves nothing, and no reward is transferred: welfare is that of the game's
     own rewards.
 
+    Raises:
+        ValueError: a setting is out of range; at build, values are exact.
+
     Source:
         Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
         1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount is the game's.
@@ -127,6 +130,9 @@ class SVO(LossWeightMethod):
 
     Needs: all agents' rewards. Conserves nothing, and no reward is transferred: welfare is that of the game's
     own rewards.
+
+    Raises:
+        ValueError: a setting is out of range; at build, values are exact.
 
     Source:
         McKee et al., Social diversity and social preferences in mixed-motive reinforcement learning, arXiv

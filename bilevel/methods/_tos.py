@@ -56,6 +56,10 @@ class ToS(OuterMethod):
     Needs: the neighbours' rewards; for the outer step, all agents' policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
 
+    Raises:
+        ValueError: a setting is out of range; at build, the sharing network or the estimator does not suit
+        the game.
+
     Source:
         Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
         2112.08702: the end-to-end forms.

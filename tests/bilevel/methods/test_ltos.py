@@ -73,7 +73,7 @@ def test_there_is_noise_in_the_rounds_in_which_sharing_moves() -> None:
         for _ in range(2):
             state = {**state, "phi": torch.zeros_like(state["phi"]), "replay": learner.init(0)["replay"]}
             state, _ = learner.update(state)
-            told = state["replay"].items.told[0, : int(state["replay"].written[0])]
+            told = state["replay"].items.incoming_shares[0, : int(state["replay"].written[0])]
             noisy.append(bool((told.diagonal(dim1=-2, dim2=-1) - 0.8).abs().max() > 0.01))
         assert noisy == expected
 
@@ -107,14 +107,16 @@ def test_what_is_learned_from_was_shared_along_the_edges_of_its_step() -> None:
     learner = build(JUNGLE, noise=3.0, noise_always=True, hold=2, inner__exploration_decay=1.0)
     items = train(learner, 2)[-1]["replay"].items
     written = slice(0, 2 * 3 * 6)
-    shares, graph = items.told.mT[:, written], items.graph[:, written]
+    shares, graph = items.incoming_shares.mT[:, written], items.graph[:, written]
     assert torch.equal(shares > 0, graph)
     assert (graph.sum(-1) == 2).all()
     torch.testing.assert_close(shares.sum(-1), torch.ones_like(shares.sum(-1)), rtol=0, atol=1e-12)
     ended = items.continues[:, written, 0] == 0
     assert int(ended.sum()) == 2 * 3 * 3  # each episode of each seed ends once
     follows = ~ended[:, :-3] & (torch.arange(written.stop - 3) % 18 < 15)
-    assert torch.equal(items.following[:, written][:, :-3][follows], items.seen[:, written][:, 3:][follows])
+    assert torch.equal(
+        items.following[:, written][:, :-3][follows], items.features[:, written][:, 3:][follows]
+    )
     assert torch.equal(items.following_graph[:, written][:, :-3][follows], graph[:, 3:][follows])
 
 
