@@ -37,8 +37,8 @@ class Comparison:
 
     Raises:
         ValueError: there is one method only, a label has another form, there are too few seeds for an
-        interval,
-            the runs differ in `CONDITIONS`, or a method does not apply to the game (names those that do).
+            interval, the runs differ in `CONDITIONS`, or a method does not apply to the game (names those
+            that do).
     """
 
     configs: Mapping[str, RunConfig]

@@ -68,8 +68,7 @@ class MetricsFile:
 
         Raises:
             ValueError: a file has other content up to its position (names it), or a position is of a file
-            that
-                is not one of metrics; then nothing is lost.
+                that is not one of metrics; then nothing is lost.
         """
         for name in positions:
             require(self._is_metrics_file(name), f"{name!r} is no file of metrics beside {self.path}.")

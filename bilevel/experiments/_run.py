@@ -193,9 +193,8 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
 
     Raises:
         ValueError: the folder is not a run, its files are damaged (names them), or another process trains it;
-        it
-            has taken more outer steps already; or the steps taken would differ in a run of this length (with
-            the reason). Nothing is changed.
+            it has taken more outer steps already; or the steps taken would differ in a run of this length
+            (with the reason). Nothing is changed.
         OSError: a file could not be written; the run is unchanged, or can be resumed.
     """
     config = load_config(folder.config)

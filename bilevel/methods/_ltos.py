@@ -105,8 +105,7 @@ class LToS(Method):
 
     Raises:
         ValueError: a setting is out of range; at build, actions are not Discrete, the game has one agent, or
-        the
-            replay buffer is too small for a round.
+            the replay buffer is too small for a round.
 
     Source:
         Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv

@@ -43,8 +43,7 @@ def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
 
     Raises:
         ValueError: as `make_hypergradient`; or the estimator needs exact values, episodes of its own, or
-        another
-            surrogate (names the remedy).
+            another surrogate (names the remedy).
 
     >>> import games
     >>> from bilevel.methods import ToS

@@ -58,7 +58,7 @@ class ToS(OuterMethod):
 
     Raises:
         ValueError: a setting is out of range; at build, the sharing network or the estimator does not suit
-        the game.
+            the game.
 
     Source:
         Yi et al., Learning to Share in Networked Multi-Agent Reinforcement Learning, NeurIPS 2022, arXiv
