@@ -21,10 +21,11 @@ FAST := tests/games/core tests/bilevel/core tests/bilevel/nn tests/bilevel/optim
 test-fast: $(READY)  ## laws, closed forms and doctests: under a minute
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile $(FAST) games bilevel
 
-check: $(READY)  ## lint, format and types
+check: $(READY)  ## lint, format, types and language
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.language
 
 format: $(READY)  ## rewrite the files as `make check` wants them
 	$(BIN)/ruff check --fix .
