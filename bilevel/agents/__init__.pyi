@@ -28,13 +28,13 @@ from ._policy import Policy as Policy
 from ._policy import initial_parameters as initial_parameters
 from ._policy_forms import Gaussian as Gaussian
 from ._policy_forms import Numbered as Numbered
+from ._policy_forms import PolicyWithCritic as PolicyWithCritic
 from ._policy_forms import Tabular as Tabular
+from ._policy_forms import ValueTable as ValueTable
+from ._policy_forms import critic_like as critic_like
 from ._policy_networks import GRU as GRU
 from ._policy_networks import MLP as MLP
 from ._policy_networks import Convolutional as Convolutional
-from ._policy_with_critic import PolicyWithCritic as PolicyWithCritic
-from ._policy_with_critic import ValueTable as ValueTable
-from ._policy_with_critic import critic_like as critic_like
 from ._q_learning import QNetwork as QNetwork
 from ._q_learning import ReplayBuffer as ReplayBuffer
 from ._q_learning import add as add
@@ -46,7 +46,6 @@ from ._q_learning import soft_update as soft_update
 from ._q_learning import split as split
 from ._q_learning import squared_errors as squared_errors
 from ._q_learning import targets as targets
-from ._returns import generalized_advantages as generalized_advantages
 from ._rollout import StepObservation as StepObservation
 from ._rollout import Trajectory as Trajectory
 from ._rollout import observe_step as observe_step
@@ -58,3 +57,4 @@ from ._surrogates import Reinforce as Reinforce
 from ._surrogates import Surrogate as Surrogate
 from ._surrogates import chosen as chosen
 from ._surrogates import entropy as entropy
+from ._surrogates import generalized_advantages as generalized_advantages

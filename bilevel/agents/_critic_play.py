@@ -18,8 +18,8 @@ from bilevel.agents._loss_terms import (
     value_losses,
 )
 from bilevel.agents._play import SampledPlay
-from bilevel.agents._policy_with_critic import PolicyWithCritic
-from bilevel.agents._returns import discounts, generalized_advantages
+from bilevel.agents._policy_forms import PolicyWithCritic
+from bilevel.agents._surrogates import discounts, generalized_advantages
 from bilevel.core import Range
 from bilevel.sharing import Trajectory, Transfer
 from games.core import require

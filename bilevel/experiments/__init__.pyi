@@ -30,11 +30,11 @@ from ._policies import AgentPolicy as AgentPolicy
 from ._policies import load_policy as load_policy
 from ._presets import preset as preset
 from ._presets import sizes as sizes
-from ._provenance import provenance as provenance
 from ._results import Run as Run
 from ._results import join_runs as join_runs
 from ._results import load_run as load_run
 from ._resumable import ResumableFolder as ResumableFolder
+from ._resumable import provenance as provenance
 from ._run import RunInterrupted as RunInterrupted
 from ._run import evaluate as evaluate
 from ._run import extend_run as extend_run

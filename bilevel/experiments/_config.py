@@ -17,7 +17,7 @@ import games
 from bilevel.core import fits, spelled
 from bilevel.experiments._files import parse_json, require_regular
 from bilevel.experiments._presets import preset, sizes
-from bilevel.experiments._provenance import PROVENANCE, provenance
+from bilevel.experiments._resumable import PROVENANCE, provenance
 from bilevel.methods import (
     METHODS,
     Curriculum,

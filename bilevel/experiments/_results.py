@@ -20,8 +20,7 @@ from bilevel.experiments._config import RunConfig
 from bilevel.experiments._files import digest_of
 from bilevel.experiments._metrics import in_every_step, is_array, read_metrics
 from bilevel.experiments._policies import AgentPolicy, save_policies
-from bilevel.experiments._provenance import PROVENANCE, RESUMPTIONS, resumptions
-from bilevel.experiments._resumable import list_differences
+from bilevel.experiments._resumable import PROVENANCE, RESUMPTIONS, list_differences, resumptions
 from bilevel.experiments._run_folder import RunFolder, config_differences, read_summary
 from bilevel.experiments._statistics import interquartile_mean
 from bilevel.methods import HasPolicies, Learner, State

@@ -31,9 +31,8 @@ from bilevel.experiments._config import RunConfig, configured, from_settings, lo
 from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
 from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
 from bilevel.experiments._metrics import MetricsFile, in_every_step
-from bilevel.experiments._provenance import RESUMPTIONS, ProvenanceWarning
 from bilevel.experiments._results import Run, load_run
-from bilevel.experiments._resumable import list_differences
+from bilevel.experiments._resumable import RESUMPTIONS, ProvenanceWarning, list_differences
 from bilevel.experiments._run_folder import (
     RunFolder,
     config_differences,

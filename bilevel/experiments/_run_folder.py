@@ -17,8 +17,7 @@ from bilevel.experiments._checkpoint import read_outer_step
 from bilevel.experiments._config import RunConfig, default_config, load_config
 from bilevel.experiments._execution import keep_freed_memory
 from bilevel.experiments._files import parse_json, write_text
-from bilevel.experiments._provenance import RESUMPTIONS
-from bilevel.experiments._resumable import ResumableFolder, differences
+from bilevel.experiments._resumable import RESUMPTIONS, ResumableFolder, differences
 from games.core import require
 
 FORMAT = "bilevel-summary/1"

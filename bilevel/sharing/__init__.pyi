@@ -1,8 +1,8 @@
-from ._giving import GivenShares as GivenShares
-from ._giving import ObservationEncoder as ObservationEncoder
-from ._giving import VaryingShares as VaryingShares
-from ._giving import first_parameters as first_parameters
+from ._network import GivenShares as GivenShares
+from ._network import ObservationEncoder as ObservationEncoder
 from ._network import SharingNetwork as SharingNetwork
+from ._network import VaryingShares as VaryingShares
+from ._network import first_parameters as first_parameters
 from ._objectives import COSTS as COSTS
 from ._objectives import OBJECTIVES as OBJECTIVES
 from ._objectives import GroupObjectives as GroupObjectives
@@ -21,6 +21,10 @@ from ._sharing import share as share
 from ._trajectory import Trajectory as Trajectory
 from ._trajectory import per_episode as per_episode
 from ._trajectory import per_step as per_step
+from ._transfer import TERMS as TERMS
+from ._transfer import FixedMatrix as FixedMatrix
+from ._transfer import LearnedMatrix as LearnedMatrix
+from ._transfer import OuterVariable as OuterVariable
 from ._transfer import Report as Report
 from ._transfer import Reporting as Reporting
 from ._transfer import SharedBy as SharedBy
@@ -28,11 +32,7 @@ from ._transfer import Transfer as Transfer
 from ._transfer import among_present as among_present
 from ._transfer import combine_reports as combine_reports
 from ._transfer import given_report as given_report
+from ._transfer import loss_weight_factors as loss_weight_factors
 from ._transfer import matrix_report as matrix_report
 from ._transfer import only_among_present as only_among_present
 from ._transfer import redistributed as redistributed
-from ._variables import TERMS as TERMS
-from ._variables import FixedMatrix as FixedMatrix
-from ._variables import LearnedMatrix as LearnedMatrix
-from ._variables import OuterVariable as OuterVariable
-from ._variables import loss_weight_factors as loss_weight_factors

@@ -1,8 +1,9 @@
-"""Transfers: rules that turn individual rewards into learners' rewards."""
+"""Transfers of rewards among agents, and the outer variables that parametrize them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -10,10 +11,11 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from bilevel.core import Constraint
 from bilevel.sharing._objectives import given_away
-from bilevel.sharing._sharing import redistribute
+from bilevel.sharing._sharing import Sharing, redistribute
 from bilevel.sharing._trajectory import Trajectory
-from games.wrappers import both_present, share_among_present
+from games.wrappers import both_present, check_sharing, share_among_present
 
 Report = dict[str, Tensor]
 """Name -> float [seed], or [seed, ...] (see `matrix_report`): a transfer's part of metrics.csv."""
@@ -173,3 +175,81 @@ def _entries(name: str, matrix: Tensor) -> Report:
         return {name: matrix}
     places, entries = itertools.product(agents, agents), matrix.flatten(1).unbind(1)
     return {f"{name}_{row}_{column}": each for (row, column), each in zip(places, entries, strict=True)}
+
+
+class OuterVariable(Protocol):
+    """Parametrization of a transfer between agents, learned or fixed: a matrix, incentive networks, ..."""
+
+    @property
+    def agents(self) -> int:
+        """Number of agents."""
+
+    @property
+    def exact(self) -> bool:
+        """True if it applies to exact values, as sharing matrices do."""
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        """Draw the initial value, float64 [seed, ...], on the CPU; a repetition depends on its seed alone."""
+
+    def transfer(self, phi: Tensor) -> Transfer:
+        """Build the transfer at a value [seed, ...], differentiable in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class FixedMatrix:
+    """A fixed sharing matrix.
+
+    Raises:
+        ValueError: it is not square, a row does not sum to 1, or an entry is negative.
+    """
+
+    sharing: Tensor
+    """float64 [giver, receiver]."""
+    exact = True
+
+    def __post_init__(self) -> None:
+        check_sharing(self.sharing, agents=len(self.sharing))
+
+    @property
+    def agents(self) -> int:
+        return len(self.sharing)
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        return self.sharing.expand(seeds, -1, -1)
+
+    def transfer(self, phi: Tensor) -> SharedBy:
+        return SharedBy(phi)
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedMatrix:
+    """A learned static sharing matrix: logits [seed, giver, receiver], initially equal for all seeds."""
+
+    sharing: Sharing
+    exact = True
+
+    @property
+    def agents(self) -> int:
+        return len(self.sharing.neighbours)
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        return self.sharing.initial().expand(seeds, -1, -1)
+
+    def transfer(self, phi: Tensor) -> SharedBy:
+        return SharedBy(self.sharing.matrix(phi))
+
+
+TERMS = ("policy", "value", "entropy")
+"""Terms of a loss whose weights can be learned, in the order of `LossTerms`."""
+
+
+def loss_weight_factors(free: Tensor, max_factor: float) -> Tensor:
+    """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), exactly 1 at x = 0.
+
+    They lie between 1 / max_factor and max_factor.
+
+    >>> loss_weight_factors(torch.zeros(3), 10.0)
+    tensor([1., 1., 1.])
+    """
+    bound = math.log(max_factor)
+    return Constraint("bounded", (-bound, bound)).values(free).exp()

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bilevel.agents import Reinforce, Surrogate, generalized_advantages
-from bilevel.agents._returns import decayed_sums
-from bilevel.agents._surrogates import LoadedDice, dice, loaded_dice, magic_box
+from bilevel.agents._surrogates import LoadedDice, decayed_sums, dice, loaded_dice, magic_box
 
 SEEDS = st.integers(0, 2**31)
 SHARES = st.floats(0, 1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents._returns import discounts, leave_one_out, returns_to_go
+from bilevel.agents._surrogates import discounts, leave_one_out, returns_to_go
 
 SEEDS = st.integers(0, 2**31)
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bilevel.experiments import RunFolder, RunInterrupted, create_run, load_run, provenance, train
-from bilevel.experiments import _provenance as module
-from bilevel.experiments._provenance import ProvenanceWarning, resumptions
+from bilevel.experiments import _resumable as module
+from bilevel.experiments._resumable import ProvenanceWarning, resumptions
 from bilevel.tasks import open_folder, run_study
 from tests.bilevel.experiments.small_runs import EVERY, STEPS, small
 from tests.bilevel.tasks.coin import Coin, study

@@ -21,7 +21,7 @@ from bilevel.compile import _cache as cache
 from bilevel.compile import _program as program
 from bilevel.experiments import RunConfig, RunFolder, RunInterrupted, create_run, default_config, train
 from bilevel.experiments import _run as run
-from bilevel.experiments._provenance import ProvenanceWarning
+from bilevel.experiments._resumable import ProvenanceWarning
 from bilevel.methods import ToS
 
 
