@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Self
 
 from rich.console import Console
@@ -47,11 +49,23 @@ def line_due(done: int, total: int) -> bool:
     return PLAIN_LINES * done // total > PLAIN_LINES * (done - 1) // total
 
 
+def pace(seconds: float, done: int, total: int) -> str:
+    """Time so far, steps per second and the estimated time left; `done` is 1 or more.
+
+    >>> pace(75.0, 30, 50)
+    '0:01:15, 0.4 per second, 0:00:50 left'
+    """
+    rate = done / max(seconds, 1e-6)
+    spent, left = (str(timedelta(seconds=round(some))) for some in (seconds, (total - done) / rate))
+    return f"{spent}, {rate:.3g} per second, {left} left"
+
+
 class _Progress:
     """A first line, and in a terminal a bar, once it has a task."""
 
     def __init__(self, first_line: str, *columns: ProgressColumn) -> None:
         self._first_line = first_line
+        self._started = time.monotonic()
         self._bar: Progress | None = None
         console = Console(stderr=True)
         if console.is_interactive:
@@ -61,6 +75,7 @@ class _Progress:
 
     def __enter__(self) -> Self:
         tell(self._first_line)
+        self._started = time.monotonic()
         if self._bar is not None and self._bar.tasks:
             self._bar.start()
         return self
@@ -86,6 +101,7 @@ class RunProgress(_Progress):
         if self._bar is not None:
             self._bar.add_task(title, total=self._total, welfare="...")
         self._compiling = _FirstRecords()
+        self._before: int | None = None  # steps of an earlier part of a resumed run
 
     def __enter__(self) -> Self:
         COMPILED.addHandler(self._compiling)
@@ -105,11 +121,13 @@ class RunProgress(_Progress):
                 table = self._folder.metrics if in_every_step(values.shape) else self._folder.evaluation
                 tell(f"{name}, {shape} for each seed, goes to {array_path(table, name)}, not to columns.")
         self._arrays_told = True
+        self._before = done - 1 if self._before is None else self._before
         if self._bar is None and not line_due(done, self._total):
             return
         welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
         if self._bar is None:
-            tell(f"outer step {done} of {self._total}: welfare {welfare}")
+            timing = pace(time.monotonic() - self._started, done - self._before, self._total - self._before)
+            tell(f"outer step {done} of {self._total}: welfare {welfare} ({timing})")
         else:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
 
@@ -145,7 +163,8 @@ class TrialProgress(_Progress):
             left = done + (part if part < 1 else 0.0)
             self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
         elif part >= 1 and line_due(done, self._total - self._before):
-            tell(f"trial {self._done} of {self._total}: {words}")
+            timing = pace(time.monotonic() - self._started, done, self._total - self._before)
+            tell(f"trial {self._done} of {self._total}: {words} ({timing})")
 
 
 @contextmanager

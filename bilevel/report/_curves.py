@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Run, interquartile_interval, interquartile_mean
-from bilevel.report._style import GRAY, looks, style
+from bilevel.report._style import GRAY, looks, style, wrapped
 
 POINTS = 60
 """Maximum number of outer steps at which a curve is drawn, as intervals take time."""
@@ -68,8 +68,8 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
         space = np.geomspace if log else np.linspace
         steps = np.unique(space(1, len(values), POINTS).round().astype(int)) - 1
         look = {**of_label[label], "label": label}
-        if len(steps) == 1:  # a line of one point does not show
-            look["marker"] = "o"
+        if len(steps) == 1:  # markers at distances leave out a line of one point
+            del look["markevery"]
         draw_band(axes, steps + 1, values[steps], look, resamples=500)
     last = max(len(results.curves[metric]) for results in runs.values())
     if not log:
@@ -146,7 +146,7 @@ def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> N
     }
     draw_curves(axes, kept, "kept")
     draw_levels(axes, levels)
-    axes.set_ylabel("kept of one's own reward")
+    axes.set_ylabel("share of own reward kept")
     percent_axis(axes, top=1.07)
 
 
@@ -164,5 +164,5 @@ def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: t
             draw(axes)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper")
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(wrapped(title, size[0]), fontsize=12)
     return figure

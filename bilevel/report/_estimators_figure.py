@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 from bilevel.core import counted
 from bilevel.hypergradient import COLUMNS, EstimatorMeasured, EstimatorRefused, HypergradientComparison
 from bilevel.report._estimators import MEASURES, MeasureColumn, broken
-from bilevel.report._style import BLUE, save_with_numbers, style
+from bilevel.report._style import BLUE, save_with_numbers, style, wrapped
 from bilevel.report._table import csv_text
 
 MEASURED_COLOR, REFUSED_COLOR = BLUE, "#767676"
@@ -73,7 +73,7 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
             draw_comparison(axes, comparison, panel)
         row[0].set_yticks(range(len(comparison.rows)), [broken(row.estimator) for row in comparison.rows])
         steps = f"K = {counted(comparison.steps, 'inner step')}"
-        figure.suptitle(f"{title}, {steps}" if title else steps)
+        figure.suptitle(wrapped(f"{title}, {steps}" if title else steps, figure.get_figwidth()))
     return save_with_numbers(figure, folder / "estimators.png", csv_text(comparison.records(), COLUMNS))
 
 

@@ -35,9 +35,10 @@ from bilevel.report._heat_maps import (
     MAX_WITH_DEVIATION,
     draw_transfers,
     final_transfers,
+    spread_note,
     transfer_figure,
 )
-from bilevel.report._style import BLACK, looks, save, style
+from bilevel.report._style import BLACK, looks, save, style, wrapped
 from bilevel.report._theory_summary import Theory, share_levels, theory_levels
 from bilevel.sharing import TERMS
 from games.core import require
@@ -45,7 +46,8 @@ from games.core import require
 OPTIONAL = ("sharing", "incentives", "equality", "loss_weights")
 """Figures that only some comparisons have."""
 ONE_PANEL = (8.4, 4.8)
-MARKERS = "osD^vP*X"
+RUN_SIZE = (6, 4.6)
+"""Sizes of figures in inches."""
 UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
 """Term -> unit of its weight, for axes."""
 
@@ -69,16 +71,17 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     if shared is not None:
         deviates = config.seeds > 1 and config.game.num_agents <= MAX_WITH_DEVIATION
         mean = f"mean {'± standard deviation ' if deviates else ''}over {seeds}"
-        drawings["sharing"] = partial(draw_transfers, transfers=shared), f"{KINDS[shared.kind][1]}, {mean}"
+        subtitle = f"{KINDS[shared.kind][1]}, {mean}{spread_note(shared)}"
+        drawings["sharing"] = partial(draw_transfers, transfers=shared), subtitle
     if "cooperation" in results.curves:
         drawings["cooperation"] = partial(draw_cooperation, runs=runs), statistic
     figures = {}
     for name, (draw, subtitle) in drawings.items():
         with style():
-            figures[name] = Figure(figsize=(6, 4.6))
-            axes = figures[name].subplots()
-            draw(axes)
-            axes.set_title(f"{title}\n{subtitle}", fontsize=11)
+            figures[name] = Figure(figsize=RUN_SIZE)
+            draw(figures[name].subplots())
+            heading = wrapped(f"{title}\n{subtitle}", RUN_SIZE[0], 11)
+            figures[name].suptitle(heading, fontsize=11)
     learned = agent_weight_curves(results)
     if learned:
         heading = f"{title}: learned weights of each agent's loss, {statistic}"
@@ -99,7 +102,7 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
             draw_transfers(axes[2], shared)
             axes[0].set_title(f"{title}: welfare")
             axes[1].set_title("cooperation")
-            axes[2].set_title("what tos learned to share\n(mean ± standard deviation over seeds)")
+            axes[2].set_title("learned sharing matrix (tos)\n(mean ± standard deviation over seeds)")
         handles, labels = rows[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return save(figure, path)
@@ -193,7 +196,7 @@ def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
 def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
     """Draw equality, where it is defined, against welfare: interquartile means with their 95 % intervals."""
     of_label = looks([row.label for row in rows])
-    for place, row in enumerate(rows):
+    for row in rows:
         if "equality" not in row.intervals:
             continue
         welfare, equality = row.intervals["welfare"], row.intervals["equality"]
@@ -202,7 +205,7 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
             equality.estimate,
             xerr=_bars(welfare),
             yerr=_bars(equality),
-            fmt=MARKERS[place % len(MARKERS)],
+            fmt=of_label[row.label]["marker"],
             color=of_label[row.label]["color"],
             capsize=4,
             markersize=8,

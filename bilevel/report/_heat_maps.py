@@ -10,13 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bilevel.experiments import Run
-from bilevel.report._style import style
+from bilevel.report._style import style, wrapped
 from games.core import ExactGame
 
 MAX_WITH_DEVIATION = 4
 """Maximum number of agents for which cells show means and standard deviations over seeds."""
 MAX_NUMBERED = 12
 """Maximum number of agents for which cells show means."""
+FAR = 0.25
+"""Distance of a seed from the mean, as a share of the color scale's end, that its title notes."""
 MAX_COLUMNS = 4
 """Maximum number of heat maps in a row."""
 KINDS = {
@@ -58,6 +60,15 @@ def final_transfers(results: Run) -> Transfers | None:
     exact = config.method.exact and isinstance(config.game, ExactGame)
     unit = "share" if kind == "share" else config.game.value_unit if exact else "reward per episode"
     return Transfers(kind, unit, values)
+
+
+def spread_note(transfers: Transfers) -> str:
+    """Note for a title where no seed's transfers are near the mean, as with roles that differ by seed."""
+    values = transfers.values
+    if values.shape[-1] < 2:
+        return ""
+    distance = np.abs(values - transfers.mean[..., None]).max((0, 1)).min()
+    return "\n(no seed is near this mean)" if distance > FAR * color_limits([transfers])[1] else ""
 
 
 def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
@@ -119,11 +130,11 @@ def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
         parts = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (label, one) in zip(parts, transfers.items(), strict=False):
             draw_transfers(axes, one, scale=together, color_bar=together is None)
-            axes.set_title(label)
+            axes.set_title(wrapped(f"{label}{spread_note(one)}", side, 13))
         for axes in parts[len(transfers) :]:
             axes.remove()
         drawn = list(parts[: len(transfers)])
         if together is not None:
             figure.colorbar(drawn[0].images[0], ax=drawn, label=f"{units.pop()} (mean)")
-        figure.suptitle(title, fontsize=12)
+        figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=12)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,11 +25,25 @@ SHORT_DASHED: Any = (0, (2, 2))
 DASH_DOTTED: Any = (0, (3, 1, 1, 1))
 LONG_DASH_DOTTED: Any = (0, (6, 2, 1, 2))
 
-COLORS = {"selfish": RED, "prosocial": BLUE, "fixed": AMBER, "tos": GREEN}
-SPARE_COLORS = (PURPLE, SKY, BLACK, YELLOW)
-DASHES: dict[str, Any] = {"selfish": DOTTED, "prosocial": DASHED, "fixed": DASH_DOTTED}
-SPARE_DASHES: tuple[Any, ...] = ("-", LONG_DASH_DOTTED, SHORT_DASHED)
-"""Line styles of other methods, one per cycle of the spare colors."""
+LOOKS: dict[str, tuple[str, Any, str]] = {
+    "selfish": (RED, DOTTED, "v"),
+    "prosocial": (BLUE, DASHED, "s"),
+    "fixed": ("#9A6700", DASH_DOTTED, "D"),
+    "tos": (GREEN, "-", "o"),
+    "svo": ("#795548", DASH_DOTTED, "*"),
+    "inequity-aversion": ("#1B1F6B", DASHED, "h"),
+    "lase": ("#8B0000", DASHED, "<"),
+    "ltos": ("#6A3D9A", DASHED, "^"),
+    "gifting": ("#5E8C00", DOTTED, "p"),
+    "planner": (BLACK, DASH_DOTTED, ">"),
+    "d3c": ("#00838F", DOTTED, "X"),
+    "lio": ("#B5518A", DASH_DOTTED, "P"),
+}
+"""Color, dashes and marker of each method; every color has a contrast of 3 to 1 or more with white."""
+SPARE_DASHES: tuple[Any, ...] = ("-", SHORT_DASHED, LONG_DASH_DOTTED)
+"""Line styles of other names, which take colors and markers from the end of `LOOKS`."""
+MARKER_DISTANCE = 0.15
+"""Distance between a line's markers as a share of the panel's diagonal."""
 
 SETTINGS: Any = {
     "font.size": 12,
@@ -41,6 +56,7 @@ SETTINGS: Any = {
     "grid.color": "#E0E0E0",
     "lines.linewidth": 2.0,
     "legend.frameon": False,
+    "legend.handlelength": 3.0,
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
@@ -58,22 +74,52 @@ def colors(names: Sequence[str]) -> dict[str, str]:
     """Color of each method, always the same for the known ones.
 
     >>> colors(["tos", "mine"])
-    {'tos': '#009E73', 'mine': '#CC79A7'}
+    {'tos': '#009E73', 'mine': '#B5518A'}
     """
     return {name: look["color"] for name, look in looks(names).items()}
 
 
 def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Color and dashes of each method's line, as Matplotlib's settings; up to twelve unknown ones differ.
+    """Color, dashes and marker of each method's line, as Matplotlib's settings.
 
-    >>> looks(["tos", "mine"])["mine"]
-    {'color': '#CC79A7', 'linestyle': '-'}
+    Known methods look the same in all figures. Unknown names take the colors and markers of known methods
+    that are not among the names. Markers of different lines are shifted along them, and so show where lines
+    coincide.
+
+    >>> looks(["tos", "mine"])["mine"]["color"], looks(["tos", "mine"])["tos"]["marker"]
+    ('#B5518A', 'o')
     """
-    found = {name: {"color": color, "linestyle": DASHES.get(name, "-")} for name, color in COLORS.items()}
-    for index, name in enumerate(name for name in names if name not in COLORS):
-        again, spare = divmod(index, len(SPARE_COLORS))
-        found[name] = {"color": SPARE_COLORS[spare], "linestyle": SPARE_DASHES[again % len(SPARE_DASHES)]}
-    return {name: found[name] for name in names}
+    found = dict(LOOKS)
+    free = [name for name in reversed(LOOKS) if name not in names] or list(reversed(LOOKS))
+    for index, name in enumerate(name for name in names if name not in LOOKS):
+        again, spare = divmod(index, len(free))
+        color, _, marker = LOOKS[free[spare]]
+        found[name] = color, SPARE_DASHES[(spare + again) % len(SPARE_DASHES)], marker
+    return {
+        name: {
+            "color": color,
+            "linestyle": dashes,
+            "marker": marker,
+            "markersize": 6,
+            "markevery": (MARKER_DISTANCE * place / len(names), MARKER_DISTANCE),
+        }
+        for place, (name, (color, dashes, marker)) in enumerate((name, found[name]) for name in names)
+    }
+
+
+def wrapped(title: str, width: float, size: float = 12) -> str:
+    """Break a title's lines so that they fit into a figure.
+
+    Args:
+        title: may have several lines already.
+        width: of the figure, in inches.
+        size: of the font, in points, whose characters are taken to be 0.6 as wide.
+
+    >>> wrapped("escape-room: final incentives and payments, over 32 seeds", 4.6)
+    'escape-room: final incentives and payments,\\nover 32 seeds'
+    """
+    most = max(10, int(72 * width / (0.6 * size)))
+    return "\n".join(textwrap.fill(line, most, break_on_hyphens=False) for line in title.splitlines())
 
 
 def save(figure: Figure, path: Path) -> Path:

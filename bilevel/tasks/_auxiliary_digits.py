@@ -42,10 +42,10 @@ FLOOR = 0.1  # smaller shares, in per cent, are drawn at this value
 LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "digit": ("the objective", {"color": report.BLACK, "linestyle": "-"}),
     "pair": ("helpful", {"color": report.GREEN, "linestyle": report.DASHED}),
-    "noise": ("useless", {"color": report.AMBER, "linestyle": report.DASH_DOTTED}),
+    "noise": ("useless", {"color": report.PURPLE, "linestyle": report.DASH_DOTTED}),
     "shifted": ("harmful", {"color": report.RED, "linestyle": report.DOTTED}),
 }
-MARKS = Marks({"marker": "o", "color": "#B0B0B0", "markersize": 3, "zorder": 1}, {"color": report.BLUE})
+MARKS = Marks({"marker": "o", "color": report.GRAY, "markersize": 3, "zorder": 1}, {"color": report.BLUE})
 
 Curves = dict[str, list[float]]  # name -> weights from the start on; `<name> at` -> their steps
 Train = Callable[[DigitTraining, Progress], tuple[DigitTraining, Curves]]

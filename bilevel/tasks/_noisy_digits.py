@@ -275,9 +275,12 @@ class NoisyDigits:
             panels = rows[0].subplots(1, len(weighing), squeeze=False)[0] if weighing else []
             for name, axes in zip(weighing, panels, strict=True):
                 _draw_weights(axes, name, trials[name])
+            if weighing:
+                rows[0].legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
             curves, final = rows[-1].subplots(1, 2)
             _draw_curves(curves, trials)
             _draw_final(final, trials)
+            rows[-1].legend(*curves.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         save(figure, path)
 
 
@@ -315,7 +318,6 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
     axes.set_xlabel("weight (1: the mean of its batch)")
     axes.set_ylabel("samples of the kind (%)")
     axes.set_title(f"{name}: the samples of all seeds")
-    axes.legend(loc="upper center", frameon=True, framealpha=1, edgecolor="none")
 
 
 def _draw_curves(axes: Axes, trials: Trials) -> None:
@@ -328,18 +330,17 @@ def _draw_curves(axes: Axes, trials: Trials) -> None:
         axes.plot(steps, interquartile_mean(values, axis=0), label=name, **look)
     axes.set_xlabel("training step")
     axes.set_ylabel(ACCURACY)
-    axes.set_title("on the way (interquartile mean over seeds)")
-    axes.legend(fontsize=10)
+    axes.set_title("during training (interquartile mean over seeds)")
 
 
 def _draw_final(axes: Axes, trials: Trials) -> None:
     """Draw final accuracies: the interquartile mean with its interval, and every seed."""
-    colors = {name: look["color"] for name, look in looks(list(trials)).items()}
+    of_name = looks(list(trials))
 
     def marks(weighting: str) -> Marks:
-        color = colors[weighting]
+        color = of_name[weighting]["color"]
         seeds = {"marker": "|", "color": color, "alpha": 0.5, "markersize": 10}
-        return Marks(seeds, {"color": color, "markersize": 7})
+        return Marks(seeds, {"color": color, "marker": of_name[weighting]["marker"], "markersize": 8})
 
     draw_final(axes, trials, ACCURACY, marks)
-    axes.set_title("at the end (95 % interval; lines: seeds)")
+    axes.set_title("after training (95 % interval; lines: seeds)")

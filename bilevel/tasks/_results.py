@@ -191,7 +191,8 @@ def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], 
         interval = over_seeds(values)
         if interval is not None:
             ends = np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]])
-            axes.errorbar(float(interval.estimate), row, xerr=ends, fmt="o", capsize=4, **mean)
+            look = {"marker": "o", **mean}
+            axes.errorbar(float(interval.estimate), row, xerr=ends, linestyle="none", capsize=4, **look)
     axes.set_yticks(range(len(trials)), list(trials))
     axes.invert_yaxis()
     axes.set_xlabel(measure)

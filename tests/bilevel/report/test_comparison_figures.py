@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
 from bilevel.experiments import Run, compare_runs
+from bilevel.methods import METHODS
 from bilevel.report import _figures as figures
 from bilevel.report import looks, theory_of, write_comparison_figures
 from bilevel.report._figures import draw_equality, draw_profiles
 from bilevel.report._heat_maps import final_transfers, transfer_figure
-from bilevel.report._style import COLORS
+from bilevel.report._style import LOOKS, wrapped
 from tests.bilevel.report.compared import made_up
 
 POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
@@ -91,7 +94,7 @@ def test_a_profile_steps_down_at_every_score() -> None:
     np.testing.assert_allclose(shares, [1, 1, 0.75, 0, 0])
     assert axes.lines[0].get_drawstyle() == "steps-post"
     assert axes.get_xlabel() == "tau: welfare (reward per episode, all agents)"
-    assert axes.lines[1].get_color() == COLORS["tos"]
+    assert axes.lines[1].get_color() == LOOKS["tos"][0]
 
 
 def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> None:
@@ -107,5 +110,40 @@ def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> N
 
 
 def test_twelve_methods_without_colors_of_their_own_look_different() -> None:
-    found = looks([*COLORS, *(f"mine-{i}" for i in range(12))])
-    assert len({(str(look["color"]), str(look["linestyle"])) for look in found.values()}) == len(found)
+    found = looks([*LOOKS, *(f"mine-{i}" for i in range(12))])
+    assert len({(look["marker"], str(look["linestyle"])) for look in found.values()}) == len(found)
+
+
+def test_every_method_has_a_color_that_shows_on_white_and_a_marker_of_its_own() -> None:
+    assert LOOKS.keys() == METHODS.keys()
+    found = looks(list(LOOKS))
+    for name, look in found.items():
+        assert contrast_with_white(look["color"]) >= 3, name
+        own = {key: value for key, value in look.items() if key != "markevery"}
+        assert own.items() <= looks([name, "mine"])[name].items()
+    for parts in (("color",), ("marker",), ("linestyle", "marker"), ("color", "linestyle", "marker")):
+        assert len({tuple(str(look[part]) for part in parts) for look in found.values()}) == len(LOOKS)
+
+
+def contrast_with_white(color: str) -> float:
+    """The contrast ratio of the Web Content Accessibility Guidelines 2.1, from 1 to 21."""
+    channels = np.array(to_rgb(color))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05))
+
+
+@pytest.mark.parametrize("method", ["lio", "inequity-aversion"])
+def test_titles_lie_inside_their_figures(method: str) -> None:
+    one = made_up("escape-room", "lio", sharing=False)
+    one.final.update({f"incentive_{i}_{1 - i}": np.full(4, 1.0 + i) for i in (0, 1)})
+    found = final_transfers(one)
+    assert found is not None
+    title = "escape-room: final incentives and payments, over 32 seeds"
+    figure = transfer_figure({f"{method}, an alternative with a long label": found}, title)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    headings = [figure._suptitle, *(axes.title for axes in figure.axes)]  # type: ignore[attr-defined]
+    for heading in headings:
+        extent = heading.get_window_extent()
+        assert 0 <= extent.x0 <= extent.x1 <= figure.bbox.width, heading.get_text()
+    assert wrapped("short", 6) == "short"

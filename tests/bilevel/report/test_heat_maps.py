@@ -12,7 +12,13 @@ from PIL import Image
 
 from bilevel.experiments import Run, RunFolder
 from bilevel.report import write_run_figures
-from bilevel.report._heat_maps import Transfers, color_limits, draw_transfers, final_transfers
+from bilevel.report._heat_maps import (
+    Transfers,
+    color_limits,
+    draw_transfers,
+    final_transfers,
+    spread_note,
+)
 from tests.bilevel.report.compared import made_up
 
 
@@ -100,3 +106,11 @@ def test_a_run_has_its_heat_map(method: str, metrics: dict[str, Any], tmp_path: 
     (path,) = (path for path in written if path.name == "sharing.png")
     with Image.open(path) as picture:
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_title_notes_where_no_seed_is_near_the_mean() -> None:
+    roles = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])  # each seed another role
+    alike = np.full((2, 2, 2), 0.5)
+    assert "no seed" in spread_note(Transfers("share", "share", roles))
+    assert spread_note(Transfers("share", "share", alike)) == ""
+    assert spread_note(Transfers("share", "share", roles[..., :1])) == ""
