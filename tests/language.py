@@ -60,7 +60,8 @@ def check_module(source: str) -> Iterator[tuple[int, str]]:
 
 def main(root: Path = Path()) -> int:
     """Print what breaks a rule; the exit status."""
-    modules = [path for folder in ("bilevel", "games") for path in sorted((root / folder).rglob("*.py"))]
+    folders = ("bilevel", "games", "docs")
+    modules = [path for folder in folders for path in sorted((root / folder).rglob("*.py"))]
     pages = [path for path in sorted((root / "docs").rglob("*.md")) if not GENERATED & set(path.parts)]
     texts = [*sorted(root.glob("*.md")), *pages, *sorted((root / "notebooks").glob("*.py"))]
     found = [(path, *row) for path in modules for row in check_module(path.read_text(encoding="utf-8"))]

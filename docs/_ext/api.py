@@ -55,7 +55,7 @@ the package that defines it.
 
 
 def package_page(package: str) -> str:
-    """What a package is for, and its names by kind."""
+    """The page of a package: its purpose, and its names by kind."""
     text = inspect.getdoc(import_module(package)) or ""
     parts = [_title(package), "\n".join(prepare(text.splitlines())), "", f".. py:module:: {package}", ""]
     exported = sorted(exports(package).values(), key=lambda public: public.name.lower())

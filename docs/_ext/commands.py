@@ -28,13 +28,13 @@ LEADING = {
     "theory": ["--game", "prisoners-dilemma"],
     "play": [GAME],
 }
-"""What comes before `--help`, for commands whose options depend on a game."""
+"""Arguments before `--help`, for commands whose options depend on a game."""
 PRINTING = ("methods", "hypergradients", "games", "tune")
 """Commands that need no arguments; their pages show what they print."""
 
 
 def said(*arguments: str) -> str:
-    """What a command prints."""
+    """The output of a command."""
     out = io.StringIO()
     with (
         contextlib.redirect_stdout(out),
@@ -87,7 +87,7 @@ def index_page(title: str, text: str, rows: dict[str, str]) -> str:
 
 
 def command_page(name: str, summary: str) -> str:
-    """What a command does, what it prints without arguments where that is a list, and its help."""
+    """The page of a command: its summary, its output without arguments where that is a list, and its help."""
     parts = [_title(f"bilevel {name}"), summary[0].upper() + summary[1:] + ".", ""]
     if name in PRINTING:
         parts += _block(f"bilevel {name}", said(name))
@@ -107,7 +107,7 @@ def command_page(name: str, summary: str) -> str:
 
 
 def method_page(name: str) -> str:
-    """What a method is, and its settings."""
+    """The page of a method: its description and its settings."""
     method = METHODS[name]
     arguments = ["--game", GAME, "--method", name, "--help"]
     return "\n".join(

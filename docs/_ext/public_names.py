@@ -17,7 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("bilevel", "games")
 RAISED = ("Error", "Exception", "Warning", "Interrupt")
-"""How the names of exceptions' bases end."""
+"""Endings of the names of exceptions' bases."""
 LONGEST = 45
 """Lines of an example that is taken from somewhere else."""
 
@@ -86,7 +86,7 @@ def packages() -> list[str]:
 
 @functools.cache
 def exports(package: str) -> dict[str, PublicName]:
-    """What a package exports, each as documented: with the package whose private module defines it."""
+    """The exports of a package, each as documented: with the package whose private module defines it."""
     stub = ROOT.joinpath(*package.split("."), "__init__.pyi")
     found = {}
     for node in tree(stub).body:
@@ -172,7 +172,7 @@ def source(path: Path, node: ast.stmt | None) -> str:
 
 
 def has_doctest(public: PublicName) -> bool:
-    """Whether the docstring of a name, or of one of its methods, has an example."""
+    """True if the docstring of a name, or of one of its methods, has an example."""
     node = definition(public)
     if not isinstance(node, ast.ClassDef | ast.FunctionDef):
         return False
@@ -193,7 +193,7 @@ def _located(package: str, origin: list[str], name: str) -> PublicName:
 
 
 def exports_if_public(package: str) -> dict[str, PublicName]:
-    """What a package exports; nothing where there is no such public package."""
+    """The exports of a package; none where there is no such public package."""
     return exports(package) if ROOT.joinpath(*package.split("."), "__init__.pyi").exists() else {}
 
 
@@ -215,7 +215,7 @@ def _around(one: Example, name: str) -> Example:
 
 
 def _without_strings(node: ast.stmt) -> str:
-    """What a statement refers to, docstrings and other texts left out."""
+    """The names in a statement, without its docstrings and other texts."""
     inner = ast.walk(node)
     parts = [n.id if isinstance(n, ast.Name) else getattr(n, "attr", "") for n in inner]
     return " ".join(map(str, parts))

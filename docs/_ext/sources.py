@@ -1,4 +1,4 @@
-"""What the site takes from outside docs/: the lessons as committed, and links to files of the repository."""
+"""Sources of the site outside docs/: the lessons as committed, and links to files of the repository."""
 
 from __future__ import annotations
 

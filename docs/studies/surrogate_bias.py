@@ -34,19 +34,19 @@ MOST_STEPS_AT_ONCE = 400_000
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """How one kind of sampled meta-gradient differs from the exact one.
+    """Difference of one kind of sampled hypergradient from the exact one.
 
     Measured along the exact one, in units of its length: a bias of 0.3 is 30 % too long.
     """
 
     surrogate: str
-    """How the policies' gradient was estimated."""
+    """The estimator of the policies' gradient."""
     inner_steps: int
     """Policy updates that the meta-gradient goes through."""
     episodes: int
     """Episodes that each policy update, and the outer loss, drew."""
     samples: int
-    """How many meta-gradients were drawn."""
+    """Number of sampled hypergradients."""
     bias: float
     """Mean of the sampled meta-gradients minus the exact one."""
     deviation: float
@@ -74,7 +74,7 @@ def measure_deviation(
 
     Args:
         method: settings of both; `exact` is set here.
-        game: what is played.
+        game: the game.
         logit: log-odds of cooperating at the start.
         samples: meta-gradients to draw, 2 or more.
         seed: of the draws, 0 or more.
@@ -141,13 +141,13 @@ class Study:
     """
 
     surrogates: tuple[Name, ...] = ("reinforce", "dice", "loaded-dice")
-    """What is compared."""
+    """The compared surrogates."""
     inner_steps: tuple[int, ...] = (1, 2, 3)
     """Policy updates in each outer step, 1 or more."""
     episodes: tuple[int, ...] = (16, 64, 256)
     """Episodes that each policy update, and the outer loss, draws, 2 or more."""
     samples: int = 1000
-    """Meta-gradients drawn in each case, 2 or more."""
+    """Sampled hypergradients in each case, 2 or more."""
     discount: float = 0.7
     """The game's, per step, in [0, 1)."""
     horizon: int = 12
@@ -155,7 +155,7 @@ class Study:
     inner_learning_rate: float = 5.0
     """Step size of the policies (plain gradient descent), above 0."""
     own_share: float = 0.95
-    """What both agents keep of their reward, above 0 and below 1."""
+    """Share that both agents keep of their reward, above 0 and below 1."""
     logit: float = -1.5
     """Log-odds of cooperating at the start, whatever an agent sees."""
     seed: int = 0

@@ -36,7 +36,7 @@ class Study:
     games: tuple[Path, ...]
     """The folders, in order; a game is called by its folder's name."""
     drawn: tuple[str, ...] = ()
-    """Which methods the figure has; none: all."""
+    """Methods of the figure; none: all."""
     figure: Path | None = None
     """Where to write the figure, a name that ends in .png, .pdf or .svg; None: the table alone."""
 
@@ -81,7 +81,7 @@ def load_games(folders: Sequence[Path]) -> dict[str, Runs]:
 
 
 def ways_table(games: Mapping[str, Runs]) -> str:
-    """Write a row for each method, a column for each game: welfare with its interval, and what is given away.
+    """Write a row for each method, a column for each game: welfare with its interval, and share given away.
 
     Args:
         games: game -> label -> run.
@@ -99,7 +99,7 @@ def ways_table(games: Mapping[str, Runs]) -> str:
 
 
 def write_ways(games: Mapping[str, Runs], drawn: Sequence[str], path: Path) -> Path:
-    """Draw welfare (above) and what is given away (below) over outer steps, a column for each game.
+    """Draw welfare (above) and the share given away (below) over outer steps, a column for each game.
 
     Args:
         games: game -> label -> run.
