@@ -43,6 +43,13 @@ def _doctest_names(doctest_namespace: dict[str, Any]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _doctest_folder(request: pytest.FixtureRequest) -> None:
+    """Run each doctest in an empty folder, where it can write files."""
+    if isinstance(request.node, pytest.DoctestItem):
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
+
+
+@pytest.fixture(autouse=True)
 def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """What tests compile does not lie among the user's packages."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.getbasetemp() / "packages"))

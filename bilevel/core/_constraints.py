@@ -15,14 +15,16 @@ Bounds = tuple[float, float]
 
 
 CONSTRAINTS = ("softplus", "projected", "simplex", "bounded", "free")
-"""softplus: above 0, log(1 + e^x). projected: 0 or more, cut off at 0 after each outer step, so that a weight
-can be 0. simplex: above 0 with the sum 1, the softmax. bounded: between two numbers, by the logistic
-function. free: any number."""
+"""Names of all constraints; see `Constraint`."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A map from free numbers to allowed values, and back.
+    """A constraint of learned weights: a map from free numbers, which an optimizer moves, to allowed values.
+
+    The names: `softplus`, above 0 by log(1 + e^x); `projected`, 0 or more, cut off at 0 after each outer step, so
+    that a weight can be 0; `simplex`, above 0 with the sum 1, by the softmax; `bounded`, between two numbers, by
+    the logistic function; `free`, any number.
 
     Raises:
         ValueError: there is no such constraint; or bounds are missing, not wanted, or not in order.
@@ -33,7 +35,7 @@ class Constraint:
     """
 
     name: str
-    """One of `CONSTRAINTS`."""
+    """softplus, projected, simplex, bounded or free."""
     bounds: Bounds | None = None
     """Of bounded: the least and the greatest value."""
 
@@ -50,7 +52,7 @@ class Constraint:
             require(self.bounds is None, f"Only bounded weights have bounds, and these are {self.name}.")
 
     def values(self, free: Tensor) -> Tensor:
-        """The allowed values of free numbers, [..., weight]."""
+        """Map free numbers to allowed values, both [..., weight]."""
         if self.name == "softplus":
             return functional.softplus(free)
         if self.name == "simplex":
@@ -61,7 +63,7 @@ class Constraint:
         return free
 
     def free(self, values: Tensor) -> Tensor:
-        """The free numbers of values, [..., weight].
+        """Map values to the free numbers behind them, both [..., weight].
 
         Raises:
             ValueError: a value is not allowed, or lies on a bound that no free number reaches.

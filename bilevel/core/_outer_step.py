@@ -19,7 +19,21 @@ its own learning rate and state."""
 
 
 def init_outer(phi: Tree, optimizer: OuterOptimizer) -> Tree:
-    """Build the outer optimizer's state: by group, where the optimizer is; None for one of torch's own."""
+    """Initialize the outer optimizer's state.
+
+    Args:
+        phi: outer variables, a pytree of tensors; a dict of groups, where the optimizer is one.
+        optimizer: see `OuterOptimizer`.
+
+    Returns:
+        The state for `outer_step`, by group where the optimizer is; None for one of torch's own.
+
+    >>> from bilevel.core import leaves
+    >>> from bilevel.optimizers import momentum
+    >>> state = init_outer({"sharing": torch.ones(2)}, {"sharing": momentum(0.1)})
+    >>> leaves(state["sharing"])  # velocity and number of steps
+    [tensor([0., 0.]), tensor(0)]
+    """
     if isinstance(optimizer, torch.optim.Optimizer):
         return None
     if isinstance(optimizer, Mapping):
@@ -40,8 +54,7 @@ def outer_step(
     place, keeps its state to itself, and leaves a parameter alone whose gradient is None.
 
     Args:
-        phi: outer variables, a pytree; a dict of groups, where the optimizer is one (ValueError if they are
-            not the same).
+        phi: outer variables, a pytree of tensors; a dict of groups, where the optimizer is one.
         gradient: of the outer loss, like phi.
         opt_state: from `init_outer` or the last step.
         optimizer: see `OuterOptimizer`.
@@ -50,8 +63,12 @@ def outer_step(
     Returns:
         phi' and the optimizer's new state.
 
+    Raises:
+        ValueError: the optimizers' groups are not those of phi.
+
     Two groups, each with its own learning rate:
 
+    >>> from bilevel.core import init_outer, tree_map
     >>> from bilevel.optimizers import sgd
     >>> phi = {"sharing": torch.tensor(0.5), "loss_weights": torch.tensor(1.0)}
     >>> optimizer = {"sharing": sgd(1.0), "loss_weights": sgd(0.1)}

@@ -78,7 +78,7 @@ class Schedule:
 
     @staticmethod
     def line(start: float, end: float, steps: int) -> Schedule:
-        """From `start` to `end` in a straight line over the first `steps` outer steps (at once with 0).
+        """Build a linear schedule from `start` to `end` over the first `steps` outer steps; with 0 it is `end`.
 
         >>> str(Schedule.line(0.3, 0.0, 200)), str(Schedule.line(0.3, 0.1, 0))
         ('0:0.3, 200:0', '0.1')
@@ -87,7 +87,10 @@ class Schedule:
 
     @staticmethod
     def read(value: float | str) -> Schedule:
-        """A schedule from a number or from its text form; ValueError if that cannot be read.
+        """Build a schedule from a number or from its text form.
+
+        Raises:
+            ValueError: the text cannot be read.
 
         >>> Schedule.read(0.3) == Schedule.read("0.3") == Schedule(((0, 0.3),))
         True
@@ -120,14 +123,22 @@ Scheduled = float | Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """The finite numbers of `least` or more, or more than `above`, and of `most` or less."""
+    """A range of finite numbers, with which settings are checked.
+
+    >>> Range(above=0, most=1).require("discount", 0.0)
+    Traceback (most recent call last):
+    ValueError: discount must be a finite number above 0 and at most 1, not 0.
+    """
 
     least: float = -math.inf
+    """The least number in the range."""
     above: float = -math.inf
+    """A number that all in the range exceed."""
     most: float = math.inf
+    """The greatest number in the range."""
 
     def require(self, name: str, value: float) -> None:
-        """Raise ValueError, naming the setting, unless a number lies here.
+        """Raise ValueError, naming the setting, unless a number is in the range.
 
         >>> Range(least=0, most=1).require("self_interest", 1.5)
         Traceback (most recent call last):
@@ -141,8 +152,12 @@ class Range:
         require(good, f"{name} must be a finite number {bound}, not {value:g}.")
 
     def require_schedule(self, name: str, value: Scheduled) -> Scheduled:
-        """A scheduled setting, as a number if it is constant; ValueError if a value of it does not lie here.
+        """Return a scheduled setting, as a number if it is constant.
 
+        Raises:
+            ValueError: a value of it is not in the range.
+
+        >>> from bilevel.core import Schedule
         >>> Range(above=0).require_schedule("outer.learning_rate", Schedule(((0, 0.1), (9, 0.1))))
         0.1
         """
@@ -155,7 +170,16 @@ class Range:
 
 
 def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
-    """Raise ValueError unless a setting is finite, `least` or more, and more than `above`.
+    """Require a setting to be a finite number in a range.
+
+    Args:
+        name: the setting, for the message.
+        value: its value.
+        least: the least number that is allowed.
+        above: the number that it must exceed.
+
+    Raises:
+        ValueError: the value is not finite, below `least`, or not more than `above`.
 
     >>> require_number("outer_learning_rate", 0.0, above=0)
     Traceback (most recent call last):

@@ -34,7 +34,11 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer)
     Args:
         loss: (theta, phi, data) -> tensor of any shape; it is summed, so members of a batch (seeds) that do
             not share parameters learn independently.
-        optimizer: see `Optimizer`.
+        optimizer: one of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a
+            function of the step's data that returns one, as where the learning rate is among the data.
+
+    Returns:
+        The step, (theta, opt_state, phi, data) -> (theta', opt_state').
 
     >>> from bilevel.optimizers import sgd
     >>> step = inner_step(lambda theta, phi, data: phi * (theta - data) ** 2, sgd(0.5))
@@ -57,10 +61,10 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
     Args:
         loss: (own, others, phi, data) -> [..., agent], the loss of each agent. Entry i must use `own` for
             agent i alone and `others` for everybody else. Both have the shapes of theta.
-        optimizer: see `Optimizer`; one that mixes its inputs (clipping by norm) needs its batch axes set.
+        optimizer: as of `inner_step`; one that mixes its inputs (clipping by norm) needs its batch axes set.
 
     Returns:
-        a step whose theta is a nest of tensors [..., agent, *].
+        A step whose theta is a nest of tensors [..., agent, *].
 
     Raises:
         ValueError: in the step, the loss has no agent axis.
@@ -126,7 +130,14 @@ def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
 
 
 def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """The gradient of a scalar by one tensor, without a graph.
+    """Compute the gradient of a scalar by one tensor, without a graph.
+
+    Args:
+        point: floating tensor at which it is taken.
+        total: tensor like `point` -> scalar.
+
+    Returns:
+        The gradient, like `point`; zeros if `total` does not depend on it.
 
     >>> gradient_at(torch.tensor([3.0]), lambda x: (x**2).sum())
     tensor([6.])
@@ -137,7 +148,13 @@ def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def under_transform() -> bool:
-    """True inside a transform of `torch.func`, and where a graph is traced (`make_fx`)."""
+    """True inside a transform of `torch.func`, and where a graph is traced (`make_fx`).
+
+    >>> inside = []
+    >>> _ = torch.vmap(lambda x: inside.append(under_transform()) or x)(torch.zeros(2))
+    >>> inside, under_transform()
+    ([True], False)
+    """
     return (
         torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
@@ -145,11 +162,19 @@ def under_transform() -> bool:
 
 
 def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
-    """Join several steps to one, on minibatches or epochs: (theta before them, phi, data) -> data of each.
+    """Join several steps to one, on minibatches or epochs.
 
     Estimators differentiate through all of it, `parts` included; they keep the states between such steps,
     not those within.
 
+    Args:
+        step: the step of one part.
+        parts: (theta before them, phi, data of the whole step) -> the data of each part.
+
+    Returns:
+        The step that takes all parts in order.
+
+    >>> from bilevel.core import inner_step
     >>> from bilevel.optimizers import sgd
     >>> step = inner_step(lambda theta, phi, data: (theta - data) ** 2, sgd(0.25))
     >>> twice = in_parts(step, lambda theta, phi, data: (data, data))

@@ -19,10 +19,16 @@ NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 def read_settings(written: str, *, of: str, within: str, example: str) -> dict[str, Any]:
-    """Parse `(NAME=VALUE, ...)`, literals in which strings that are words need no quotes.
+    """Parse `(NAME=VALUE, ...)`: literals, never evaluated, in which strings that are words need no quotes.
 
-    Error messages name whose settings they are (`of`: "a hypergradient"), the whole text that they stand
-    `within`, and a correct `example`.
+    Args:
+        written: the text.
+        of: the owner of the settings, for messages: "a hypergradient".
+        within: the whole text that they are a part of, for messages.
+        example: a correct text, for messages.
+
+    Returns:
+        Name -> value.
 
     Raises:
         ValueError: the text cannot be read, or a setting has no name, is there twice or is no literal.
@@ -67,7 +73,10 @@ def _write_literal(setting: str, value: Any) -> str:
 
 
 def write_settings(settings: Mapping[str, Any]) -> str:
-    """Write settings as `read_settings` reads them, nothing for none; ValueError if one is no literal.
+    """Write settings in the form that `read_settings` reads; nothing if there are none.
+
+    Raises:
+        ValueError: a setting is no literal.
 
     >>> write_settings({"steps": 5, "solver": "normal-cg"})
     '(steps=5, solver=normal-cg)'
@@ -97,7 +106,11 @@ def _literal(setting: str, node: ast.expr, source: str) -> Any:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """True if a value is of a type, for the types of settings: numbers, names and tuples of them.
+    """True if a value is of a type.
+
+    Args:
+        value: of a setting.
+        hint: the type: numbers, strings, None, `Literal`, tuples and unions of these.
 
     >>> fits((1, 2), tuple[int, ...]), fits(1, float), fits(True, int), fits(None, float | None)
     (True, True, False, True)
@@ -122,8 +135,9 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def spelled(hint: Any) -> str:
-    """The spelling of a type in error messages.
+    """Spell a type for error messages.
 
+    >>> from typing import Annotated, Literal
     >>> spelled(Annotated[int, "counts"]), spelled(float | None), spelled(Literal["a", "b"])
     ('int', 'float | None', "Literal['a', 'b']")
     """
@@ -135,7 +149,7 @@ def spelled(hint: Any) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and a noun, which gets an s unless the number is 1.
+    """Write a number and a noun, which gets an s unless the number is 1.
 
     >>> [counted(count, "inner step") for count in (0, 1, 2)]
     ['0 inner steps', '1 inner step', '2 inner steps']

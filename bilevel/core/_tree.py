@@ -21,12 +21,20 @@ NAMESPACE = "torchopt"
 
 
 def is_floating(leaf: object) -> TypeGuard[Tensor]:
-    """True for a floating tensor."""
+    """True if a leaf is a floating tensor, which can be differentiated.
+
+    >>> is_floating(torch.tensor(1.0)), is_floating(torch.tensor(1)), is_floating(1.0)
+    (True, False, False)
+    """
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
-    """The leaves, in the tree's order; with `none_is_leaf`, None (an absent gradient) is one.
+    """List the leaves, in the tree's order.
+
+    Args:
+        tree: a pytree.
+        none_is_leaf: count None, which is otherwise empty, as a leaf (an absent gradient).
 
     >>> leaves({"b": 1, "a": (2, None)})
     [2, 1]
@@ -37,7 +45,7 @@ def leaves(tree: Tree, *, none_is_leaf: bool = False) -> list[Any]:
 
 
 def paths(tree: Tree) -> list[str]:
-    """The names of the leaves, in the tree's order; a tree that is one leaf is named "(itself)".
+    """List the names of the leaves, in the tree's order; a tree that is one leaf is named "(itself)".
 
     >>> paths({"b": 1, "a": (2, 3)})
     ['a/0', 'a/1', 'b']
@@ -46,12 +54,24 @@ def paths(tree: Tree) -> list[str]:
 
 
 def structure(tree: Tree) -> Any:
-    """The structure of a tree without its leaves, which can be compared."""
+    """Describe the structure of a tree without its leaves; equal for trees of the same form.
+
+    >>> structure({"w": torch.zeros(2)}) == structure({"w": torch.ones(3)}), structure({"w": (1, 2)})
+    (True, PyTreeSpec({'w': (*, *)}))
+    """
     return optree.tree_structure(tree, namespace=NAMESPACE)
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Apply a function leaf by leaf.
+
+    Args:
+        function: leaves, one of each tree -> leaf.
+        tree: a pytree.
+        others: further trees of the same structure.
+
+    Returns:
+        The tree of results.
 
     >>> tree_map(lambda x, y: x + y, {"a": 1, "b": 2}, {"a": 10, "b": 20})
     {'a': 11, 'b': 22}
@@ -62,7 +82,12 @@ def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
 
 
 def detach(tree: Tree) -> Tree:
-    """Detach every tensor; other leaves stay as they are."""
+    """Detach every tensor of a tree from its graph; other leaves stay as they are.
+
+    >>> weight = torch.ones(2, requires_grad=True)
+    >>> detach({"weight": 2 * weight, "steps": 3})
+    {'weight': tensor([2., 2.]), 'steps': 3}
+    """
     return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, tree)
 
 
@@ -70,6 +95,9 @@ def split_floating(tree: Tree) -> tuple[Tensors, Callable[[Sequence[Tensor]], Tr
     """Split a tree into its floating tensors and a function that rebuilds it around others.
 
     Integer tensors and all other leaves stay inside that function, as they are.
+
+    Returns:
+        The floating tensors, in the tree's order; and (as many tensors) -> tree.
 
     >>> floating, rebuild = split_floating({"count": torch.tensor(3), "trace": torch.tensor(1.0)})
     >>> rebuild([2 * floating[0]])
@@ -95,7 +123,14 @@ def _only(floating: Sequence[Tensor]) -> Tree:
 
 
 def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:
-    """The `batch_dims` leading axes that all leaves share; ValueError if they do not.
+    """Return the leading axes that all leaves share.
+
+    Args:
+        tree: a pytree of tensors.
+        batch_dims: number of these axes.
+
+    Raises:
+        ValueError: the leaves do not share them.
 
     >>> batch_shape([torch.zeros(4, 2, 3), torch.zeros(4, 2)], 2)
     (4, 2)
@@ -110,5 +145,9 @@ def batch_shape(tree: Tree, batch_dims: int) -> tuple[int, ...]:
 
 
 def cast_floating(tree: Tree, dtype: torch.dtype) -> Tree:
-    """Convert the floating tensors of a tree."""
+    """Convert the floating tensors of a tree to a dtype; other leaves stay as they are.
+
+    >>> cast_floating({"weight": torch.ones(1), "count": torch.tensor(3)}, torch.float64)
+    {'weight': tensor([1.], dtype=torch.float64), 'count': tensor(3)}
+    """
     return tree_map(lambda leaf: leaf.to(dtype) if is_floating(leaf) else leaf, tree)
