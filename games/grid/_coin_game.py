@@ -14,12 +14,20 @@ from torch import Tensor
 
 from games.core import DrawnGame, Step, cached_constants, computed, constant, in_fresh_thread, require
 from games.grid._coin_tables import Cells, CoinTables, Sizes, tabulate
-from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._frame import Figure, KeyEntry, Thing, draw_grid
 from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import look_up
 from games.render import AGENTS
 
 PICK_REWARD, THEFT_REWARD = 1.0, -2.0
+KEY = tuple(
+    entry
+    for agent, color in enumerate(("red", "blue"))
+    for entry in (
+        KeyEntry(Figure(0, agent), f"agent {agent}, {color}"),
+        KeyEntry(Thing(0, AGENTS[agent][0], "diamond"), f"{color} coin"),
+    )
+)
 MOST_OUTCOMES = 2**20
 """Maximal number of tabulated outcomes: a board of 3 x 3 with one coin has fewer, larger boards more."""
 
@@ -162,7 +170,8 @@ class CoinGame(DrawnGame):
         cells = enumerate(state.coins[index].tolist())
         coins = [Thing(cell, AGENTS[color][0], "diamond") for color, cell in cells if cell >= 0]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([["ground"] * self.size] * self.size, coins, agents, cell=60, scale=scale)
+        plain = [["ground"] * self.size] * self.size
+        return draw_grid(plain, coins, agents, key=KEY, cell=60, scale=scale)
 
     @property
     def _planes(self) -> tuple[int, int, int]:

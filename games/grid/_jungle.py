@@ -11,7 +11,7 @@ from torch import Tensor
 
 from games.core import Step, computed, require
 from games.grid import _open_ground as ground
-from games.grid._frame import Thing
+from games.grid._frame import KeyEntry, Thing
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
@@ -160,7 +160,8 @@ class Jungle(ground.SquareGame):
 
     def render(self, state: JungleState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         foods = [Thing(int(cell), "apple", "diamond") for cell in state.foods[index].tolist()]
-        return self.draw(foods, state.places[index].tolist(), scale)
+        key = (KeyEntry(Thing(0, "apple", "diamond"), "food"),)
+        return self.draw(foods, state.places[index].tolist(), key, scale)
 
     def _sort_key(self, places: Tensor) -> Tensor:
         """Sort key by the other's distance, then index, largest for oneself: [batch, agent, other]."""

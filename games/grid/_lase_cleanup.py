@@ -11,7 +11,7 @@ from torch import Tensor
 
 from games.core import Step, computed, require
 from games.grid import _open_ground as ground
-from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._frame import AGENT_KEY, Figure, KeyEntry, Thing, draw_grid
 from games.grid._moves import choose_cell, on_duty, outranked
 from games.grid._open_ground import WALKS
 from games.grid._tables import cell_mask, occupied
@@ -22,6 +22,13 @@ BANK = 2 * SIZE[1]  # cells of the river, the first ones, and as many of the orc
 FULL = 8  # waste cells at the start, and maximally; no apple grows then
 NAMES = (*WALKS, "clean", "pick")
 CLEAN, PICK = NAMES.index("clean"), NAMES.index("pick")
+KEY = (
+    AGENT_KEY,
+    KeyEntry(Thing(0, "apple"), "apple"),
+    KeyEntry(Thing(0, "waste", "square"), "waste"),
+    KeyEntry("river", "water"),
+    KeyEntry("orchard", "ground where apples grow"),
+)
 APPLE_REWARD = 1.0
 RIVER, ORCHARD = tuple(range(BANK)), tuple(range(CELLS - BANK, CELLS))
 
@@ -131,7 +138,7 @@ class LaseCleanup(ground.OpenGroundGame):
             for cell in cells[index].nonzero().flatten().tolist()
         ]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid([[row] * SIZE[1] for row in rows], things, agents, cell=40, scale=scale)
+        return draw_grid([[row] * SIZE[1] for row in rows], things, agents, key=KEY, cell=40, scale=scale)
 
 
 def _add(things: Tensor, allowed: Tensor, appears: Tensor, draw: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, alias, cached_constants, computed, constant, require
-from games.grid._frame import Figure, Thing, draw_grid, fitting
+from games.grid._frame import AGENT_KEY, Figure, KeyEntry, Thing, draw_grid, fitting
 from games.grid._tables import mark, window_shape, windows
 
 WALKS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1), "stay": (0, 0)}
@@ -141,11 +142,14 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     def observation_space(self) -> spaces.Box:
         return spaces.Box(0.0, 1.0, (self.planes, *window_shape((self.view,) * 4)), dtype=np.float32)
 
-    def draw(self, things: list[Thing], places: list[int], scale: float) -> np.ndarray:
-        """Draw things, and agents in their cells, on plain ground: uint8 [height, width, 3]."""
+    def draw(
+        self, things: list[Thing], places: list[int], key: Sequence[KeyEntry], scale: float
+    ) -> np.ndarray:
+        """Draw things and their key, and agents in their cells, on plain ground: uint8 [height, width, 3]."""
         ground = [["ground"] * self.extent[1]] * self.extent[0]
         agents = [Figure(cell, number) for number, cell in enumerate(places)]
-        return draw_grid(ground, things, agents, cell=fitting(self.extent), scale=scale)
+        side = fitting(self.extent)
+        return draw_grid(ground, things, agents, key=(AGENT_KEY, *key), cell=side, scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True)

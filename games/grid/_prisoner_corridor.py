@@ -11,13 +11,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, Step, computed, require
-from games.grid._frame import Figure, draw_grid
+from games.grid._frame import AGENT_KEY, Figure, KeyEntry, draw_grid
 from games.grid._moves import resolve_moves
 from games.grid._open_ground import WALKS, walk
 from games.grid._tables import mark
 
 NAMES = ("left", "right", "stay")
 LEFT, RIGHT, STAY = range(3)
+KEY = (AGENT_KEY, KeyEntry("goal", "goal"))
 FIRST_WALK = list(WALKS).index(NAMES[LEFT])
 
 
@@ -142,7 +143,7 @@ class PrisonerCorridor(DrawnGame):
         goals = self._at_goal(torch.arange(self.length)).tolist()
         ground = [["goal" if goal else "ground" for goal in goals]]
         agents = [Figure(int(cell), number) for number, cell in enumerate(state.places[index].tolist())]
-        return draw_grid(ground, (), agents, cell=48, scale=scale)
+        return draw_grid(ground, (), agents, key=KEY, cell=48, scale=scale)
 
     def _at_goal(self, places: Tensor) -> Tensor:
         """True where a cell is the middle or an end, which are equally spaced."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from games.core import Step, computed, require
 from games.grid import _open_ground as ground
-from games.grid._frame import Thing
+from games.grid._frame import KeyEntry, Thing
 from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
 
@@ -129,7 +129,8 @@ class Snowdrift(ground.SquareGame):
 
     def render(self, state: SnowdriftState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         drifts = [Thing(int(cell), "drift", "square") for cell in state.drifts[index].tolist() if cell >= 0]
-        return self.draw(drifts, state.places[index].tolist(), scale)
+        key = (KeyEntry(Thing(0, "drift", "square"), "snowdrift"),)
+        return self.draw(drifts, state.places[index].tolist(), key, scale)
 
     def _removes(self, state: SnowdriftState, actions: Tensor) -> Tensor:
         """Mask of the drifts that each agent removes: boolean [batch, agent, drift]."""

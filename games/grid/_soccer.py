@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, Step, cached_constants, computed, constant, require
-from games.grid._frame import Figure, Thing, draw_grid
+from games.grid._frame import AGENT_KEY, Figure, KeyEntry, Thing, draw_grid
 from games.grid._tables import OFFSETS
 from games.render import AGENTS
 
@@ -22,6 +22,12 @@ NAMES = ("north", "east", "south", "west", "stand")
 STAND = NAMES.index("stand")
 GOALS = (-1, -2)  # numbers of the cell behind the goal that each agent scores in: the left one for agent 0
 PAPER_DISCOUNT = 0.9
+KEY = (
+    AGENT_KEY,
+    *(KeyEntry(AGENTS[side][0], f"goal that agent {side} scores in") for side in range(2)),
+    KeyEntry(Thing(0, "#FFFFFF", "square"), "ball, under its owner"),
+    KeyEntry("wall", "wall"),
+)
 
 
 class SoccerState(NamedTuple):
@@ -117,6 +123,7 @@ class Soccer(DrawnGame):
             [Thing(drawn[ball], "#FFFFFF", "square")],
             [Figure(cell, agent) for agent, cell in enumerate(drawn)],
             caption=f"agent {ball} has the ball, step {steps}",
+            key=KEY,
             scale=scale,
         )
 

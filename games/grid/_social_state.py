@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from games.core import cached_constants, constant
-from games.grid._frame import Figure, Thing, draw_grid, fitting
+from games.grid._frame import AGENT_KEY, HEADING_KEY, Figure, KeyEntry, Thing, draw_grid, fitting
 from games.grid._tables import Size, occupied, rows_at, window_table
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ GROUND = {
     "orchard": "orchard", "apple": "orchard",
 }  # fmt: skip
 """Colors of cells by their meaning on the map."""
+NAMES = {"wall": "wall", "river": "water", "orchard": "ground where apples grow"}
+"""Names of these colors in the key."""
 
 
 class SocialState(NamedTuple):
@@ -78,7 +80,17 @@ def draw(game: SocialGrid, state: SocialState, index: int, scale: float) -> np.n
         for number, (cell, face) in enumerate(zip(state.places[index].tolist(), faces, strict=True))
     ]
     ground: Sequence[Sequence[str]] = [colors[row * columns : (row + 1) * columns] for row in range(rows)]
-    return draw_grid(ground, things, figures, cell=fitting(game.size), scale=scale)
+    return draw_grid(ground, things, figures, key=_key(game), cell=fitting(game.size), scale=scale)
+
+
+def _key(game: SocialGrid) -> list[KeyEntry]:
+    """The key of a game's map."""
+    shown = {color for meaning, color in GROUND.items() if game.cells_of(meaning)}
+    key = [HEADING_KEY if game.turning else AGENT_KEY, KeyEntry(Thing(0, "apple"), "apple")]
+    if "waste" in game.PLANES:
+        key.append(KeyEntry(Thing(0, "waste", "square"), "waste"))
+    key += [KeyEntry(color, name) for color, name in NAMES.items() if color in shown]
+    return [*key, KeyEntry("beam", "beam of the last step")] if game.beams_of_game else key
 
 
 def _cells(mask: Tensor) -> list[int]:

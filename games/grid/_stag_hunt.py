@@ -11,7 +11,7 @@ from torch import Tensor
 
 from games.core import Step, computed, require
 from games.grid import _open_ground as ground
-from games.grid._frame import Thing
+from games.grid._frame import KeyEntry, Thing
 from games.grid._open_ground import STAY, WALKS
 from games.grid._tables import mark
 
@@ -179,7 +179,8 @@ class StagHuntGrid(ground.SquareGame):
             for number, cell in enumerate(state.prey[index].tolist())
             if cell >= 0
         ]
-        return self.draw(prey, state.places[index].tolist(), scale)
+        key = (KeyEntry(Thing(0, *STAG_LOOK), "stag"), KeyEntry(Thing(0, *HARE_LOOK), "hare"))
+        return self.draw(prey, state.places[index].tolist(), key, scale)
 
     @property
     def _free(self) -> bool:

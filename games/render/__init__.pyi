@@ -5,4 +5,5 @@ from ._pen import captioned as captioned
 from ._pen import draw_table as draw_table
 from ._pen import framed as framed
 from ._pen import resized as resized
+from ._pen import text_width as text_width
 from ._window import FrameWindow as FrameWindow

@@ -59,7 +59,7 @@ def test_settings_of_the_game_and_the_scale_count(call: Call) -> None:
     assert said.code == 0
     height, width = frames("coin-game.gif").shape[1:3]
     assert width >= 150
-    assert height == 150 + 14
+    assert height == 150 + 26 + 14  # the map, two lines of its key, and the caption
 
 
 def test_a_run_plays_what_it_learned(call: Call) -> None:

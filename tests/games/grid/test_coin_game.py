@@ -320,7 +320,7 @@ def test_settings_pickle(version: dict[str, Any]) -> None:
 def test_frames_tell_states_apart() -> None:
     states = [lay([1, 8], [-1, 4]), lay([1, 8], [4, -1]), lay([8, 1], [4, -1]), lay([1, 1], [4, -1])]
     frames = [CoinGame().render(state) for state in states]
-    assert all(frame.dtype == np.uint8 and frame.shape == (180, 180, 3) for frame in frames)
+    assert all(frame.dtype == np.uint8 and frame.shape == (180 + 4 * 26, 180, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
-from games.grid._frame import COLORS, Figure, Thing, draw_grid
+import games
+from games.grid._frame import COLORS, KEY_LINE, KEY_MARGIN, KEY_SIDE, Figure, KeyEntry, Thing, draw_grid
 from games.render import AGENTS
+
+
+def color_of(name: object) -> object:
+    return COLORS.get(name, name) if isinstance(name, str) else name
+
+
+def is_grid(name: str) -> bool:
+    return type(games.entry(name).game).__module__.startswith("games.grid.")
 
 
 def rgb(color: str) -> list[int]:
@@ -43,3 +56,48 @@ def test_whoever_is_nowhere_is_not_drawn_and_noses_tell_where_one_faces() -> Non
     assert np.array_equal(draw_grid([["ground"]], agents=[Figure(-1, 0)]), empty)
     frames = [draw_grid([["ground"]], agents=[Figure(0, 0, face)]) for face in (None, 0, 1, 2, 3)]
     assert len({frame.tobytes() for frame in frames}) == 5
+
+
+def test_a_key_stands_below_the_map_and_leaves_it_as_it_is() -> None:
+    ground = [["ground"] * 4] * 2
+    plain = draw_grid(ground, cell=20)
+    key = [KeyEntry("wall", "wall"), KeyEntry(Thing(0, "apple"), "apple"), KeyEntry(Figure(0, 1), "agent")]
+    frame = draw_grid(ground, cell=20, key=key)
+    assert np.array_equal(frame[:40, :80], plain)
+    assert (frame[:40, 80:] == 255).all()
+    for line, color in enumerate(
+        (COLORS["wall"], COLORS["apple"], AGENTS[1][0])
+    ):  # each on a line of its own
+        strip = frame[40 + KEY_LINE * line : 40 + KEY_LINE * (line + 1)]
+        assert (strip == rgb(color)).all(-1).any()
+        assert (strip[:, KEY_SIDE + 2 * KEY_MARGIN :] < 128).any()  # its meaning
+    wide = draw_grid([["ground"] * 40], cell=20, key=key)
+    assert wide.shape == (20 + KEY_LINE, 800, 3)
+
+
+@pytest.mark.parametrize("name", [name for name in games.names() if is_grid(name)])
+def test_every_grid_game_has_a_key_of_all_that_it_draws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[set[object], set[object]]] = []
+
+    def record(ground: Any, things: Any = (), agents: Any = (), *, key: Any = (), **settings: Any) -> Any:
+        symbols = [entry.symbol for entry in key]
+        known = {color_of(symbol.color if isinstance(symbol, Thing) else symbol) for symbol in symbols}
+        shown = {color_of(color) for row in ground for color in row}
+        shown |= {color_of(thing.color) for thing in things}
+        assert any(isinstance(symbol, Figure) for symbol in symbols) or not agents
+        drawn.append((shown - {COLORS["ground"]}, known))
+        return draw_grid(ground, things, agents, key=key, **settings)
+
+    game = games.make(name)
+    for module in {kind.__module__ for kind in type(game).__mro__} | {"games.grid._social_state"}:
+        if hasattr(importlib.import_module(module), "draw_grid"):
+            monkeypatch.setattr(f"{module}.draw_grid", record)
+    generator = torch.Generator().manual_seed(0)
+    state = game.reset(1, generator)
+    for _ in range(20):
+        game.render(state)
+        actions = torch.randint(game.num_actions, (1, game.num_agents), generator=generator)
+        state = game.step(state, actions, generator)[0]
+    assert drawn
+    for shown, known in drawn:
+        assert shown <= known

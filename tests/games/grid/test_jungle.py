@@ -237,7 +237,7 @@ def test_bad_settings_are_refused(setting, sentence):
 def test_frames_tell_states_apart():
     states = [state_at([5, 6, 10], [1]), state_at([6, 5, 10], [1]), state_at([5, 6, 10], [2])]
     frames = [SMALL.render(state) for state in states]
-    assert all(frame.dtype == np.uint8 and frame.shape == (192, 192, 3) for frame in frames)
+    assert all(frame.dtype == np.uint8 and frame.shape == (192 + 2 * 26, 192, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 

@@ -211,7 +211,7 @@ def test_bad_settings_are_refused(setting, sentence):
 def test_frames_tell_states_apart():
     game = PrisonerCorridor()
     frames = [game.render(state_at(places)) for places in ([2, 4], [1, 4], [4, 2])]
-    assert all(frame.dtype == np.uint8 and frame.shape == (48, 7 * 48, 3) for frame in frames)
+    assert all(frame.dtype == np.uint8 and frame.shape == (48 + 26, 7 * 48, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 

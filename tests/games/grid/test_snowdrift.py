@@ -220,7 +220,7 @@ def test_frames_tell_states_apart():
         state_at([1, 2, 3, 4], drifts=[-1, *DRIFTS[1:]]),
     ]
     frames = [game.render(state) for state in states]
-    assert all(frame.dtype == np.uint8 and frame.shape == (384, 384, 3) for frame in frames)
+    assert all(frame.dtype == np.uint8 and frame.shape == (384 + 26, 384, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 

@@ -278,7 +278,7 @@ def test_frames_tell_states_apart():
         state_at([12, 7, 0, 1], prey=[22, 24, 0, 4, 20, 12]),
     ]
     frames = [game.render(state) for state in states]
-    assert all(frame.dtype == np.uint8 and frame.shape == (240, 240, 3) for frame in frames)
+    assert all(frame.dtype == np.uint8 and frame.shape == (240 + 2 * 26, 240, 3) for frame in frames)
     assert len({frame.tobytes() for frame in frames}) == len(frames)
 
 
