@@ -22,9 +22,9 @@ CONSTRAINTS = ("softplus", "projected", "simplex", "bounded", "free")
 class Constraint:
     """A constraint of learned weights: a map from free numbers, which an optimizer moves, to allowed values.
 
-    The names: `softplus`, above 0 by log(1 + e^x); `projected`, 0 or more, cut off at 0 after each outer step, so
-    that a weight can be 0; `simplex`, above 0 with the sum 1, by the softmax; `bounded`, between two numbers, by
-    the logistic function; `free`, any number.
+    The names: `softplus`, above 0 by log(1 + e^x); `projected`, 0 or more, cut off at 0 after each outer
+    step, so that a weight can be 0; `simplex`, above 0 with the sum 1, by the softmax; `bounded`, between two
+    numbers, by the logistic function; `free`, any number.
 
     Raises:
         ValueError: there is no such constraint; or bounds are missing, not wanted, or not in order.

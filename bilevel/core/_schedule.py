@@ -78,7 +78,7 @@ class Schedule:
 
     @staticmethod
     def line(start: float, end: float, steps: int) -> Schedule:
-        """Build a linear schedule from `start` to `end` over the first `steps` outer steps; with 0 it is `end`.
+        """Build a line from `start` to `end` over the first `steps` outer steps; the constant `end` for 0.
 
         >>> str(Schedule.line(0.3, 0.0, 200)), str(Schedule.line(0.3, 0.1, 0))
         ('0:0.3, 200:0', '0.1')
