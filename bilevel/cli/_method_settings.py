@@ -12,6 +12,7 @@ import docstring_parser
 import tyro
 
 from bilevel.cli._settings import read_settings, split_leading, text_rules
+from bilevel.core import docstring_paragraphs
 from bilevel.experiments import preset
 from bilevel.methods import METHODS, Method, hints_of, parts_of
 from games.core import require, require_name
@@ -142,9 +143,9 @@ def _method_options(method: Method, unfilled: Mapping[str, Any]) -> Iterator[tup
     for part in parts:
         value = getattr(method, part)
         if part in unfilled:
-            yield part, unfilled[part], dataclasses.field()
+            yield part, _group(unfilled[part]), dataclasses.field()
         elif value is not None and _fields(type(value)):
-            yield part, type(value), dataclasses.field(default=value)
+            yield part, _group(type(value)), dataclasses.field(default=value)
     own = [name for name in hints_of(type(method)) if name not in parts]
     if own:
         options = [_option(type(method), name, getattr(method, name)) for name in own]
@@ -154,10 +155,15 @@ def _method_options(method: Method, unfilled: Mapping[str, Any]) -> Iterator[tup
 
 def _option(kind: type, name: str, default: Any) -> tuple[str, Any, Any]:
     """A field of a dataclass of options, with its documentation as help."""
-    hint = type(default) if dataclasses.is_dataclass(default) else hints_of(kind)[name]
-    if not dataclasses.is_dataclass(hint):
-        hint = Annotated[hint, tyro.conf.arg(help=_field_docs(kind).get(name, ""))]
+    if dataclasses.is_dataclass(default):
+        return name, _group(type(default)), dataclasses.field(default=default)
+    hint = Annotated[hints_of(kind)[name], tyro.conf.arg(help=_field_docs(kind).get(name, ""))]
     return name, hint, dataclasses.field(default=default)
+
+
+def _group(kind: Any) -> Any:
+    """A dataclass of options, with its docstring's prose as the help of the group."""
+    return Annotated[kind, tyro.conf.arg(help="\n\n".join(docstring_paragraphs(kind)))]
 
 
 @functools.cache

@@ -1,8 +1,10 @@
-"""Settings in text form, `(steps=5, solver=normal-cg)`: literals, never evaluated."""
+"""Settings in text form, `(steps=5, solver=normal-cg)`: literals, never evaluated; prose of docstrings."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import itertools
 import keyword
 import math
 import re
@@ -16,6 +18,8 @@ WORD = re.compile(r"[a-z_]\w*(?:-[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
 """A string that needs no quotes, which a shell would eat."""
 NUMBERS = {"inf": math.inf, "nan": math.nan}
 """Words that are numbers."""
+SECTIONS = ("Args:", "Returns:", "Raises:", "Source:", ">>>")
+"""Beginnings of paragraphs after a docstring's prose."""
 
 
 def read_settings(written: str, *, of: str, within: str, example: str) -> dict[str, Any]:
@@ -146,6 +150,22 @@ def spelled(hint: Any) -> str:
     return (
         hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
     )
+
+
+def docstring_paragraphs(kind: type) -> tuple[str, ...]:
+    """Paragraphs of a class's docstring before its arguments, errors, source and example, each on one line.
+
+    >>> class Coin:
+    ...     '''A fair coin.
+    ...
+    ...     Source: a pocket.
+    ...     '''
+    >>> docstring_paragraphs(Coin)
+    ('A fair coin.',)
+    """
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    prose = itertools.takewhile(lambda paragraph: not paragraph.lstrip().startswith(SECTIONS), paragraphs)
+    return tuple(" ".join(paragraph.split()) for paragraph in prose)
 
 
 def counted(count: int, noun: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import itertools
 import textwrap
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,13 +13,11 @@ import torch
 from gymnasium import spaces
 
 import games
-from bilevel.core import counted
+from bilevel.core import counted, docstring_paragraphs
 from games.core import ExactGame, Game
 from games.matrix import MatrixGame
 from games.theory import dilemma_test
 
-STOP = ("Raises:", "Source:", ">>>")
-"""Beginnings of paragraphs after a docstring's rules."""
 MAX_VALUE = 60
 WIDTH = 100
 
@@ -74,7 +70,9 @@ def page(name: str) -> Page:
     """Build the page of a game in the catalogue; ValueError if there is no such game (names the nearest)."""
     entry = games.entry(name)
     game: Any = entry.game
-    return Page(name, entry.summary, _facts(game, entry.source), _rules(type(game)), _settings(game))
+    return Page(
+        name, entry.summary, _facts(game, entry.source), docstring_paragraphs(type(game)), _settings(game)
+    )
 
 
 def bytes_per_copy(game: Game) -> tuple[int, int]:
@@ -125,13 +123,6 @@ def _observation(space: spaces.Space[Any]) -> str:
 
 def _welfare(value: float | None, unit: str) -> str:
     return "not known, or without meaning" if value is None else f"{value:g} ({unit}, all agents together)"
-
-
-def _rules(kind: type) -> tuple[str, ...]:
-    """Paragraphs of a class's docstring before its errors and source, each on one line."""
-    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
-    rules = itertools.takewhile(lambda paragraph: not paragraph.lstrip().startswith(STOP), paragraphs)
-    return tuple(" ".join(paragraph.split()) for paragraph in rules)
 
 
 def _settings(game: Any) -> tuple[Setting, ...]:

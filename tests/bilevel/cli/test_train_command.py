@@ -148,6 +148,13 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
         assert "(default: " in rest.partition(" --")[0]
 
 
+def test_help_shows_the_prose_of_docstrings_without_sources_and_examples(call: Call) -> None:
+    words = ("--game", "braess", "--method", "selfish", "--inner", "ppo", "--loss-weights", "learned")
+    said = call("train", *words, "--help").out
+    assert "Learned weights of the terms of agents' losses" in said
+    assert not re.search(r">>>|Raises:|Source:|Args:", said)
+
+
 def test_help_names_every_hypergradient_also_ones_own(call: Call) -> None:
     register_hypergradient("mine-too", OneStep)
     words = call("train", "--game", "repeated-chicken", "--help").out.replace("│", " ").split()
