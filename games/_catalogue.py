@@ -56,7 +56,17 @@ MELTING_POT_RULES: dict[str, Any] = {
 
 
 class GameEntry:
-    """A game of the catalogue, made on first use; its summary is one line."""
+    """A game of the catalogue with its summary and its source; made on first use.
+
+    Args:
+        make: makes the game with its preset settings.
+        summary: one line on the game.
+        source: reference for its rules and numbers.
+
+    >>> found = entry("pigou")
+    >>> found.summary, found.source, found.game.num_agents
+    ('a road that everybody may take, and half should', 'Pigou, The Economics of Welfare, 1920', 4)
+    """
 
     def __init__(self, make: Callable[[], Game], summary: str, source: str) -> None:
         self._make, self.summary, self.source = make, summary, source
@@ -293,6 +303,8 @@ def names() -> tuple[str, ...]:
 def entry(name: str) -> GameEntry:
     """Look up a game with its summary and its source.
 
+    Args:
+        name: one of `names()`.
     Raises:
         ValueError: there is no such game (suggests the nearest).
 

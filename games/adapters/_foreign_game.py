@@ -56,6 +56,12 @@ class ForeignGame(Game):
     Raises:
         ValueError: the constructor refuses its settings, or the environment cannot be a game of this
             toolkit (says why).
+
+    >>> from games.adapters import from_gymnasium
+    >>> with from_gymnasium("CartPole-v1") as game:  # closes the environments at the end
+    ...     state = game.reset(3, torch.Generator().manual_seed(0))  # opens three
+    ...     isinstance(game, ForeignGame), state.observations.shape
+    (True, torch.Size([3, 1, 4]))
     """
 
     source: ClassVar[EnvironmentSource]

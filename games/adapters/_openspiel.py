@@ -157,6 +157,10 @@ def from_openspiel(
             itself.
     Source:
         Lanctot et al., OpenSpiel, arXiv 1908.09453.
+
+    >>> game = from_openspiel("kuhn_poker", players=3)
+    >>> game.num_agents, game.num_actions  # pass, bet, wait
+    (3, 3)
     """
     copy_of = functools.partial(SpielCopy, observe=observe, flat=flat)
     options: dict[str, Any] = {"discount": discount, "workers": workers, "reuse": True}

@@ -99,6 +99,20 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     convention, and infos hold the same "action_mask".
 
     Steps of a pure game (`Game.pure`) without random draws are cached, up to `CACHE_SIZE` bytes.
+
+    Args:
+        game: a game with Discrete actions.
+        render_mode: as of `parallel_env`.
+        max_cycles: as of `parallel_env`.
+        name: the environment's name in its metadata; the game's class by default.
+        flat: as of `parallel_env`.
+    Raises:
+        ValueError: as `parallel_env`.
+
+    >>> view = ParallelView(make("chicken"))
+    >>> _ = view.reset(seed=0)
+    >>> view.step({"agent_0": 0, "agent_1": 1})[1]  # rewards; agent 0 swerves
+    {'agent_0': -1.0, 'agent_1': 1.0}
     """
 
     metadata: ClassVar[dict[str, Any]] = {
@@ -385,6 +399,11 @@ def raw_env(
     """Make a game's turn-based (AEC) environment, without checks of the order of calls.
 
     Arguments and errors are those of `parallel_env`.
+
+    >>> turns = raw_env("chicken")
+    >>> turns.reset(seed=0)
+    >>> turns.agent_selection
+    'agent_0'
     """
     return parallel_to_aec_wrapper(parallel_env(game, render_mode, **options))
 
@@ -393,6 +412,13 @@ def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AEC
     """Make a game's turn-based (AEC) environment, with PettingZoo's checks of the order of calls.
 
     Arguments and errors are those of `parallel_env`.
+
+    >>> turns = env("chicken")
+    >>> turns.reset(seed=0)
+    >>> for agent in turns.agent_iter(2):
+    ...     turns.step(1)  # go straight
+    >>> turns.rewards
+    {'agent_0': -10.0, 'agent_1': -10.0}
     """
     return parallel_to_aec(parallel_env(game, render_mode, **options))
 

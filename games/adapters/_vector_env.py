@@ -44,6 +44,15 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     row of an agent that left before the others (`Game.present`) has observations and rewards of zero until
     then, and is terminated in either case; its actions are ignored. Observations share memory with the game's
     tensors, which are new in each step.
+
+    Arguments and errors are those of `vector_env`, for a game already made; `name` is the environment's name
+    in its metadata.
+
+    >>> from games import make
+    >>> envs = VectorView(make("chicken"), copies=2)
+    >>> _ = envs.reset(seed=0)
+    >>> envs.step([0, 1, 1, 1])[1]  # rewards of both agents of copy 0, then of copy 1
+    array([ -1.,   1., -10., -10.], dtype=float32)
     """
 
     def __init__(

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 def require(condition: bool, sentence: str) -> None:
-    """Raise ValueError with this sentence unless the condition holds.
+    """Raise ValueError unless a condition holds.
+
+    Args:
+        condition: requirement on an argument or a setting.
+        sentence: text of the error: the fault and the remedy, in one sentence.
+    Raises:
+        ValueError: the condition does not hold.
 
     >>> require(2 < 1, "steps must be at least 1, not 0.")
     Traceback (most recent call last):
@@ -18,7 +24,14 @@ def require(condition: bool, sentence: str) -> None:
 
 
 def require_name(name: str, known: Iterable[str], kind: str) -> None:
-    """Raise ValueError, suggesting the nearest names (ignoring case), unless `name` is known.
+    """Raise ValueError, suggesting the nearest names, unless a name is known.
+
+    Args:
+        name: from user input.
+        known: all names.
+        kind: noun for the named things, in the singular.
+    Raises:
+        ValueError: the name is unknown; upper and lower case differ.
 
     >>> require_name("adm", ["adam", "sgd"], "optimizer")
     Traceback (most recent call last):
@@ -36,4 +49,18 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
 
 
 class CopyError(RuntimeError):
-    """The code of a foreign environment failed; the message says in which copy."""
+    """The code of a foreign environment failed; the message says in which copy.
+
+    >>> import gymnasium
+    >>> from games import from_gymnasium
+    >>> class Broken(gymnasium.Env):
+    ...     observation_space, action_space = gymnasium.spaces.Discrete(1), gymnasium.spaces.Discrete(99)
+    ...     def reset(self, *, seed=None, options=None):
+    ...         return 0, {}
+    ...     def step(self, action):
+    ...         return 0, 1 / (98 - action), False, False, {}
+    >>> game, generator = from_gymnasium(Broken, horizon=5), torch.Generator()
+    >>> state, rewards, done = game.step(game.reset(1, generator), torch.tensor([[98]]), generator)
+    Traceback (most recent call last):
+    games.core._errors.CopyError: ...
+    """

@@ -26,7 +26,19 @@ computed: Any = property
 
 
 def alias(path: str) -> Any:
-    """Make a property that reads another attribute by its path, for instance "stage.horizon"."""
+    """Make a property that reads another attribute by its path.
+
+    Args:
+        path: attribute names joined by dots, for instance "stage.horizon".
+    Returns:
+        A property.
+
+    >>> class Doubled:
+    ...     game = range(3)
+    ...     last = alias("game.stop")
+    >>> Doubled().last
+    3
+    """
     return property(operator.attrgetter(path))
 
 
@@ -40,6 +52,15 @@ class Game(abc.ABC):
     functions, as `torch.randint(3, (batch,), generator=generator)`.
 
     Shapes: `batch` counts copies, `agent` runs from 0 to `num_agents - 1`.
+
+    >>> from games import make
+    >>> game, generator = make("escape-room"), torch.Generator().manual_seed(0)
+    >>> state = game.reset(2, generator)  # two copies
+    >>> game.observe(state).shape, game.action_names
+    (torch.Size([2, 2, 7]), ('lever', 'start', 'door'))
+    >>> state, rewards, done = game.step(state, torch.tensor([[0, 2], [1, 1]]), generator)
+    >>> rewards.tolist(), done.tolist()
+    ([[-1.0, 10.0], [0.0, 0.0]], [True, False])
     """
 
     @property
@@ -257,6 +278,15 @@ class ExactGame(Game):
     """A game whose expected values can be computed, and differentiated, without sampling.
 
     Its observations are Discrete(`num_observations`), so a policy is a table of probabilities.
+
+    >>> from games import make
+    >>> always = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])  # agent, observation, action
+    >>> policies = always.requires_grad_()  # agent 0 cooperates, agent 1 defects
+    >>> values = make("prisoners-dilemma").values(policies)
+    >>> values
+    tensor([-3.,  0.], grad_fn=<...>)
+    >>> torch.autograd.grad(values[0], policies)[0][0]
+    tensor([[-3., -2.]])
     """
 
     @property
@@ -289,6 +319,10 @@ def numbered_actions(game: Game, whose: str) -> int:
         whose: subject of the error sentence, which "needs Discrete actions".
     Raises:
         ValueError: actions are continuous.
+
+    >>> from games import make
+    >>> numbered_actions(make("rock-paper-scissors"), "This table")
+    3
     """
     space = game.action_space
     require(
@@ -300,7 +334,12 @@ def numbered_actions(game: Game, whose: str) -> int:
 
 
 def two_action_policies(cooperate: Tensor) -> Tensor:
-    """Turn probabilities of action 0 (cooperate), [..., observation], into policies [..., observation, 2].
+    """Turn probabilities of cooperating into policies of two actions.
+
+    Args:
+        cooperate: probabilities of action 0, [..., observation].
+    Returns:
+        Policies, [..., observation, 2].
 
     >>> two_action_policies(torch.tensor([0.25, 1.0]))
     tensor([[0.2500, 0.7500],
@@ -313,6 +352,15 @@ class DrawnGame(Game):
     """A game that declares its number of random draws per step, and is a pure function of them.
 
     Row b of the draws is all the randomness of copy b, so that a batch equals its members bit for bit.
+
+    >>> from games import make
+    >>> game = make("coin-game")
+    >>> game.start_draws, game.step_draws
+    (5, 1)
+    >>> draws = uniform((2, game.start_draws), torch.Generator())
+    >>> both, alone = game.begin(draws), game.begin(draws[1:])
+    >>> bool((game.observe(both)[1] == game.observe(alone)[0]).all())
+    True
     """
 
     draws_by_rows = True

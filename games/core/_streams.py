@@ -37,10 +37,20 @@ Name = tuple[int, ...]
 
 
 def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> list[torch.Generator]:
-    """Make the generators with these names.
+    """Make random generators, each determined by a name.
 
     On a CPU torch keeps 32 bits of a seed only, so that one in some thousands of streams would equal another;
     the whole state is therefore filled by SplitMix64 from 64 bits of the name.
+
+    Args:
+        names: whole numbers, for instance (random seed, purpose, outer step), for each generator.
+        device: device of the draws.
+    Returns:
+        A generator for each name, in this order.
+
+    >>> first, second, first_again = generators([(0, 1), (0, 2), (0, 1)])
+    >>> torch.rand(1, generator=first) == torch.rand(1, generator=first_again)
+    tensor([True])
     """
     texts = [repr(tuple(map(int, name))).encode() for name in names]
     keys = [int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) for text in texts]
@@ -59,7 +69,11 @@ def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> lis
 
 
 def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Make the generator named by whole numbers, for instance a random seed, a purpose and an outer step.
+    """Make the random generator with a name.
+
+    Args:
+        numbers: the name: whole numbers, for instance a random seed, a purpose and an outer step.
+        device: device of the draws.
 
     >>> bool(torch.equal(torch.rand(2, generator=stream(0, 1)), torch.rand(2, generator=stream(0, 1))))
     True
@@ -72,6 +86,13 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
 
     With `Streams` the first axis is the batch, seed by seed, and each seed's rows come from its own stream.
 
+    Args:
+        shape: shape of the draws.
+        generator: `Streams`, or a generator of torch's.
+        dtype: a floating-point type.
+    Raises:
+        ValueError: with `Streams`, the first axis is not a multiple of the number of members.
+
     >>> uniform((2, 3), stream(0)).shape
     torch.Size([2, 3])
     """
@@ -81,26 +102,73 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw standard normal numbers; the arguments are those of `uniform`."""
+    """Draw standard normal numbers; the arguments are those of `uniform`.
+
+    >>> normal((2, 3), stream(0), torch.float64).dtype
+    torch.float64
+    """
     if isinstance(generator, Streams):
         return generator.draw(Tensor.normal_, shape, dtype)
     return torch.randn(tuple(shape), generator=generator, dtype=dtype, device=generator.device)
 
 
 def for_members(generator: torch.Generator, members: int) -> torch.Generator:
-    """Streams for this many members (see `Streams.for_members`); any other generator as it is."""
+    """Streams for a batch that repeats all seeds; any other generator as it is.
+
+    Args:
+        generator: `Streams`, or a generator of torch's.
+        members: size of the batch: a multiple of the number of seeds, sample by sample.
+    Raises:
+        ValueError: with `Streams`, `members` is not a multiple of the number of seeds.
+
+    >>> two_seeds = Streams([(0,), (1,)])
+    >>> uniform((6, 5), for_members(two_seeds, 6)).shape  # three samples of both seeds
+    torch.Size([6, 5])
+    """
     return generator.for_members(members) if isinstance(generator, Streams) else generator
 
 
 def separated(game: Game, generator: torch.Generator, batch: int) -> AbstractContextManager[None]:
-    """`Streams.separated`, or a null context for a game that draws by rows and for other generators."""
+    """Context in which a game may draw with torch's own functions, such as `torch.randint`.
+
+    Each seed's rows then come from its own stream (`Streams.separated`). Nothing changes for a game that
+    draws by rows, and for other generators.
+
+    Args:
+        game: the game that will draw.
+        generator: `Streams`, or a generator of torch's.
+        batch: number of copies, the first axis of everything that is drawn.
+
+    >>> from games import from_gymnasium
+    >>> game = from_gymnasium("CartPole-v1")  # draws a seed for each copy
+    >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
+    >>> with separated(game, both, 2):
+    ...     two = game.reset(2, both).observations
+    >>> with separated(game, alone, 1):
+    ...     bool((game.reset(1, alone).observations == two[1]).all())
+    True
+    """
     if game.draws_by_rows or not isinstance(generator, Streams):
         return nullcontext()
     return generator.separated(batch)
 
 
 def require_separated(game: Game, generator: torch.Generator) -> None:
-    """Raise RuntimeError if a game drew from `Streams` as if they were one generator."""
+    """Raise RuntimeError if a game drew from `Streams` as if they were one generator.
+
+    Args:
+        game: the game that has drawn.
+        generator: `Streams`, or a generator of torch's, for which nothing is checked.
+    Raises:
+        RuntimeError: `Game.draws_by_rows` is True, and yet the game drew with torch's own functions.
+
+    >>> from games import make
+    >>> streams = Streams([(0,), (1,)])
+    >>> _ = torch.rand(2, generator=streams)
+    >>> require_separated(make("coin-game"), streams)
+    Traceback (most recent call last):
+    RuntimeError: CoinGame says that it draws by rows, but it draws with torch's own functions, ...
+    """
     if game.draws_by_rows and isinstance(generator, Streams):
         generator.require_untouched(type(game).__name__)
 
@@ -234,7 +302,18 @@ class Streams(torch.Generator):
 
 
 class StreamSource:
-    """The generators of all seeds, and buffers of draws made ahead."""
+    """The generators of all seeds, and buffers of draws made ahead: the base of other kinds of streams.
+
+    Args:
+        names: the name of each seed's stream.
+        device: device of the draws.
+    Raises:
+        ValueError: there is no name.
+
+    >>> source = StreamSource([(0,), (1,)], torch.device("cpu"))
+    >>> source.take(torch.Tensor.uniform_, torch.float32, 4).shape  # seed, number
+    torch.Size([2, 4])
+    """
 
     def __init__(self, names: Sequence[Name], device: torch.device) -> None:
         require(len(names) > 0, "Streams need a name each, and there is none.")

@@ -154,8 +154,16 @@ def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
 class CongestionGame(MatrixGame):
     """A few drivers choose routes simultaneously; a reward is minus the time of the route.
 
+    A subclass gives the network.
+
     Raises:
         ValueError: there are fewer than 2 drivers or more than 10, or the network is bad.
+
+    >>> class Bridge(CongestionGame):
+    ...     network = RoadNetwork(routes=((0,), (1,)), fixed=(3, 1), slope=(0, 1))
+    >>> Bridge(agents=2).payoffs()[1]  # agent 0 takes the bridge, agent 1 the way round or the bridge
+    tensor([[-2., -3.],
+            [-3., -3.]], dtype=torch.float64)
     """
 
     agents: int = 4

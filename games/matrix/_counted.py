@@ -32,6 +32,15 @@ class CountedFamily(MatrixGame):
     Raises:
         ValueError: the number of agents or another setting is out of range; from `build_payoffs`, there are
             more than 16 agents.
+
+    >>> class Volunteers(CountedFamily):
+    ...     def counted_payoffs(self, others):  # a cooperator pays 1; one is enough for all
+    ...         return np.full(self.agents, 1.0), np.where(others > 0, 2.0, 0.0)
+    >>> game = Volunteers(agents=1000)
+    >>> game.best_welfare, game.defection_welfare
+    (1999.0, 0.0)
+    >>> game.values(torch.tensor([0.5, 0.5]).expand(1000, 1, 2))[0]
+    tensor(1.5000)
     """
 
     agents: int = 3
@@ -140,7 +149,19 @@ def others_cooperating(cooperate: Tensor) -> Tensor:
 
 @cached_constants
 def count_array(game: CountedFamily) -> NDArray[np.float64]:
-    """Payoffs by own action and number of other cooperators, float64 [2, N], read-only and cached."""
+    """Payoffs by own action and number of other cooperators, read-only and cached.
+
+    Args:
+        game: a counted family of N agents.
+    Returns:
+        Payoffs of a cooperator and of a defector when 0 to N - 1 others cooperate, float64 [2, N], in the
+        game's units.
+
+    >>> from games import make
+    >>> count_array(make("public-goods", agents=3, k=1.5))
+    array([[0.5, 1. , 1.5],
+           [1. , 1.5, 2. ]])
+    """
     payoffs = np.stack(game.counted_payoffs(np.arange(game.agents))).astype(np.float64)
     payoffs.setflags(write=False)
     return payoffs
@@ -165,7 +186,17 @@ def straight_line(game: CountedFamily) -> tuple[tuple[float, float], tuple[float
 
 
 def welfare_by_count(game: CountedFamily) -> NDArray[np.float64]:
-    """Total payoff by the number of cooperators among all agents, float64 [N + 1]."""
+    """Total payoff by the number of cooperators.
+
+    Args:
+        game: a counted family of N agents.
+    Returns:
+        The sum of all agents' payoffs when 0 to N agents cooperate, float64 [N + 1], in the game's units.
+
+    >>> from games import make
+    >>> welfare_by_count(make("public-goods", agents=3, k=1.5))
+    array([3. , 3.5, 4. , 4.5])
+    """
     cooperator, defector = count_array(game)
     total = np.arange(game.agents + 1)
     welfare: NDArray[np.float64] = total * np.append(0.0, cooperator) + (game.agents - total) * np.append(

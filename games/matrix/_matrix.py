@@ -20,7 +20,13 @@ WIDEST_PAYOFF = "-8.888e+88"  # the widest payoff with four significant digits
 
 
 class MatrixState(NamedTuple):
-    """Steps played, and the last joint action."""
+    """The state of matrix games and repeated games: steps played, and the last joint action.
+
+    >>> from games import make
+    >>> game, generator = make("chicken"), torch.Generator()
+    >>> game.step(game.reset(1, generator), torch.tensor([[0, 1]]), generator)[0]
+    MatrixState(time=tensor([1]), actions=tensor([[0, 1]]))
+    """
 
     time: Tensor
     """Steps played, int64 [batch]."""
@@ -154,7 +160,18 @@ class MatrixGame(ExactGame):
 
 @cached_constants
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
-    """A game's payoff table, float64 [A, ..., A, agent], read-only and cached."""
+    """A game's payoff table, read-only and cached.
+
+    Args:
+        game: a matrix game.
+    Returns:
+        Payoffs in the game's units, float64 [A, ..., A, agent]: one axis per agent's action, then the agent.
+
+    >>> from games import make
+    >>> payoff_array(make("chicken"))[0]  # agent 0 swerves, agent 1 swerves or goes straight
+    array([[ 0.,  0.],
+           [-1.,  1.]])
+    """
     table = game.build_payoffs()
     table.setflags(write=False)
     return table

@@ -21,8 +21,17 @@ class FrameWindow:
 
     After closing it reopens with the next frame; an unpickled copy opens a window of its own.
 
+    Args:
+        title: title of the window.
     Raises:
         ValueError: there is no display, or Matplotlib has no toolkit to open windows on it.
+
+    With a display, `FrameWindow("coin game").show(game.render(state), seconds=0.25)` shows a frame; without:
+
+    >>> plt.switch_backend("agg")  # draws into memory
+    >>> FrameWindow("coin game")
+    Traceback (most recent call last):
+    ValueError: render_mode="human" opens a window, and here Matplotlib cannot open one ...
     """
 
     def __init__(self, title: str) -> None:

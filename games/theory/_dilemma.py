@@ -27,6 +27,11 @@ class SchellingData:
     Source:
         Schelling 1973, Journal of Conflict Resolution 17(3); as used by Hughes et al., Inequity aversion
         improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
+
+    >>> from games import make
+    >>> schelling(make("stag-hunt")).cooperator  # of each agent, alone and with the other
+    array([[0., 3.],
+           [0., 3.]])
     """
 
     cooperator: NDArray[np.float64]  # a cooperator's payoff R_c, [agent, m], m = 0..N-1 others cooperating
@@ -35,7 +40,14 @@ class SchellingData:
 
 
 def schelling(game: MatrixGame) -> SchellingData:
-    """Compute a matrix game's Schelling diagram; ValueError unless its actions are cooperate and defect.
+    """Compute a matrix game's Schelling diagram.
+
+    Args:
+        game: a matrix game whose actions are cooperate (0) and defect (1).
+    Returns:
+        Payoffs by the number of cooperators, in the game's units.
+    Raises:
+        ValueError: the game is no matrix game, or its actions are not cooperate and defect.
 
     >>> from games import make
     >>> data = schelling(make("public-goods", agents=2, k=1.5))
@@ -167,7 +179,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class DilemmaReport(Verdict):
-    """The verdict on a matrix game."""
+    """The conditions of a social dilemma that a matrix game meets; `str` gives a sentence.
+
+    >>> from games import make
+    >>> report = dilemma_test(make("stag-hunt"))
+    >>> report.is_dilemma, report.motive
+    (True, 'fear')
+    >>> report.motives[0]
+    DilemmaCondition(name='greed', formula='T > R', margin=-1.0, holds=False)
+    """
 
     optima: frozenset[tuple[int, ...]]  # every pure profile of actions with the greatest total
 
@@ -180,6 +200,10 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     when all others cooperate) or fear (defecting pays when all others defect). In an asymmetric game each
     condition must hold for every agent: its margin is the smallest of theirs.
 
+    Args:
+        game: a matrix game.
+    Returns:
+        The conditions with their margins; printed, a sentence.
     Raises:
         ValueError: the game is no matrix game, or its actions are not cooperate and defect.
     Source:

@@ -139,14 +139,25 @@ def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Price(NamedTuple):
-    """A ratio of totals, or the reason why it is undefined."""
+    """A ratio of totals, or the reason why it is undefined.
+
+    >>> from games import make
+    >>> price_of_selfishness(make("matching-pennies")).price_of_anarchy
+    Price(value=None, reason='There is no pure equilibrium.')
+    """
 
     value: float | None  # 1 or more; None where it is undefined
     reason: str  # a sentence: the comparison, or why it is undefined
 
 
 class Anarchy(NamedTuple):
-    """The optima and pure equilibria of a one-shot game, and their ratios of welfare."""
+    """The optima and pure equilibria of a one-shot game, and their ratios of welfare.
+
+    >>> from games import make
+    >>> found = price_of_selfishness(make("stag-hunt"))
+    >>> found.price_of_anarchy.value, found.price_of_stability.value
+    (3.0, 1.0)
+    """
 
     optima: tuple[Outcome, ...]  # the profiles with the greatest welfare, by their actions
     equilibria: tuple[Outcome, ...]  # the pure Nash equilibria, by their actions; not the mixed ones
@@ -155,8 +166,12 @@ class Anarchy(NamedTuple):
 
 
 def pure_equilibria(game: Game) -> tuple[Outcome, ...]:
-    """All pure Nash equilibria of a one-shot game with exact values, by exhaustive search.
+    """All pure Nash equilibria of a one-shot game, by exhaustive search.
 
+    Args:
+        game: a one-shot game with exact values.
+    Returns:
+        The equilibria in the order of their actions, agent 0's first.
     Raises:
         ValueError: as for `payoff_table`.
     Source:

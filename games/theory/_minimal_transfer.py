@@ -66,7 +66,13 @@ INFEASIBLE = 2  # the status of `linprog` where no point satisfies all constrain
 
 
 class FeasibleTransfer(NamedTuple):
-    """A sharing matrix under which every agent's part of the optimum is dominant."""
+    """A sharing matrix under which every agent's part of the optimum is dominant.
+
+    >>> from games import make
+    >>> found = minimal_transfer(make("prisoners-dilemma")).symmetric
+    >>> isinstance(found, FeasibleTransfer), round(found.share, 6), round(found.gap, 6)
+    (True, 0.666667, 0.0)
+    """
 
     share: float  # the greatest share of its own reward that every agent can keep: the smallest T_ii
     matrix: NDArray[np.float64]  # T, shares of rewards, [giver, receiver]; rows sum to 1
@@ -81,6 +87,11 @@ class InfeasibleTransfer(NamedTuple):
     Under every T the weighted sum of the deviators' gains is at least `gain` (it is linear in T, and its
     minimum follows from the coefficients), so that at least one deviation gains that much: a certificate as
     in Farkas' lemma.
+
+    >>> from games import make
+    >>> proof = minimal_transfer(make("assurance")).general
+    >>> proof.gain, proof.weights[0]
+    (1.0, (Deviation(agent=0, action=1, profile=(0, 1)), 0.5))
     """
 
     gain: float  # the least gain of some deviation, under every matrix, in the game's units: above 0
@@ -193,7 +204,13 @@ MAX_DEVIATIONS = 100_000
 
 
 class MinimalTransfer(NamedTuple):
-    """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*)."""
+    """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*).
+
+    >>> from games import make
+    >>> found = minimal_transfer(make("cyclical-prisoners-dilemma"))
+    >>> found.optimum, round(found.s, 6), round(found.g, 6)
+    (Outcome(profile=(0, 0, 0), welfare=9.0), 0.6, 0.75)
+    """
 
     optimum: profiles.Outcome  # the welfare optimum that is made dominant
     optima: tuple[profiles.Outcome, ...]  # all welfare optima, itself included

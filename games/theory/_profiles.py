@@ -22,14 +22,26 @@ Profile = tuple[int, ...]
 
 
 class Outcome(NamedTuple):
-    """A pure profile and its welfare."""
+    """A pure profile and its welfare.
+
+    >>> from games import make
+    >>> from games.theory import pure_equilibria
+    >>> pure_equilibria(make("prisoners-dilemma"))
+    (Outcome(profile=(1, 1), welfare=-4.0),)
+    """
 
     profile: Profile
     welfare: float  # the sum of all agents' payoffs, in the game's units
 
 
 class Deviation(NamedTuple):
-    """One agent's change of action, for one profile of the others."""
+    """One agent's change of action, for one profile of the others.
+
+    >>> from games import make
+    >>> from games.theory import minimal_transfer
+    >>> minimal_transfer(make("prisoners-dilemma")).symmetric.binding[0]
+    Deviation(agent=0, action=1, profile=(0, 0))
+    """
 
     agent: int  # the deviator
     action: int  # its action instead

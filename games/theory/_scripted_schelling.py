@@ -19,7 +19,13 @@ EVERYBODY = "all"
 
 
 class Estimated(NamedTuple):
-    """Means over episodes, with their standard errors."""
+    """Means over episodes, with their standard errors.
+
+    >>> from games import make
+    >>> average = scripted_schelling(make("stag-hunt"), torch.Generator()).average
+    >>> average.mean, average.error  # of both agents, if none, one or both cooperate
+    (array([1., 1., 3.]), array([0., 0., 0.]))
+    """
 
     mean: NDArray[np.float64]
     error: NDArray[np.float64]
@@ -45,6 +51,13 @@ class ScriptedSchelling:
     Cooperators are drawn anew in every episode. In a game with interchangeable agents
     (`Game.symmetric`) values are pooled over agents; otherwise each agent has its own, as a mean over agents
     would hide that some gain where others lose.
+
+    >>> from games import make
+    >>> data = scripted_schelling(make("escape-room"), torch.Generator(), episodes=4)
+    >>> data.agents, data.cooperator.mean.shape  # agent, number of other cooperators
+    (('all',), (1, 2))
+    >>> data.records()[0]
+    {'role': 'cooperator', 'agent': 'all', 'cooperating': 0, 'mean': -1.0, 'standard_error': 0.0}
     """
 
     agents: tuple[str, ...]  # labels of the rows: "all", or the agents' numbers

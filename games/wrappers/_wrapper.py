@@ -96,7 +96,16 @@ class WrappedGame(Game):
 
 @dataclass(frozen=True, kw_only=True)
 class WrappedExactGame(WrappedGame, ExactGame):
-    """`WrappedGame` for games with exact values, which stay exact."""
+    """`WrappedGame` for games with exact values, which stay exact.
+
+    >>> from games import make
+    >>> class Doubled(WrappedExactGame):
+    ...     def values(self, policies):
+    ...         return 2 * self.game.values(policies)
+    >>> policies = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])  # agent, observation, action
+    >>> Doubled(game=make("prisoners-dilemma")).values(policies)
+    tensor([-6.,  0.])
+    """
 
     game: ExactGame
     """The wrapped game."""
