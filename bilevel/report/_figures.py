@@ -35,8 +35,8 @@ from bilevel.report._heat_maps import (
     MAX_WITH_DEVIATION,
     draw_transfers,
     final_transfers,
-    spread_note,
     transfer_figure,
+    transfer_note,
 )
 from bilevel.report._style import BLACK, looks, save, style, wrapped
 from bilevel.report._theory_summary import Theory, share_levels, theory_levels
@@ -71,7 +71,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     if shared is not None:
         deviates = config.seeds > 1 and config.game.num_agents <= MAX_WITH_DEVIATION
         mean = f"mean {'± standard deviation ' if deviates else ''}over {seeds}"
-        subtitle = f"{KINDS[shared.kind][1]}, {mean}{spread_note(shared)}"
+        subtitle = f"{KINDS[shared.kind][1]}, {mean}{transfer_note(shared)}"
         drawings["sharing"] = partial(draw_transfers, transfers=shared), subtitle
     if "cooperation" in results.curves:
         drawings["cooperation"] = partial(draw_cooperation, runs=runs), statistic
@@ -102,7 +102,10 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
             draw_transfers(axes[2], shared)
             axes[0].set_title(f"{title}: welfare")
             axes[1].set_title("cooperation")
-            axes[2].set_title("learned sharing matrix (tos)\n(mean ± standard deviation over seeds)")
+            mean = (
+                f"learned sharing matrix (tos)\nmean ± standard deviation over seeds{transfer_note(shared)}"
+            )
+            axes[2].set_title(mean)
         handles, labels = rows[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return save(figure, path)
@@ -130,9 +133,9 @@ def write_comparison_figures(
     shares = {label: found for label, found in transfers.items() if found.kind == "share"}
     others = {label: found for label, found in transfers.items() if found.kind != "share"}
     if shares:
-        figures["sharing"] = transfer_figure(shares, f"{game}: final shares, over {seeds} seeds")
+        figures["sharing"] = transfer_figure(shares, f"{game}: final shares, mean over {seeds} seeds")
     if others:
-        title = f"{game}: final incentives and payments, over {seeds} seeds"
+        title = f"{game}: final incentives and payments, mean over {seeds} seeds"
         figures["incentives"] = transfer_figure(others, title)
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):

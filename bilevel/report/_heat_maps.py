@@ -18,7 +18,10 @@ MAX_WITH_DEVIATION = 4
 MAX_NUMBERED = 12
 """Maximum number of agents for which cells show means."""
 FAR = 0.25
-"""Distance of a seed from the mean, as a share of the color scale's end, that its title notes."""
+"""Least distance of the seeds from their mean, as a share of the color scale's end, that a title notes."""
+ROLES = 0.1
+"""Median distance of the seeds from their mean, as a share of the color scale's end, above which they are
+taken to differ in the agents' roles."""
 MAX_COLUMNS = 4
 """Maximum number of heat maps in a row."""
 KINDS = {
@@ -37,6 +40,8 @@ class Transfers(NamedTuple):
     unit: str
     values: np.ndarray
     """Amounts, [giver, receiver, seed]; of payments one giver, the planner."""
+    order: str = ""
+    """Quantity by which the agents of each seed are sorted, largest first; empty: not sorted."""
 
     @property
     def mean(self) -> np.ndarray:
@@ -59,16 +64,56 @@ def final_transfers(results: Run) -> Transfers | None:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
     exact = config.method.exact and isinstance(config.game, ExactGame)
     unit = "share" if kind == "share" else config.game.value_unit if exact else "reward per episode"
-    return Transfers(kind, unit, values)
+    found = Transfers(kind, unit, values)
+    return sorted_by_role(found) if config.game.fully_symmetric and roles_differ(found) else found
 
 
-def spread_note(transfers: Transfers) -> str:
-    """Note for a title where no seed's transfers are near the mean, as with roles that differ by seed."""
+def roles_differ(transfers: Transfers) -> bool:
+    """True if agents rank differently in different seeds, and half of the seeds are far from the mean."""
+    ranks = _ranks(transfers)
+    return bool((ranks != ranks[:, :1]).any()) and float(np.median(_distances(transfers))) > ROLES
+
+
+def sorted_by_role(transfers: Transfers) -> Transfers:
+    """Sort the agents of each seed, rows and columns alike, by what they give away or receive.
+
+    The mean over seeds of the learned roles differs from any seed's transfers if another agent takes a role
+    in each seed. Where agents are interchangeable their numbers carry no information, and the mean of sorted
+    agents shows the roles. Givers are sorted by the amount given to others, and among equals by the amount
+    received; the planner's receivers are sorted by the amount received.
+
+    >>> roles = np.array([[[0.2, 1.0], [0.8, 0.0]], [[0.0, 0.7], [1.0, 0.3]]])  # [giver, receiver, seed]
+    >>> sorted_by_role(Transfers("share", "share", roles)).mean.round(2).tolist()
+    [[0.25, 0.75], [0.0, 1.0]]
+    """
+    ranks = _ranks(transfers)
+    columns = np.take_along_axis(transfers.values, ranks[None], 1)
+    if transfers.kind == "payment":
+        return transfers._replace(values=columns, order="payment")
+    order = "share given away" if transfers.kind == "share" else "amount given"
+    return transfers._replace(values=np.take_along_axis(columns, ranks[:, None], 0), order=order)
+
+
+def transfer_note(transfers: Transfers) -> str:
+    """Lines for a title: the order of the agents, and a warning where no seed is near the mean."""
+    note = f"\nagents of each seed sorted by {transfers.order}" if transfers.order else ""
+    far = transfers.values.shape[-1] > 1 and _distances(transfers).min() > FAR
+    return f"{note}\n(no seed is near this mean)" if far else note
+
+
+def _ranks(transfers: Transfers) -> np.ndarray:
+    """Agents of each seed in the order of `sorted_by_role`: [rank, seed]."""
     values = transfers.values
-    if values.shape[-1] < 2:
-        return ""
-    distance = np.abs(values - transfers.mean[..., None]).max((0, 1)).min()
-    return "\n(no seed is near this mean)" if distance > FAR * color_limits([transfers])[1] else ""
+    if transfers.kind == "payment":
+        return np.argsort(-values[0], axis=0, kind="stable")
+    between = values * ~np.eye(len(values), dtype=bool)[..., None]
+    return np.lexsort((-between.sum(0), -between.sum(1)), axis=0)
+
+
+def _distances(transfers: Transfers) -> np.ndarray:
+    """Greatest difference of each seed from the mean, as a share of the color scale's end: [seed]."""
+    differences = np.abs(transfers.values - transfers.mean[..., None]).max((0, 1))
+    return np.asarray(differences / color_limits([transfers])[1])
 
 
 def color_limits(transfers: Sequence[Transfers]) -> tuple[float, float]:
@@ -93,14 +138,16 @@ def draw_transfers(
     if color_bar:
         cast(Figure, axes.figure).colorbar(image, ax=axes, label=transfers.unit)
     ticks = range(0, agents, 1 + (agents - 1) // MAX_NUMBERED)
-    axes.set_xticks(ticks)
-    axes.set_xlabel("receiver (agent)")
+    names = [ordinal(agent + 1) if transfers.order else str(agent) for agent in ticks]
+    which = "rank" if transfers.order else "agent"
+    axes.set_xticks(ticks, names)
+    axes.set_xlabel(f"receiver ({which})")
     axes.grid(visible=False)
     if transfers.kind == "payment":
         axes.set_yticks([0], ["planner"])
     else:
-        axes.set_yticks(ticks)
-        axes.set_ylabel("giver (agent)")
+        axes.set_yticks(ticks, names)
+        axes.set_ylabel(f"giver ({which})")
     if agents > MAX_NUMBERED:
         return
     deviates = transfers.values.shape[-1] > 1 and agents <= MAX_WITH_DEVIATION
@@ -130,7 +177,7 @@ def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
         parts = figure.subplots(down, across, squeeze=False).ravel()
         for axes, (label, one) in zip(parts, transfers.items(), strict=False):
             draw_transfers(axes, one, scale=together, color_bar=together is None)
-            axes.set_title(wrapped(f"{label}{spread_note(one)}", side, 13))
+            axes.set_title(wrapped(f"{label}{transfer_note(one)}", side, 13))
         for axes in parts[len(transfers) :]:
             axes.remove()
         drawn = list(parts[: len(transfers)])
@@ -138,3 +185,13 @@ def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
             figure.colorbar(drawn[0].images[0], ax=drawn, label=f"{units.pop()} (mean)")
         figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=12)
     return figure
+
+
+def ordinal(number: int) -> str:
+    """Format a rank.
+
+    >>> [ordinal(number) for number in (1, 2, 3, 4, 11, 21)]
+    ['1st', '2nd', '3rd', '4th', '11th', '21st']
+    """
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number // 10 % 10 != 1 else "th"
+    return f"{number}{ending}"

@@ -116,6 +116,15 @@ class Game(abc.ABC):
         return False
 
     @property
+    def fully_symmetric(self) -> bool:
+        """True if every permutation of agents leaves the game and its `neighbours` unchanged.
+
+        Then only the roles that agents learn tell them apart, and roles may differ from seed to seed. By
+        default True of two agents in a `symmetric` game, False of more.
+        """
+        return self.symmetric and self.num_agents == 2
+
+    @property
     def neighbours(self) -> Tensor:
         """The graph of sharing: boolean [giver, receiver], True on the diagonal; complete by default."""
         return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)

@@ -122,6 +122,7 @@ class OpenGroundGame(DrawnGame, abc.ABC):
 
     num_agents = alias("agents")
     symmetric = True  # starting places and priorities for contested cells are random
+    fully_symmetric = True
 
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"Somebody has to play: agents is {self.agents}.")

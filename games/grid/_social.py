@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import pad
 
-from games.core import DrawnGame, Step, cached_constants, computed, constant, require
+from games.core import DrawnGame, Step, alias, cached_constants, computed, constant, require
 from games.grid import _tables as tables
 from games.grid._moves import path_heading, resolve_moves
 from games.grid._social_state import SocialState, draw, observations
@@ -123,6 +123,7 @@ class SocialGrid(DrawnGame, abc.ABC):
     num_agents = computed(lambda self: self.agents)
     # only if starting places are drawn
     symmetric = computed(lambda self: self.random_spawn)
+    fully_symmetric = alias("symmetric")
     # a rank for each starting place, and an orientation for each agent
     start_draws = computed(lambda self: len(self.cells_of("spawn")) + self.agents)
     # a priority for each agent, a rank for each place to return to, and the draws of the map

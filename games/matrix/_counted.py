@@ -48,6 +48,7 @@ class CountedFamily(MatrixGame):
 
     num_agents = alias("agents")
     symmetric = True
+    fully_symmetric = True  # payoffs depend on the number of cooperators alone
     action_space = computed(lambda self: spaces.Discrete(2))
     # the greatest total over numbers of cooperators
     best_welfare = computed(lambda self: float(welfare_by_count(self).max()))

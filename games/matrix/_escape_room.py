@@ -128,6 +128,7 @@ class EscapeRoom(Game):
     draws_by_rows = True
     pure = True
     symmetric = True  # all agents have the same actions and rewards
+    fully_symmetric = True
     action_space = computed(lambda self: spaces.Discrete(len(PLACES)))
 
     def __post_init__(self) -> None:

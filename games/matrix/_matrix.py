@@ -79,6 +79,15 @@ class MatrixGame(ExactGame):
         return bool(np.allclose(shifted, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
 
     @property
+    def fully_symmetric(self) -> bool:
+        """True if payoffs are unchanged by the cyclic shift of all agents and by a swap of the first two."""
+        if not self.symmetric or not self.neighbours.all():
+            return False
+        table = payoff_array(self)
+        swapped = np.swapaxes(table, 0, 1)[..., [1, 0, *range(2, self.num_agents)]]
+        return bool(np.allclose(swapped, table, rtol=0, atol=1e-9 * float(np.abs(table).max())))
+
+    @property
     def best_welfare(self) -> float:
         """The greatest total over pure profiles, which no mixture exceeds."""
         return float(payoff_array(self).sum(-1).max())

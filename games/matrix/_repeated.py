@@ -91,6 +91,7 @@ class RepeatedGame(ExactGame):
     action_names = alias("stage.action_names")
     neighbours = alias("stage.neighbours")
     symmetric = alias("stage.symmetric")
+    fully_symmetric = alias("stage.fully_symmetric")
     draws_by_rows = alias("stage.draws_by_rows")
     pure = alias("stage.pure")
     best_welfare = alias("stage.best_welfare")  # per step

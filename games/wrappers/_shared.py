@@ -33,6 +33,7 @@ class RewardingGame(PaidGame, abc.ABC):
     """A game with rewards computed from the wrapped game's, which is passed the gifts (`Game.give`)."""
 
     symmetric = False  # rewards may depend on the agent's index
+    fully_symmetric = False
 
     @abc.abstractmethod
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:

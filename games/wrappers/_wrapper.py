@@ -54,6 +54,7 @@ class WrappedGame(Game):
     effective_horizon = alias("game.effective_horizon")
     value_unit = alias("game.value_unit")
     symmetric = alias("game.symmetric")
+    fully_symmetric = alias("game.fully_symmetric")
     neighbours = alias("game.neighbours")
     truncates = alias("game.truncates")
     draws_by_rows = alias("game.draws_by_rows")

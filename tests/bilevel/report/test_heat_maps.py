@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,7 +19,9 @@ from bilevel.report._heat_maps import (
     color_limits,
     draw_transfers,
     final_transfers,
-    spread_note,
+    roles_differ,
+    sorted_by_role,
+    transfer_note,
 )
 from tests.bilevel.report.compared import made_up
 
@@ -111,6 +115,84 @@ def test_a_run_has_its_heat_map(method: str, metrics: dict[str, Any], tmp_path: 
 def test_a_title_notes_where_no_seed_is_near_the_mean() -> None:
     roles = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])  # each seed another role
     alike = np.full((2, 2, 2), 0.5)
-    assert "no seed" in spread_note(Transfers("share", "share", roles))
-    assert spread_note(Transfers("share", "share", alike)) == ""
-    assert spread_note(Transfers("share", "share", roles[..., :1])) == ""
+    assert "no seed" in transfer_note(Transfers("share", "share", roles))
+    assert transfer_note(Transfers("share", "share", alike)) == ""
+    assert transfer_note(Transfers("share", "share", roles[..., :1])) == ""
+
+
+GIVES, KEEPS = [0.2, 0.8], [0.1, 0.9]
+SWAPPED = np.stack([[GIVES, KEEPS], [KEEPS[::-1], GIVES[::-1]]], -1)
+"""Shares of two seeds, [giver, receiver, seed], whose agents have exchanged their roles."""
+
+
+def run_with_shares(shares: np.ndarray, game: str, **settings: Any) -> Run:
+    """A run that ended with these shares, [giver, receiver, seed]."""
+    agents, _, seeds = shares.shape
+    results = made_up(game, returns=np.ones((seeds, agents)), cooperation=False, **settings)
+    results.final.update({f"share_{i}_{j}": shares[i, j] for i in range(agents) for j in range(agents)})
+    return results
+
+
+def test_agents_of_symmetric_games_are_sorted_by_role_within_each_seed() -> None:
+    found = final_transfers(run_with_shares(SWAPPED, "escape-room"))
+    assert found is not None
+    np.testing.assert_allclose(found.mean, [GIVES, KEEPS])  # what both seeds have, not 0.55 and 0.45
+    assert found.values.std(-1).max() == 0
+    assert transfer_note(found) == "\nagents of each seed sorted by share given away"
+    axes = Figure().subplots()
+    draw_transfers(axes, found)
+    assert axes.get_ylabel() == "giver (rank)"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1st", "2nd"]
+
+
+@pytest.mark.parametrize("game", ["matching-pennies", "battle-of-the-sexes", "cleanup-lio-7x7"])
+def test_agents_of_other_games_keep_their_numbers(game: str) -> None:
+    found = final_transfers(run_with_shares(SWAPPED, game))
+    assert found is not None
+    np.testing.assert_array_equal(found.values, SWAPPED)
+    assert transfer_note(found) == "\n(no seed is near this mean)"
+    axes = Figure().subplots()
+    draw_transfers(axes, found)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1"]
+
+
+def test_agents_on_a_ring_are_not_sorted_although_the_ring_may_be_turned() -> None:
+    ring = np.roll(np.eye(4), 1, 1)
+    shares = np.stack([0.9 * ring + 0.1 * np.eye(4), np.eye(4)], -1)
+    for game in ("cyclical-prisoners-dilemma", "circular-prisoners-dilemma"):
+        found = final_transfers(run_with_shares(shares, game, agents=4))
+        assert found is not None
+        assert found.order == ""
+
+
+def test_seeds_that_agree_keep_their_agents_numbers() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, 8)
+    shares = np.array([[0.2 + noise, 0.8 - noise], [0.1 + 0 * noise, 0.9 + 0 * noise]])
+    assert not roles_differ(Transfers("share", "share", shares))
+    found = final_transfers(run_with_shares(shares, "escape-room"))
+    assert found is not None
+    np.testing.assert_array_equal(found.values, shares)
+
+
+@given(seed=st.integers(0, 2**32 - 1), agents=st.integers(2, 6))
+def test_sorting_agents_renames_them_and_does_not_depend_on_their_numbers(seed: int, agents: int) -> None:
+    draws = np.random.default_rng(seed)
+    values = draws.dirichlet(np.ones(agents), (agents, 5)).transpose(0, 2, 1)  # [giver, receiver, seed]
+    found = sorted_by_role(Transfers("share", "share", values))
+    kept = found.values.diagonal().T  # [agent, seed]
+    assert (np.diff(kept, axis=0) >= -1e-12).all()
+    np.testing.assert_allclose(found.values.sum(1), 1)
+    np.testing.assert_allclose(np.sort(found.values.sum(0), 0), np.sort(values.sum(0), 0))
+    order = draws.permutation(agents)
+    renamed = sorted_by_role(Transfers("share", "share", values[order][:, order]))
+    np.testing.assert_allclose(renamed.values, found.values)
+
+
+def test_a_planners_receivers_are_sorted_by_payment() -> None:
+    paid = np.array([[[-1.0, 2.0], [2.0, -1.0]]])
+    found = sorted_by_role(Transfers("payment", "reward per episode", paid))
+    np.testing.assert_array_equal(found.mean, [[2.0, -1.0]])
+    axes = Figure().subplots()
+    draw_transfers(axes, found)
+    assert axes.get_xlabel() == "receiver (rank)"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["planner"]

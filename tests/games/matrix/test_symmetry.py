@@ -56,6 +56,30 @@ def test_the_catalogue_says_who_is_interchangeable() -> None:
     assert make("tycoon-prisoners-dilemma", agents=2).symmetric  # nobody is left to be rich at the expense of
 
 
+def test_symmetric_games_are_fully_symmetric_unless_some_agents_are_nearer_to_each_other() -> None:
+    transitive = {name for name in names() if make(name).symmetric and not make(name).fully_symmetric}
+    assert transitive == {
+        "clans", "cyclical-prisoners-dilemma", "repeated-cyclical-prisoners-dilemma"
+    }  # fmt: skip
+    assert not make("circular-prisoners-dilemma", agents=4).fully_symmetric
+    assert not any(make(name).fully_symmetric for name in ASYMMETRIC)
+
+
+@pytest.mark.parametrize("name", [name for name in EXACT if not name.startswith("repeated-")])
+def test_values_of_fully_symmetric_games_follow_any_permutation(name: str) -> None:
+    game = make(name)
+    assert isinstance(game, ExactGame)
+    generator = torch.Generator().manual_seed(4)
+    shape = (game.num_agents, game.num_observations, game.num_actions)
+    policies = torch.rand(shape, generator=generator, dtype=torch.float64).softmax(-1)
+    values = game.values(policies)
+    follow = all(
+        torch.allclose(game.values(policies[list(order)]), values[list(order)], rtol=0, atol=1e-9)
+        for order in itertools.permutations(range(game.num_agents))
+    )
+    assert game.fully_symmetric == (follow and bool(game.neighbours.all()))
+
+
 def exchanges(name: str, agents: int) -> list[list[int]]:
     """New agent k is old agent order[k], for each of these: together they take any agent to any place."""
     if name == "clans":
