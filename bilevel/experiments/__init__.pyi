@@ -13,7 +13,6 @@ from ._config import RunConfig as RunConfig
 from ._config import default_config as default_config
 from ._config import load_config as load_config
 from ._execution import keep_freed_memory as keep_freed_memory
-from ._files import file_lock as file_lock
 from ._files import parse_json as parse_json
 from ._files import require_regular as require_regular
 from ._files import write_atomic as write_atomic
@@ -21,7 +20,6 @@ from ._files import write_text as write_text
 from ._measures import MEASURES as MEASURES
 from ._measures import Compared as Compared
 from ._measures import compare_runs as compare_runs
-from ._measures import equality_of_returns as equality_of_returns
 from ._measures import mean_weight as mean_weight
 from ._measures import share_of_optimum as share_of_optimum
 from ._metrics import array_path as array_path

@@ -73,11 +73,20 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
     """Read a checkpoint into the structure of `like`; nothing in the file is executed.
 
     Args:
-        path: the file.
+        path: the file, `RunFolder.checkpoint`.
         like: a state of the same learner, for instance `learner.init(seed)`.
+
+    Returns:
+        The state, with the positions in the files of metrics, the training time in seconds and the settings.
 
     Raises:
         ValueError: the file is missing, damaged, not a checkpoint, or of another learner (with the reason).
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> checkpoint = load_checkpoint(run.path / "checkpoint.pt", like=run.config.build_learner().init(seed=0))
+    >>> checkpoint.state["outer_step"]
+    tensor(2)
     """
     content = _read(path)
     names, saved, new = paths(like), content["leaves"], leaves(like)

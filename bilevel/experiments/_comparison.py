@@ -37,8 +37,14 @@ class Comparison:
 
     Raises:
         ValueError: there is one method only, a label has another form, there are too few seeds for an
-            interval, the runs differ in `CONDITIONS`, or a method does not apply to the game (names those
-            that do).
+            interval, the runs differ in the game, the seeds or the evaluation, or a method does not apply to
+            the game (names those that do).
+
+    >>> from pathlib import Path
+    >>> from bilevel.experiments import default_config
+    >>> comparison = Comparison({name: default_config("chicken", name) for name in ("selfish", "tos")})
+    >>> [folder.path.as_posix() for folder in comparison.folders(Path("runs")).values()]
+    ['runs/selfish', 'runs/tos']
     """
 
     configs: Mapping[str, RunConfig]
@@ -70,7 +76,13 @@ class Comparison:
 
 @dataclass(frozen=True, repr=False)
 class ComparedRuns:
-    """Methods compared on one game: their runs, and statistics over seeds."""
+    """Methods compared on one game: their runs, and statistics over seeds.
+
+    >>> from bilevel.experiments import compare
+    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    >>> list(compared.runs), compared.runs["tos"].final["welfare"].shape
+    (['selfish', 'tos'], (3,))
+    """
 
     rows: tuple[Compared, ...]
     """One per method; the first is the baseline of the others."""
@@ -126,8 +138,14 @@ def compare(
         settings: of all runs, as for `train`; of one method with its label as prefix, as
             `**{"tos.outer.learning_rate": 0.05}`.
 
+    Returns:
+        The runs, their measures and intervals, method by method.
+
     Raises:
         ValueError: as `train`, or there is one method only, or there are too few seeds for an interval.
+
+    >>> compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    ComparedRuns(chicken, welfare with 95 % intervals: selfish -1.08 [-1.563, -0.8239]; tos -0.659 [...])
     """
     labeled = methods if isinstance(methods, Mapping) else {name: name for name in methods}
     shared = {name: value for name, value in settings.items() if name.partition(".")[0] not in labeled}
@@ -146,8 +164,21 @@ def compare(
 def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     """Create a run's folder, or find the one that an earlier, perhaps interrupted, command left.
 
+    Args:
+        path: of the folder.
+        config: the configuration, which a folder that exists must have.
+
+    Returns:
+        The folder, from which `train` starts or resumes the run.
+
     Raises:
         ValueError: as `create_run`; or the folder has no run, or one with other settings (names them).
+
+    >>> from pathlib import Path
+    >>> from bilevel.experiments import default_config
+    >>> config = default_config("chicken", "tos")
+    >>> find_or_create(Path("run"), config) == find_or_create(Path("run"), config)
+    True
     """
     folder = RunFolder(path)
     if folder.is_new:
@@ -163,7 +194,18 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
 
 
 def require_comparable(configs: Mapping[str, RunConfig]) -> None:
-    """Raise ValueError unless runs, by label, have the same game, seeds and evaluation, and enough seeds."""
+    """Require runs, label -> configuration, to have the same game, seeds and evaluation, and enough seeds.
+
+    Raises:
+        ValueError: they differ in these (names the settings), or there are fewer than 3 seeds.
+
+    >>> import dataclasses
+    >>> from bilevel.experiments import default_config
+    >>> config = default_config("chicken", "tos")
+    >>> require_comparable({"first": config, "second": dataclasses.replace(config, seeds=8)})
+    Traceback (most recent call last):
+    ValueError: second cannot be compared with first: they differ in seeds (8, not 32).
+    """
     (first, config), *others = configs.items()
     for label, other in others:
         differing = config_differences(other, config)
@@ -179,12 +221,20 @@ def require_comparable(configs: Mapping[str, RunConfig]) -> None:
 def load_comparison(paths: Sequence[Path]) -> dict[str, Run]:
     """Load finished runs of one game from their folders, and join those that differ in seeds alone.
 
+    Args:
+        paths: folders of the runs, the baseline first.
+
     Returns:
         Label -> run. Labels are the methods' names, or the folders' where runs share a method.
 
     Raises:
         ValueError: there is one run only, or one twice, a folder has no finished run, or the runs cannot be
             compared (with the reason).
+
+    >>> from bilevel.experiments import train
+    >>> paths = [train("chicken", name, seeds=3, outer_steps=2, out=name).path for name in ("selfish", "tos")]
+    >>> list(load_comparison(paths))
+    ['selfish', 'tos']
     """
     resolved = [path.resolve() for path in paths]
     require(len(paths) >= 2, f"A comparison needs 2 runs or more, not {len(paths)}.")

@@ -52,7 +52,17 @@ UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradien
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All settings that determine the numbers of a run."""
+    """All settings that determine the numbers of a run.
+
+    Raises:
+        ValueError: a setting is out of range, or there is no such device.
+
+    >>> import dataclasses
+    >>> from bilevel.experiments import default_config, train
+    >>> config = dataclasses.replace(default_config("chicken", "tos"), seeds=4, outer_steps=2)
+    >>> train(config, out="run").curves["welfare"].shape
+    (2, 4)
+    """
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
     """Name of the game; `bilevel games` lists them."""
@@ -121,7 +131,11 @@ class RunConfig:
         return self.method.build(self.game, self.placement)
 
     def require_applicable(self) -> None:
-        """Raise ValueError unless the method applies to the game; keeps the learner for `build_learner`."""
+        """Require that the method applies to the game; keeps the learner for `build_learner`.
+
+        Raises:
+            ValueError: it does not (with the reason).
+        """
         _ = self._learner
 
     def build_learner(self) -> Learner:
@@ -144,6 +158,10 @@ class RunConfig:
 
 def default_config(game_name: str, method_name: str) -> RunConfig:
     """Build the configuration of a game and a method with their presets.
+
+    Args:
+        game_name: one of `games.names()`.
+        method_name: one of `METHODS`.
 
     Raises:
         ValueError: there is no such game or method (names the nearest ones).
@@ -231,6 +249,13 @@ def load_config(path: Path) -> RunConfig:
 
     Raises:
         ValueError: there is no such file, or it is not a configuration of a run (with the reason).
+
+    >>> from pathlib import Path
+    >>> from bilevel.experiments import create_run, default_config
+    >>> config = default_config("chicken", "tos")
+    >>> folder = create_run(config, "run")
+    >>> load_config(Path("run/config.json")) == config
+    True
     """
     require_regular(path.parent)
     try:

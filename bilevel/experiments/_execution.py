@@ -87,6 +87,12 @@ def keep_freed_memory() -> bool:
 
     Source:
         mallopt(3).
+
+    >>> import os
+    >>> from unittest.mock import patch
+    >>> with patch.dict(os.environ, BILEVEL_MALLOC="system"):
+    ...     keep_freed_memory()
+    False
     """
     choice = os.environ.get(MALLOC_VARIABLE, "keep")
     require(choice in ("keep", "system"), f"{MALLOC_VARIABLE} is keep or system, not {choice!r}.")

@@ -26,10 +26,21 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a temporary file, sync it to the disk, then move it into place.
+    """Write a file whole or not at all: into a temporary file, synced to the disk, then moved into place.
 
-    Temporary versions left behind by killed processes are removed. After an OSError the earlier file is
-    unchanged.
+    Temporary versions left behind by killed processes are removed.
+
+    Args:
+        path: of the file.
+        write: writes the content to the open binary file.
+
+    Raises:
+        OSError: the file cannot be written; the earlier one is unchanged.
+
+    >>> from pathlib import Path
+    >>> write_atomic(Path("result.bin"), lambda file: file.write(b"whole"))
+    >>> Path("result.bin").read_bytes()
+    b'whole'
     """
     remove_leftovers(path)
     temporary = _part(path)
@@ -44,7 +55,18 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def require_regular(folder: Path) -> None:
-    """Raise ValueError if a folder has a pipe or a device, reading which could block forever."""
+    """Require a folder to have no pipes and no devices, reading which could block forever.
+
+    Raises:
+        ValueError: there is one (names it).
+
+    >>> import os
+    >>> from pathlib import Path
+    >>> os.mkfifo("config.json")
+    >>> require_regular(Path())
+    Traceback (most recent call last):
+    ValueError: config.json is a pipe or a device, not a file: nothing was read from it; remove it.
+    """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             kind = path.stat().st_mode
@@ -57,8 +79,13 @@ def require_regular(folder: Path) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON; ValueError if it is invalid, not in UTF-8, or nested too deeply.
+    """Parse JSON.
 
+    Raises:
+        ValueError: the text is invalid, not in UTF-8, or nested too deeply.
+
+    >>> parse_json('{"seeds": 8}')
+    {'seeds': 8}
     >>> parse_json("[" * 100_000)
     Traceback (most recent call last):
     ValueError: it is nested too deeply
@@ -70,7 +97,13 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_atomic` for UTF-8 text."""
+    """Write UTF-8 text whole or not at all, as `write_atomic`.
+
+    >>> from pathlib import Path
+    >>> write_text(Path("note.txt"), "12.5 €")
+    >>> Path("note.txt").read_text(encoding="utf-8")
+    '12.5 €'
+    """
     write_atomic(path, lambda file: file.write(text.encode()))
 
 

@@ -23,7 +23,14 @@ from games.theory import equality
 
 
 def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
-    """Normalize welfare: 0 where all defect, 1 at the group optimum; None if the game lacks either.
+    """Normalize welfare: 0 where all defect, 1 at the group optimum.
+
+    Args:
+        game: the game, with its `best_welfare` and `defection_welfare`.
+        welfare: sum of the agents' returns, of any shape, in the game's units.
+
+    Returns:
+        The normalized welfare, in the same shape; None if the game lacks either, or they are equal.
 
     >>> import games
     >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
@@ -49,9 +56,15 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
 
 
 def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
-    """Mean over agents of the learned weight of a loss term, [..., seed]; None if it is not learned.
+    """Average the learned weight of a loss term over agents.
 
-    `numbers` are metrics by name, [..., seed] each, and `term` is one of `TERMS`.
+    Args:
+        numbers: metrics by name, [..., seed] each.
+        term: one of `bilevel.sharing.TERMS`.
+        agents: number of agents.
+
+    Returns:
+        The mean weight, [..., seed]; None if it is not learned.
 
     >>> mean_weight({"value_weight_0": np.ones(2), "value_weight_1": np.zeros(2)}, "value", agents=2).tolist()
     [0.5, 0.5]
@@ -78,7 +91,13 @@ MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
 
 
 class Compared(NamedTuple):
-    """Measures and statistics of one method in a comparison."""
+    """Measures and statistics of one method in a comparison.
+
+    >>> from bilevel.experiments import compare
+    >>> _, tos = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs").rows
+    >>> tos.label, tos.measures["welfare"].shape, round(float(tos.better.estimate), 2)
+    ('tos', (3,), 0.78)
+    """
 
     label: str
     results: Run
@@ -99,10 +118,22 @@ class Compared(NamedTuple):
 
 
 def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
-    """Measure runs of one game, label -> run, and compare each with the first.
+    """Measure runs of one game, and compare each with the first.
+
+    Args:
+        runs: label -> run; the first is the baseline.
+
+    Returns:
+        The measures and statistics of each run, in their order.
 
     Raises:
         ValueError: there are fewer than 3 seeds.
+
+    >>> from bilevel.experiments import train
+    >>> names = ("selfish", "tos")
+    >>> runs = {name: train("chicken", name, seeds=3, outer_steps=2, out=name) for name in names}
+    >>> [(row.label, round(float(row.intervals["welfare"].estimate), 2)) for row in compare_runs(runs)]
+    [('selfish', -1.08), ('tos', -0.66)]
     """
     first = next(iter(runs.values()))
     require_seeds(first.config.seeds)

@@ -100,7 +100,10 @@ class MetricsFile:
 
 
 def in_every_step(shape: Sequence[int]) -> bool:
-    """True if a metric of this shape, [seed, ...], is recorded in every outer step, not only at the end.
+    """True if a metric is recorded in every outer step, not only at the end.
+
+    Args:
+        shape: of the metric, [seed, ...]: up to 4096 numbers per seed are recorded.
 
     >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
     (True, True, False)
@@ -109,9 +112,14 @@ def in_every_step(shape: Sequence[int]) -> bool:
 
 
 def array_path(path: Path, name: str) -> Path:
-    """Path of the file of an array metric, for the path of the CSV file.
+    """Name the file of a metric that is an array, beside the CSV file of all others.
 
-    >>> str(array_path(Path("run/metrics.csv"), "share"))
+    Args:
+        path: of the CSV file.
+        name: of the metric.
+
+    >>> from pathlib import Path
+    >>> array_path(Path("run/metrics.csv"), "share").as_posix()
     'run/metrics.share.array'
     """
     return path.with_name(f"{path.stem}.{name}.array")

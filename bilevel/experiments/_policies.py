@@ -48,6 +48,7 @@ class AgentPolicy:
     Raises:
         ValueError: there is no such agent.
 
+    >>> from bilevel import agents
     >>> theta = torch.tensor([[[40.0, 0.0], [0.0, 40.0]]]).flatten(1)  # 1 agent, 2 observations, 2 actions
     >>> table = agents.Tabular(num_observations=2, num_actions=2, every_logit=True)
     >>> policy = AgentPolicy(table, agents.Softmax(2), theta, agent=0)
@@ -110,10 +111,20 @@ def save_policies(path: Path, policy: Policy, distribution: Distribution, theta:
 
 
 def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
-    """Load the policy of an agent, counted from 0, from a file of `Run.export`; nothing in it is executed.
+    """Load the policy of an agent from a file of `Run.export`; nothing in it is executed.
+
+    Args:
+        path: of the file.
+        agent: index of the agent, from 0.
 
     Raises:
         ValueError: there is no such file or agent, or it is not a file of policies.
+
+    >>> from bilevel.experiments import train
+    >>> train("chicken", "tos", seeds=3, outer_steps=2, out="run").export("policies.pt")
+    >>> policy = load_policy("policies.pt", agent=1)
+    >>> policy.act(observation=0)
+    0
     """
     path = Path(path)
     require(path.is_file(), f"There is no file of policies {path}: write one with run.export({str(path)!r}).")

@@ -97,12 +97,27 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def sizes(game: Game) -> dict[str, Any]:
-    """Seeds and evaluation episodes of a run, where a game needs others than the defaults."""
+    """Choose seeds and evaluation episodes of a run, where a game needs others than the defaults.
+
+    Returns:
+        Setting -> value: few of other libraries' environments, which are stepped one by one; none of others.
+
+    >>> import games
+    >>> sizes(games.from_gymnasium("FrozenLake-v1")), sizes(games.make("chicken"))
+    ({'seeds': 4, 'evaluation_episodes': 16}, {})
+    """
     return dict(FOREIGN_RUN) if isinstance(game, ForeignGame) else {}
 
 
 def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     """Look up a game and a method with the settings that work for this pair.
+
+    Args:
+        game_name: one of `games.names()`.
+        method_name: one of `METHODS`.
+
+    Returns:
+        The game and the method.
 
     Raises:
         ValueError: there is no such game or method (names the nearest ones).

@@ -35,7 +35,15 @@ MAY_DIFFER = {"seed", "seeds", "checkpoint_every", "threads"}
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A finished run: its configuration, learning curves, final measurements and policies."""
+    """A finished run: its configuration, learning curves, final measurements and policies.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> run
+    Run(tos on chicken: 3 seeds, 2 outer steps, welfare -0.659, in run)
+    >>> run.curves["welfare"].shape, run.final["welfare"].shape, run.policy(agent=1).act(observation=0)
+    ((2, 3), (3,), 0)
+    """
 
     config: RunConfig
     curves: dict[str, np.ndarray]
@@ -100,7 +108,7 @@ class Run:
         """Build the run's learner, and load its final state.
 
         Raises:
-            ValueError: the run was joined of several, or its checkpoint is gone or damaged.
+            ValueError: the run was joined from several, or its checkpoint is gone or damaged.
         """
         if self.path is None:
             raise ValueError("Joined runs have no folder to take policies from: load one of them.")
@@ -129,6 +137,11 @@ def load_run(folder: str | Path | RunFolder) -> Run:
 
     Raises:
         ValueError: it is not a run, is not finished, or a file is damaged (names it).
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> load_run("run").final["welfare"] == run.final["welfare"]
+    array([ True,  True,  True])
     """
     folder = folder if isinstance(folder, RunFolder) else RunFolder(Path(folder))
     config = folder.load_config()
@@ -185,6 +198,12 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
     Raises:
         ValueError: there are no runs, settings differ (names them), or seeds overlap or leave a gap.
+
+    >>> from bilevel.experiments import train
+    >>> shared = {"seeds": 2, "outer_steps": 2}
+    >>> parts = [train("chicken", "tos", seed=seed, out=f"seed-{seed}", **shared) for seed in (0, 2)]
+    >>> join_runs(parts)
+    Run(tos on chicken: 4 seeds, 2 outer steps, welfare ...)
     """
     require(len(runs) > 0, "There are no runs to join.")
     first, *others = ordered = sorted(runs, key=lambda run: run.config.seed)

@@ -39,7 +39,15 @@ class ProvenanceWarning(UserWarning):
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of the packages that affect numbers, and the commit, as in config.json."""
+    """List the versions of the packages that affect numbers, and the commit, as in config.json.
+
+    Returns:
+        versions: package -> version. commit: of this code, with -dirty if files differ; None without git.
+
+    >>> record = provenance()
+    >>> sorted(record), "torch" in record["versions"]
+    (['commit', 'versions'], True)
+    """
     return {"versions": dict(_installed()), "commit": _commit()}
 
 
@@ -123,7 +131,16 @@ def _commit() -> str | None:
 
 @dataclass(frozen=True)
 class ResumableFolder:
-    """A folder with a file of settings: the same settings resume the work in it, others are refused."""
+    """A folder with a file of settings: the same settings resume the work in it, others are refused.
+
+    >>> from pathlib import Path
+    >>> folder = ResumableFolder(Path("study"))
+    >>> folder.create({"seeds": 8}, refusal="study exists.")
+    >>> folder.require_same({"seeds": 8}, {"seeds": 9})
+    Traceback (most recent call last):
+    ValueError: study holds trials with other settings (seeds 8 there, 9 here): nothing is overwritten, so
+    choose another folder with --out.
+    """
 
     path: Path
 
@@ -161,7 +178,11 @@ class ResumableFolder:
             raise ValueError(f"The folder {self.path} cannot be made: {error.strerror}.") from error
 
     def require_same(self, saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-        """Raise ValueError, naming the settings, unless the saved ones are the same."""
+        """Require saved settings to be the same as these.
+
+        Raises:
+            ValueError: they differ (names the settings).
+        """
         differing = differences(saved, settings)
         require(
             not differing,
@@ -172,12 +193,17 @@ class ResumableFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock the folder for this process in a `with` block; ValueError if another process has locked it."""
+        """Lock the folder for this process in a `with` block.
+
+        Raises:
+            ValueError: another process has locked it.
+        """
         with file_lock(self.config) as acquired:
             require(acquired, f"Another process works in {self.path}: wait for it, or stop it.")
             yield
 
     def note_resumption(self, unit: str, done: int) -> None:
+        """Record that work is resumed after `done` units, and warn if versions or the commit have changed."""
         config = json.loads(self.config.read_text(encoding="utf-8"))
         note_resumption(self.path, {name: config.get(name) for name in PROVENANCE}, unit, done)
 

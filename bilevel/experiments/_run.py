@@ -53,7 +53,16 @@ Listener = Callable[[int, Metrics], object]
 
 
 class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
-    """Stop of a run by a signal, after a checkpoint."""
+    """Stop of a run by a signal, after a checkpoint.
+
+    >>> import signal
+    >>> from bilevel.experiments import train
+    >>> def stop(done, metrics):
+    ...     signal.raise_signal(signal.SIGTERM)
+    >>> train("chicken", "tos", seeds=3, outer_steps=9, out="run", listener=stop)
+    Traceback (most recent call last):
+    bilevel.experiments...RunInterrupted: Stopped after 1 of 9 outer steps; nothing is lost.
+    """
 
     def __init__(self, folder: Path, done: int, total: int, signal: int) -> None:
         super().__init__(f"Stopped after {done} of {total} outer steps; nothing is lost.")
@@ -121,6 +130,9 @@ def train(
         settings: of a new run, by name, as `seeds=8, outer_steps=100`; of the game and the method by dotted
             names as on the command line, `**{"game.horizon": 3}`.
 
+    Returns:
+        The finished run: learning curves, final measurements and policies.
+
     Raises:
         ValueError: a name or setting is unknown (names the nearest) or out of range, the method does not
             apply to the game, or `out` exists; or the folder is not a run, its files are damaged (names
@@ -131,6 +143,9 @@ def train(
         FloatingPointError: a number became infinite or NaN (says where); the last checkpoint remains, and
             metrics.csv has the steps before.
         OSError: a file could not be written; the last checkpoint remains.
+
+    >>> train("chicken", "tos", seeds=3, outer_steps=2, out="run", **{"outer.learning_rate": 0.2})
+    Run(tos on chicken: 3 seeds, 2 outer steps, welfare ..., in run)
     """
     if isinstance(game, RunFolder):
         require(
@@ -195,6 +210,13 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
             it has taken more outer steps already; or the steps taken would differ in a run of this length
             (with the reason). Nothing is changed.
         OSError: a file could not be written; the run is unchanged, or can be resumed.
+
+    >>> from bilevel.experiments import RunFolder, train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> folder = RunFolder(run.path)
+    >>> extend_run(folder, outer_steps=5)
+    >>> train(folder)
+    Run(tos on chicken: 3 seeds, 5 outer steps, welfare ..., in run)
     """
     config = load_config(folder.config)
     if outer_steps == config.outer_steps:
@@ -228,7 +250,12 @@ def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str,
         Metric name -> [seed].
 
     Raises:
-        ValueError: the run is not finished, was joined of several, or there are too few episodes.
+        ValueError: the run is not finished, was joined from several, or there are too few episodes.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("escape-room", "tos", seeds=3, outer_steps=2, evaluation_episodes=8, out="run")
+    >>> evaluate("run", episodes=16)["welfare"].shape
+    (3,)
     """
     loaded = run if isinstance(run, Run) else load_run(run)
     config = loaded.config

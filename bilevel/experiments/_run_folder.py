@@ -27,7 +27,13 @@ WRITTEN: dict[Path, tuple[str, RunConfig]] = {}
 
 @dataclass(frozen=True)
 class RunFolder(ResumableFolder):
-    """The files of one run."""
+    """The files of one run.
+
+    >>> from bilevel.experiments import create_run, default_config, train
+    >>> folder = create_run(default_config("chicken", "tos"), "run")
+    >>> folder, folder.finished, folder.metrics.name
+    (RunFolder(path=...Path('run')), False, 'metrics.csv')
+    """
 
     settings_file: ClassVar[str] = "config.json"
     content: ClassVar[str] = "a run"
@@ -80,7 +86,12 @@ class RunFolder(ResumableFolder):
 
 
 def new_folder(config: RunConfig) -> Path:
-    """Default folder of a new run, in runs/, named by game, method, seed and time."""
+    """Name the default folder of a new run: in runs/, by game, method, seed and time.
+
+    >>> from bilevel.experiments import default_config
+    >>> new_folder(default_config("chicken", "tos")).as_posix()
+    'runs/chicken-tos-0-2...'
+    """
     names = config.game_name, config.method_name, str(config.seed), time.strftime("%Y%m%d-%H%M%S")
     return Path("runs", "-".join(names))
 
@@ -88,10 +99,23 @@ def new_folder(config: RunConfig) -> Path:
 def create_run(config: RunConfig, path: str | Path) -> RunFolder:
     """Create the folder of a new run, with its config.json, if it can be trained.
 
+    Args:
+        config: the configuration.
+        path: of the folder, which must not exist.
+
+    Returns:
+        The folder, from which `train` starts the run.
+
     Raises:
         ValueError: the folder exists (nothing is ever overwritten) or cannot be created; the method does not
             apply to the game; config.json could not identify the game, as `game_name` is of another class, or
             the estimator, as its class has no name; or BILEVEL_MALLOC is neither keep nor system.
+
+    >>> import dataclasses
+    >>> from bilevel.experiments import default_config, train
+    >>> folder = create_run(dataclasses.replace(default_config("chicken", "tos"), outer_steps=2), "run")
+    >>> train(folder)
+    Run(tos on chicken: 32 seeds, 2 outer steps, welfare ..., in run)
     """
     path = Path(path)
     keep_freed_memory()
@@ -127,7 +151,15 @@ def config_differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any,
 
 
 def run_status(folder: RunFolder) -> str:
-    """Describe the saved progress of a run in one sentence; ValueError if its checkpoint is damaged."""
+    """Describe the saved progress of a run in one sentence.
+
+    Raises:
+        ValueError: its checkpoint is damaged.
+
+    >>> from bilevel.experiments import create_run, default_config
+    >>> run_status(create_run(default_config("chicken", "tos"), "run"))
+    'run has no checkpoint yet and would start again.'
+    """
     if folder.finished:
         return f"{folder.path} is trained and evaluated."
     if not folder.checkpoint.exists():

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bilevel.experiments import RunFolder, RunInterrupted, create_run, file_lock, load_run, run_status, train
+from bilevel.experiments import RunFolder, RunInterrupted, create_run, load_run, run_status, train
 from bilevel.experiments import _files as files
 from bilevel.experiments import _run as run
 from bilevel.experiments._files import digest_of
@@ -297,10 +297,8 @@ def test_a_finished_run_is_only_read(whole: RunFolder) -> None:
 
 
 def test_two_processes_do_not_train_one_run(fresh: RunFolder) -> None:
-    with file_lock(fresh.config) as ours:
-        assert ours
-        with pytest.raises(ValueError, match="Another process works in"):
-            train(fresh)
+    with fresh.locked(), pytest.raises(ValueError, match="Another process works in"):
+        train(fresh)
     train(fresh)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bilevel.experiments import Compared, compare_runs, equality_of_returns
+from bilevel.experiments import MEASURES, Compared, compare_runs
 from bilevel.experiments import _files as files
 from bilevel.report import comparison_table, results_table, write_comparison_files
 from bilevel.report._comparison import (
@@ -60,7 +60,7 @@ def test_measures_by_hand() -> None:
 
 def test_equality_is_undefined_rather_than_zero() -> None:
     results = made_up(returns=POOR)
-    found = equality_of_returns(results)
+    found = MEASURES["equality"](results)
     assert found is not None
     np.testing.assert_array_equal(np.isnan(found), [True, False, True, True])
     (row, _) = compare_runs({"a": results, "b": made_up()})

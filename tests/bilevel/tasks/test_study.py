@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from bilevel.experiments import file_lock
+from bilevel.experiments import ResumableFolder
 from bilevel.tasks import Study, Trial, open_folder, run_study
 from bilevel.tasks._results import Marks, draw_final
 from bilevel.tasks._study import check_trial, read_trial, write_trial
@@ -135,7 +135,7 @@ def test_every_damaged_byte_of_a_trial_is_refused_or_harmless(tmp_path: Path) ->
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     open_folder(study(Coin()), tmp_path)
     with (
-        file_lock(tmp_path / "settings.json"),
+        ResumableFolder(tmp_path).locked(),
         pytest.raises(ValueError, match="Another process works in"),
     ):
         run_study(study(Coin()), tmp_path)
