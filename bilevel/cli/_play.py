@@ -136,5 +136,5 @@ def _actor(
     if not isinstance(learner, Playable):
         raise ValueError(f"{config.method_name} keeps no policies to play with.")
     state = load_checkpoint(folder.checkpoint, like=fresh).state
-    game = config.method.played(game)
+    game = config.method.training_game(game)
     return game, *learner.actor(game, state, settings.repetition)

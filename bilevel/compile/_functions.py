@@ -107,7 +107,7 @@ def _advance(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
 def _vjp(problem: BilevelProblem, forms: Forms, *flat: Tensor) -> Tensors:
     state, phi, data, rest = forms.trees(flat)
     count = sum(forms.state.floating)
-    product = step_vjp(problem.step, state, phi, data, several=problem.several)[1]
+    product = step_vjp(problem.step, state, phi, data, is_grads_batched=problem.per_agent_objective)[1]
     cotangent, through_step = product(rest[:count], False)
     return (*cotangent, *map(torch.add, rest[count:], through_step))
 
@@ -178,8 +178,10 @@ def whole_function(problem: BilevelProblem, forms: Forms, outer_data: TreeForm, 
             theta, _ = forms.state.join(after)
             return (problem.outer_loss(theta, forms.phi.join(outer), outer_data.join(last)), *after)
 
-        (loss, *after), product = vjp(ends, (*floating, *phi), several=problem.several, beside=len(state))
-        return (loss, *after, *product((sum_cotangent(loss, problem.several),), count))
+        (loss, *after), product = vjp(
+            ends, (*floating, *phi), is_grads_batched=problem.per_agent_objective, num_aux=len(state)
+        )
+        return (loss, *after, *product((sum_cotangent(loss, problem.per_agent_objective),), count))
 
     return whole
 

@@ -157,7 +157,7 @@ class CompiledKernels(Kernels):
         """The function to compile; `more` are its inputs besides state, phi and data."""
         _, leaves, form = self._data
         plain = (*state, *self._phi, *leaves)
-        axis = int(self.problem.several) if kind in ("vjp", "outer loss") else 0
+        axis = int(self.problem.per_agent_objective) if kind in ("vjp", "outer loss") else 0
         members = self.program.members
         if Members.of(plain) != members:  # no axis in common: all of it is one member
             members = Members(None)

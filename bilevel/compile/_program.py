@@ -247,7 +247,7 @@ def find_program(problem: BilevelProblem, state: Flat, phi: Flat) -> Program:
     key = (
         identity(problem.step),
         identity(problem.outer_loss),
-        problem.several,
+        problem.per_agent_objective,
         *(state[1], phi[1]),
         *((leaf.shape, leaf.dtype, leaf.device) for leaf in (*state[0], *phi[0])),
         torch.get_num_threads(),

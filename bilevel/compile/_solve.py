@@ -293,7 +293,7 @@ def solve_requests(inputs: SolveInputs, members: Members) -> list[PackageRequest
 
 def _source(inputs: SolveInputs, members: Members, results: Sequence[Tensor]) -> LibrarySource:
     """Write the step, the outer loss, the vector-Jacobian product and their driver."""
-    problem, forms, axis = inputs.problem, inputs.forms, int(inputs.problem.several)
+    problem, forms, axis = inputs.problem, inputs.forms, int(inputs.problem.per_agent_objective)
     if any(leaf.ndim == 0 and leaf.is_floating_point() for leaf in inputs.state) and members.count:
         raise NotScalarError("all members share a number that is learned")
     first = (*inputs.state, *inputs.phi, *inputs.batches[0])
@@ -307,7 +307,7 @@ def _source(inputs: SolveInputs, members: Members, results: Sequence[Tensor]) ->
     def vjp_alone(*flat: Tensor) -> Tensors:
         """The product without the gradient so far, to which C adds."""
         phi = forms.split(flat)[1]
-        if problem.several:
+        if problem.per_agent_objective:
             phi = tuple(leaf.unsqueeze(0).expand(len(gradient[0]), *leaf.shape) for leaf in phi)
         return vjp(*flat, *map(torch.zeros_like, phi))
 

@@ -129,7 +129,7 @@ class Run:
                 "agent's policy cannot be taken out: bilevel play shows them together."
             )
         policy, theta = learner.policies(state, repetition)
-        return policy, distribution_of(config.method.played(config.game)), theta
+        return policy, distribution_of(config.method.training_game(config.game)), theta
 
 
 def load_run(folder: str | Path | RunFolder) -> Run:

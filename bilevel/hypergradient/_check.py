@@ -31,7 +31,7 @@ from games.core import require
 
 RANDOM_DIRECTIONS = 8
 
-ReferenceName = Literal["finite-differences", "unrolled", "given"]
+ReferenceName = Literal["finite-differences", "unrolled", "supplied"]
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class HypergradientCheck:
 class Reference:
     """Derivatives of K steps along directions of phi, in float64, on the data of an estimate.
 
-    By central finite differences, or from `given`, the gradient in the form of an estimate's, where it is
-    known. Settings as of `check_hypergradient`.
+    By central finite differences, or from `supplied`, a known gradient in the form of an estimate's.
+    Settings as of `check_hypergradient`.
     """
 
     surrogate = False
@@ -124,7 +124,7 @@ class Reference:
         epsilon: float,
         max_entries: int,
         tolerance: float,
-        given: Tree | None = None,
+        supplied: Tree | None = None,
     ) -> None:
         for name, value in (("epsilon", epsilon), ("tolerance", tolerance)):
             require(math.isfinite(value) and value > 0, f"{name} must be a number above 0, not {value}.")
@@ -133,21 +133,23 @@ class Reference:
         self.epsilon, self.tolerance = epsilon, tolerance
         self.names, self.rows = _directions(start[2], max_entries)
         self._last: tuple[Any, Tensor] | None = None
-        self._given: Tensor | None = None
-        if given is not None:
-            self._given = entries_of(in_float64(given)[0], problem.several)
+        self._supplied: Tensor | None = None
+        if supplied is not None:
+            self._supplied = entries_of(in_float64(supplied)[0], problem.per_agent_objective)
             size = self.rows.shape[1]
             require(
-                self._given.shape[-1] == size and self._given.ndim == 1 + int(problem.several),
+                self._supplied.shape[-1] == size
+                and self._supplied.ndim == 1 + int(problem.per_agent_objective),
                 f"The reference must have the form of the gradient, with {size} entries"
-                f"{' for each objective' if problem.several else ''}, not shape {tuple(self._given.shape)}.",
+                f"{' for each objective' if problem.per_agent_objective else ''}, "
+                f"not shape {tuple(self._supplied.shape)}.",
             )
 
     @property
     def name(self) -> ReferenceName:
         """The source of the derivatives."""
-        if self._given is not None:
-            return "given"
+        if self._supplied is not None:
+            return "supplied"
         return "unrolled" if self.surrogate else "finite-differences"
 
     def detect_surrogate(self, draws: int, start_draw: Callable[[int], object]) -> None:
@@ -162,7 +164,10 @@ class Reference:
                 return
 
     def check(self, estimate: Estimate, estimator: str) -> HypergradientCheck:
-        differences, gradient = self.values(estimate), entries_of(estimate.gradient, self.problem.several)
+        differences, gradient = (
+            self.values(estimate),
+            entries_of(estimate.gradient, self.problem.per_agent_objective),
+        )
         noise = self.rounding(estimate.outer_loss) * math.sqrt(differences.numel())
         return HypergradientCheck(
             estimator, self.names, gradient @ self.rows.T, differences, noise, self.tolerance
@@ -174,14 +179,14 @@ class Reference:
 
     def values(self, estimate: Estimate) -> Tensor:
         """The derivatives on this estimate's data: [direction] or [objective, direction]."""
-        if self._given is not None:
-            return self._given @ self.rows.T
+        if self._supplied is not None:
+            return self._supplied @ self.rows.T
         data = estimate.inner_data, estimate.outer_data
         if self._last is None or not _same(self._last[0], data):
             replay = self.problem.replay(*data)
             if self.surrogate:
                 gradient = Unrolled()(replay, *self.start, steps=self.steps).gradient
-                self._last = data, entries_of(gradient, replay.several) @ self.rows.T
+                self._last = data, entries_of(gradient, replay.per_agent_objective) @ self.rows.T
             else:
                 self._last = data, self._by_differences(replay)
         return self._last[1]
@@ -196,7 +201,7 @@ class Reference:
             run = roll_out(replay, theta, opt_state, phi, self.steps)
             with torch.no_grad():
                 loss = replay.outer_loss(run.end[0], phi, run.outer_data)
-            return (entries_of(loss, replay.several).sum(-1),)
+            return (entries_of(loss, replay.per_agent_objective).sum(-1),)
 
         slopes = []
         for direction in self.rows:
@@ -258,9 +263,9 @@ def in_float64(*trees: Tree) -> tuple[Tree, ...]:
     return tuple(cast_floating(detach(tree), torch.float64) for tree in trees)
 
 
-def entries_of(tree: Tree, several: bool) -> Tensor:
+def entries_of(tree: Tree, per_agent_objective: bool) -> Tensor:
     """Join the leaves to one vector: [entry]; with several objectives [objective, entry]."""
-    return torch.cat([leaf.reshape(*leaf.shape[: int(several)], -1) for leaf in leaves(tree)], -1)
+    return torch.cat([leaf.reshape(*leaf.shape[: int(per_agent_objective)], -1) for leaf in leaves(tree)], -1)
 
 
 _EXACT = Unrolled()

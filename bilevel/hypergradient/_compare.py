@@ -37,8 +37,8 @@ REFERENCES: dict[ReferenceName, str] = {
         "does not change with theta. Whether Unrolled itself is right is then a matter of the surrogate; "
         "give exact values as the reference, where there are any."
     ),
-    "given": (
-        "Error and cosine: of the mean over all draws, against the reference that was given; the noise of "
+    "supplied": (
+        "Error and cosine: of the mean over all draws, against the supplied reference; the noise of "
         "that mean is a part of the error."
     ),
 }
@@ -209,7 +209,7 @@ def compare_hypergradients(
             epsilon=epsilon,
             max_entries=max_entries,
             tolerance=tolerance,
-            given=reference,
+            supplied=reference,
         )
         try:
             truth.detect_surrogate(resamples, start_draw)
@@ -285,7 +285,7 @@ class _Trial:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             seconds.append(time.perf_counter() - began)
-            gradients.append(entries_of(in_float64(estimate.gradient)[0], problem.several))
+            gradients.append(entries_of(in_float64(estimate.gradient)[0], problem.per_agent_objective))
         return torch.stack(gradients), seconds
 
     def _judge(
@@ -294,12 +294,12 @@ class _Trial:
         """Compare an estimate with the reference; with one that was given, the mean over all draws."""
         reference, rows, errors = self.reference, self.reference.rows, None
         check = reference.check(exact, text)
-        if reference.name == "given":
+        if reference.name == "supplied":
             check = dataclasses.replace(check, estimated=gradients.mean(0) @ rows.T)
             reach = float(scipy.special.stdtrit(self.resamples - 1, 0.975)) / math.sqrt(self.resamples)
             errors = reach * variances.sqrt() if variances.any() else None
         elif isinstance(exact, SampledEstimate):
-            errors = NORMAL_QUANTILE * entries_of(exact.standard_error, reference.problem.several)
+            errors = NORMAL_QUANTILE * entries_of(exact.standard_error, reference.problem.per_agent_objective)
         if errors is None:
             return check, None
         # Errors of different entries count as independent, which they nearly are.

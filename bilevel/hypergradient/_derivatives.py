@@ -14,7 +14,7 @@ from games.core import require
 
 
 class Vjp(Protocol):
-    """A vector-Jacobian product; with several objectives, they are a first axis of all."""
+    """A vector-Jacobian product; with several objectives, they are the first axis of all cotangents."""
 
     def __call__(self, cotangents: Tensors, skip: int = 0) -> Tensors:
         """Map cotangents of the results to those of the inputs, but for the first `skip` of them."""
@@ -22,7 +22,11 @@ class Vjp(Protocol):
 
 
 def vjp(
-    function: Callable[[Tensors], Tensors], inputs: Tensors, *, several: bool = False, beside: int = 0
+    function: Callable[[Tensors], Tensors],
+    inputs: Tensors,
+    *,
+    is_grads_batched: bool = False,
+    num_aux: int = 0,
 ) -> tuple[Tensors, Vjp]:
     """Call a function and create its vector-Jacobian product, to be taken once.
 
@@ -32,8 +36,8 @@ def vjp(
     Args:
         function: tensors -> tensors.
         inputs: floating tensors.
-        several: give cotangents a further first axis.
-        beside: number of last results without cotangents, which are not differentiated.
+        is_grads_batched: cotangents have an additional first axis, as in `torch.autograd.grad`.
+        num_aux: number of results, the last ones, that are not differentiated and get no cotangents.
 
     Returns:
         the function's results, detached, and the product.
@@ -46,16 +50,16 @@ def vjp(
 
         def separated(*flat: Tensor) -> tuple[Tensors, Tensors]:
             found = function(flat)
-            return found[: len(found) - beside], found[len(found) - beside :]
+            return found[: len(found) - num_aux], found[len(found) - num_aux :]
 
         traced: Any = torch.func.vjp(separated, *inputs, has_aux=True)
         results, product, rest = traced
-        batched = torch.vmap(product) if several else product
+        batched = torch.vmap(product) if is_grads_batched else product
         return (*results, *rest), lambda cotangents, skip=0: batched(cotangents)[skip:]
     with torch.enable_grad():
         variables = tuple(leaf.detach().requires_grad_() for leaf in inputs)
         outputs = function(variables)
-    differentiated = outputs[: len(outputs) - beside]
+    differentiated = outputs[: len(outputs) - num_aux]
     places = [place for place, output in enumerate(differentiated) if output.requires_grad]
     reached = [outputs[place] for place in places]
 
@@ -63,11 +67,11 @@ def vjp(
         wanted = variables[skip:]
         found: Sequence[Tensor | None] = [None] * len(wanted)
         chosen = tuple(cotangents[place] for place in places)
-        if reached and several:
+        if reached and is_grads_batched:
             found = torch.autograd.grad(reached, wanted, chosen, allow_unused=True, is_grads_batched=True)
         elif reached:
             found = _run_backward(reached, chosen, wanted)
-        count = (len(cotangents[0]),) if several else ()
+        count = (len(cotangents[0]),) if is_grads_batched else ()
         return tuple(
             leaf.new_zeros((*count, *leaf.shape)) if gradient is None else gradient
             for leaf, gradient in zip(wanted, found, strict=True)
@@ -92,11 +96,11 @@ def _run_backward(
 
 
 def step_vjp(
-    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, several: bool = False
+    step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree, *, is_grads_batched: bool = False
 ) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
     """Take one step from (theta, opt_state) and create its vector-Jacobian product.
 
-    With `several`, cotangents have an axis of objectives in front.
+    With `is_grads_batched`, cotangents have the objectives as their first axis.
 
     Returns:
         (theta', opt_state'), detached; and the product, to be taken once: (cotangents of their floating
@@ -113,7 +117,7 @@ def step_vjp(
         rebuild_after.append(rebuilt)
         return floating
 
-    result, product = vjp(advance, (*flat, *flat_phi), several=several)
+    result, product = vjp(advance, (*flat, *flat_phi), is_grads_batched=is_grads_batched)
     after: tuple[Tree, Tree] = rebuild_after.pop()(result)
 
     def product_of_step(cotangent: Tensors, phi_only: bool) -> tuple[Tensors, Tensors]:
@@ -142,23 +146,24 @@ def outer_gradients(
     def outer(inputs: Tensors) -> Tensors:
         return (problem.outer_loss(rebuild(inputs[:count])[0], rebuild_phi(inputs[count:]), data),)
 
-    (loss,), product = vjp(outer, (*flat, *flat_phi), several=problem.several)
-    require_objectives(loss, problem.several)
-    found = product((sum_cotangent(loss, problem.several),), 0)
+    (loss,), product = vjp(outer, (*flat, *flat_phi), is_grads_batched=problem.per_agent_objective)
+    require_objectives(loss, problem.per_agent_objective)
+    found = product((sum_cotangent(loss, problem.per_agent_objective),), 0)
     return loss, found[:count], found[count:]
 
 
-def require_objectives(loss: Tensor, several: bool) -> None:
+def require_objectives(loss: Tensor, per_agent_objective: bool) -> None:
     """Raise ValueError if there should be several objectives, but the loss has no axis to count them."""
     require(
-        not several or loss.ndim >= 1,
-        "With several=True the outer loss must have shape [objective, ...], but it is a single number.",
+        not per_agent_objective or loss.ndim >= 1,
+        "With per_agent_objective=True the outer loss must have shape [objective, ...], "
+        "but it is a single number.",
     )
 
 
-def sum_cotangent(loss: Tensor, several: bool) -> Tensor:
+def sum_cotangent(loss: Tensor, per_agent_objective: bool) -> Tensor:
     """The cotangent of a sum; with several objectives, one of each sum: [objective, *loss.shape]."""
-    if not several:
+    if not per_agent_objective:
         return torch.ones_like(loss)
     count = loss.shape[0]
     chosen = torch.eye(count, dtype=loss.dtype, device=loss.device)

@@ -68,7 +68,7 @@ class BilevelProblem:
     kernels: Callable[[BilevelProblem, Tree], Any] | None = None
     """(problem, phi) -> the `Kernels` that take its steps and their derivatives; None: torch, operation by
     operation. Estimates are the same with any, but for rounding."""
-    several: bool = False
+    per_agent_objective: bool = False
     """True: the first axis of the outer loss counts objectives (one per agent, say), each of which has a
     gradient of its own."""
 

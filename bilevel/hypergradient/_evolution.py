@@ -123,7 +123,7 @@ class Evolution(StatelessEstimator):
         run = roll_out(problem, theta, opt_state, folded, steps, keep=1)
         with torch.no_grad():
             losses = problem.outer_loss(run.end[0], folded, run.outer_data)
-        axis, batch = int(problem.several), shape.numel()
+        axis, batch = int(problem.per_agent_objective), shape.numel()
         require(
             losses.ndim > axis and losses.shape[axis] == batch,
             f"With fresh_data=True the outer loss must have a value for each of {batch} members (samples x "

@@ -94,11 +94,11 @@ class Forward(StatelessEstimator):
 
     def _gradient(self, run: Rollout, loss: Tensor, slopes: Tensor, directions: Tensors) -> Tensors:
         """Reshape the slopes [direction, *loss.shape] to phi's leaves."""
-        phi, several = run.kernels.phi, run.kernels.problem.several
+        phi, per_agent_objective = run.kernels.phi, run.kernels.problem.per_agent_objective
         batch = batch_shape(phi, self.batch_dims)
-        kept = int(several) + self.batch_dims
+        kept = int(per_agent_objective) + self.batch_dims
         require(
-            tuple(loss.shape[int(several) : kept]) == batch,
+            tuple(loss.shape[int(per_agent_objective) : kept]) == batch,
             f"With batch_dims={self.batch_dims} the outer loss must have the members' axes {batch} (after "
             f"that of its objectives, if there are several), but its shape is {tuple(loss.shape)}.",
         )
@@ -113,7 +113,7 @@ class Forward(StatelessEstimator):
                 "Members of the batch are not independent of each other, so they cannot share tangents: set "
                 "batch_dims=0, or keep what mixes them (clipping by a common norm, say) to each member.",
             )
-        front = slopes.shape[1 : 1 + int(several)]
+        front = slopes.shape[1 : 1 + int(per_agent_objective)]
         parts = by_entry.split(sizes, -1)
         return tuple(p.reshape((*front, *leaf.shape)).to(leaf) for p, leaf in zip(parts, flat, strict=True))
 
@@ -132,6 +132,6 @@ def _outer_jvp(run: Rollout, tangents: Tensors, directions: Tensors) -> tuple[Te
 
     with torch.no_grad():
         loss = outer(flat, flat_phi)
-        require_objectives(loss, problem.several)
+        require_objectives(loss, problem.per_agent_objective)
         slopes: Tensor = torch.vmap(along)(tangents, directions)
         return loss, slopes

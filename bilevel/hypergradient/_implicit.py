@@ -118,7 +118,7 @@ class Implicit(StatelessEstimator):
         with torch.no_grad():
             loss, cotangent, gradient = outer_gradients(problem, end, phi, run.outer_data)
             run.require_outer_path(cotangent)
-            if not problem.several:
+            if not problem.per_agent_objective:
                 cotangent = tuple(leaf.unsqueeze(0) for leaf in cotangent)
             right = rows.pack(cotangent[: len(split_floating(start[0])[0])])
             linear = LinearizedStep(run.kernels, run.states[-1], data, rows)

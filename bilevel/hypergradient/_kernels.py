@@ -61,7 +61,9 @@ class Kernels:
 
     def vjp(self, state: State, data: Tree) -> tuple[State, StepVjp]:
         """Take one step and keep its graph for one vector-Jacobian product."""
-        after, product = step_vjp(self.problem.step, state, self.phi, data, several=self.problem.several)
+        after, product = step_vjp(
+            self.problem.step, state, self.phi, data, is_grads_batched=self.problem.per_agent_objective
+        )
 
         def accumulate(
             cotangent: Tensors, gradient: Tensors, *, first: bool = False

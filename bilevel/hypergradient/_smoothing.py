@@ -183,20 +183,21 @@ def repeated(flat: Tensors, count: int) -> Tensors:
     return tuple(leaf.expand(count, *leaf.shape) for leaf in flat)
 
 
-def total_losses(losses: Tensor, *, several: bool, members: int | None) -> Tensor:
+def total_losses(losses: Tensor, *, per_agent_objective: bool, members: int | None) -> Tensor:
     """Sum every sample's loss [sample, ...] to [sample, objective, member], either 1 if there are no such."""
     require(
-        not several or losses.ndim >= 2,
-        "With several=True the outer loss must have shape [objective, ...], but it is a single number.",
+        not per_agent_objective or losses.ndim >= 2,
+        "With per_agent_objective=True the outer loss must have shape [objective, ...], "
+        "but it is a single number.",
     )
-    losses = losses if several else losses.unsqueeze(1)
+    losses = losses if per_agent_objective else losses.unsqueeze(1)
     if members is None:
         return losses.flatten(2).sum(-1, keepdim=True) if losses.ndim > 2 else losses.unsqueeze(-1)
     require(
         losses.ndim >= 3 and losses.shape[2] == members,
         f"With members=True the outer loss must have a value for each of the {members} members, in its "
-        f"{'second' if several else 'first'} axis, but its shape is "
-        f"{tuple(losses.shape[1 if several else 2 :])}.",
+        f"{'second' if per_agent_objective else 'first'} axis, but its shape is "
+        f"{tuple(losses.shape[1 if per_agent_objective else 2 :])}.",
     )
     return losses.flatten(3).sum(-1) if losses.ndim > 3 else losses
 
@@ -237,7 +238,7 @@ def smoothed_gradient(
 ) -> SampledEstimate:
     """The estimate from all samples; ValueError if their final states and losses are all equal."""
     problem, phi = center.kernels.problem, center.kernels.phi
-    values = total_losses(losses, several=problem.several, members=members)
+    values = total_losses(losses, per_agent_objective=problem.per_agent_objective, members=members)
     require(
         not all_zero([end - end[:1] for end in (values, *ends)]),
         f"No perturbation of phi ({', '.join(paths(phi))}) changed the inner variables or the outer loss: "
@@ -246,13 +247,15 @@ def smoothed_gradient(
     if rank_shaping:
         values = centered_ranks(values)
     steepness = slopes(values, sigma, antithetic=antithetic)
-    gradient, error = mean_along(steepness, noise, phi, several=problem.several)
+    gradient, error = mean_along(steepness, noise, phi, per_agent_objective=problem.per_agent_objective)
     with torch.no_grad():
         loss = problem.outer_loss(center.end[0], phi, center.outer_data)
     return SampledEstimate(*center.end, loss, gradient, center.inner_data, center.outer_data, error)
 
 
-def mean_along(steepness: Tensor, noise: Tensors, phi: Tree, *, several: bool) -> tuple[Tree, Tree]:
+def mean_along(
+    steepness: Tensor, noise: Tensors, phi: Tree, *, per_agent_objective: bool
+) -> tuple[Tree, Tree]:
     """The mean of slope [draw, objective, member] times draw, and its standard error, shaped like phi."""
     flat, rebuild = split_floating(phi)
     draws, objectives, members = steepness.shape
@@ -262,7 +265,7 @@ def mean_along(steepness: Tensor, noise: Tensors, phi: Tree, *, several: bool) -
         mean = torch.einsum("dom,dmp->omp", weights, along) / draws
         square = torch.einsum("dom,dmp->omp", weights**2, along**2) / draws
         variance = (square - mean**2).clamp(min=0) / (draws - 1 if draws > 1 else torch.nan)
-        shape = (objectives, *leaf.shape) if several else leaf.shape
+        shape = (objectives, *leaf.shape) if per_agent_objective else leaf.shape
         means.append(mean.reshape(shape))
         errors.append(variance.sqrt().reshape(shape))
     return rebuild(means), rebuild(errors)

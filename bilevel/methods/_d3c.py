@@ -203,5 +203,5 @@ class D3CLearner(PolicyLearner):
             outer_loss=harm,
             inner_data=lambda theta, phi, _: inputs._replace(batch=sample(theta, phi)),
             outer_data=sample,
-            several=True,
+            per_agent_objective=True,
         )

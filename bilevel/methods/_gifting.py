@@ -162,7 +162,7 @@ class Gifting(LossWeightMethod):
         purse = whole if self.purse is None else self.purse
         return GiftRules(amount=self.amount, budget=self.budget, purse=purse, receivers=self.receivers)
 
-    def played(self, game: Game) -> GiftGame:
+    def training_game(self, game: Game) -> GiftGame:
         kind = type(game).__name__
         require(
             isinstance(game.action_space, spaces.Discrete),
@@ -188,7 +188,7 @@ class Gifting(LossWeightMethod):
         return ExactGiftPlay(play.game, play.policy)
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        gifts = ChosenGifts(self.played(game))
+        gifts = ChosenGifts(self.training_game(game))
         if self.loss_weights is not None:  # these need episodes, whose gifts are reported anyway
             return policy_learner(self, game, placement, gifts)
         return GiftLearner(self, game, placement, gifts)

@@ -62,8 +62,8 @@ class Method(abc.ABC):
         inner: Any = getattr(self, "inner", None)
         return TrainingSchedule(values, self._phases(), getattr(inner, "steps", 1))
 
-    def played(self, game: Game) -> Game:
-        """Return the game that the agents play: the same, unless the method adds actions to it.
+    def training_game(self, game: Game) -> Game:
+        """Return the game that agents train on: the same game, unless the method adds actions to it.
 
         Raises:
             ValueError: the method cannot extend this game (with the reason).
@@ -204,7 +204,7 @@ class PolicyMethod(Method, abc.ABC):
             ValueError: the policy does not fit the game, or exact values are required of a game without them
                 or of a network.
         """
-        game = self.played(game)
+        game = self.training_game(game)
         policy = self.build_policy(game)
         if not (self.exact and isinstance(game, ExactGame)):
             return self.inner.sampled_play(game, policy)

@@ -186,7 +186,10 @@ class OuterLearner(PolicyLearner):
                 "outer_data": FixedData(OuterInputs((), cost_weight)),
             }
         return BilevelProblem(
-            step=self.step, outer_loss=self._outer_losses, several=self.objectives.per_agent, **data
+            step=self.step,
+            outer_loss=self._outer_losses,
+            per_agent_objective=self.objectives.per_agent,
+            **data,
         )
 
     def update(self, state: State) -> tuple[State, Metrics]:

@@ -68,7 +68,7 @@ def quadratic(
     *,
     members: int | None = 3,
     dtype: torch.dtype = torch.float64,
-    several: bool = False,
+    per_agent_objective: bool = False,
 ) -> Start:
     """theta [member, 2] descends a loss in which its two entries meet; phi [member, 3] bends it."""
     optimizer = optimizer or sgd(0.1)
@@ -84,9 +84,11 @@ def quadratic(
 
     def outer_loss(theta: Tensor, phi: Tensor, data: None) -> Tensor:
         one = (theta - 1).square().sum(-1) + 0.1 * phi.square().sum(-1)
-        return torch.stack((one, theta[..., 0] * theta[..., 1])) if several else one
+        return torch.stack((one, theta[..., 0] * theta[..., 1])) if per_agent_objective else one
 
-    problem = BilevelProblem(step=inner_step(loss, optimizer), outer_loss=outer_loss, several=several)
+    problem = BilevelProblem(
+        step=inner_step(loss, optimizer), outer_loss=outer_loss, per_agent_objective=per_agent_objective
+    )
     return Start(problem, theta, optimizer.init(theta), phi)
 
 

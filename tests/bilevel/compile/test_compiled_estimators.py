@@ -105,10 +105,12 @@ def assert_same(found: Estimate, expected: Estimate, tolerance: float = 1e-12) -
             torch.testing.assert_close(one, other, rtol=0, atol=tolerance * max(scale, 1e-30), equal_nan=True)
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("per_agent_objective", [False, True], ids=["one", "several"])
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_every_estimator(name: str, several: bool, start: Callable[..., Any], built: list[str]) -> None:
-    found, expected = both(ESTIMATORS[name], start(several=several))
+def test_every_estimator(
+    name: str, per_agent_objective: bool, start: Callable[..., Any], built: list[str]
+) -> None:
+    found, expected = both(ESTIMATORS[name], start(per_agent_objective=per_agent_objective))
     assert_same(found, expected, 1e-10 if "implicit" in name else 1e-12)
     assert built
 

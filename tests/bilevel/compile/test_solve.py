@@ -42,11 +42,13 @@ def assert_solved(start: Any, steps: int, tolerance: float = 1e-12) -> None:
             torch.testing.assert_close(one, other, rtol=0, atol=atol, msg=name)
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("per_agent_objective", [False, True], ids=["one", "several"])
 @pytest.mark.parametrize("members", [None, 1, 2, 11])
-def test_members_and_objectives(members: int | None, several: bool, start: Callable[..., Any]) -> None:
+def test_members_and_objectives(
+    members: int | None, per_agent_objective: bool, start: Callable[..., Any]
+) -> None:
     for steps in (1, 2, 5):
-        assert_solved(start(members=members, several=several), steps)
+        assert_solved(start(members=members, per_agent_objective=per_agent_objective), steps)
 
 
 @pytest.mark.parametrize(

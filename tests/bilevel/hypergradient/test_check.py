@@ -37,9 +37,9 @@ class LastStepOnly(Estimator):
 
 
 def check(setting, optimizer, steps=3, **more):
-    several = more.pop("several", False)
+    per_agent_objective = more.pop("per_agent_objective", False)
     state = optimizer.init(setting.theta)
-    problem = setting.problem(optimizer, several=several)
+    problem = setting.problem(optimizer, per_agent_objective=per_agent_objective)
     return check_hypergradient(problem, setting.theta, state, setting.phi, steps=steps, **more)
 
 
@@ -82,10 +82,10 @@ def test_torchopt_clipping_is_not_the_derivative_of_what_it_does_and_ours_is(net
 
 
 def test_several_objectives(sharing):
-    result = check(sharing, sgd(0.5), several=True)
+    result = check(sharing, sgd(0.5), per_agent_objective=True)
     assert result.passed
     assert result.estimated.shape == result.differences.shape == (2, 18)
-    wrong = check(sharing, sgd(0.5), several=True, estimator=Scaled(2.0))
+    wrong = check(sharing, sgd(0.5), per_agent_objective=True, estimator=Scaled(2.0))
     assert " of objective " in wrong.worst[0]
 
 

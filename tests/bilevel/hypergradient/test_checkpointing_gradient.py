@@ -87,10 +87,12 @@ def test_the_same_bits_for_several_objectives(sharing, bounds):
     def objectives(theta, phi, data):
         return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1)))
 
-    several = sharing._replace(outer_loss=objectives)
-    expected = learn(Unrolled(), several, optimizers.adam(0.05), several=True)
+    setting = sharing._replace(outer_loss=objectives)
+    expected = learn(Unrolled(), setting, optimizers.adam(0.05), per_agent_objective=True)
     assert expected.gradient.shape == (2, *sharing.phi.shape)
-    require_same_bits(learn(Unrolled(**bounds), several, optimizers.adam(0.05), several=True), expected)
+    require_same_bits(
+        learn(Unrolled(**bounds), setting, optimizers.adam(0.05), per_agent_objective=True), expected
+    )
 
 
 class Counted:

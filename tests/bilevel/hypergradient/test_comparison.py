@@ -173,7 +173,7 @@ def test_a_reference_that_is_given_is_compared_with_the_mean():
         reference=exact,
     )
     unrolled, one_step = comparison.measured
-    assert comparison.reference == "given"
+    assert comparison.reference == "supplied"
     assert 1e-6 < unrolled.check.relative_error < 4 * (1 / 12 / 400) ** 0.5 / 1.5
     assert (unrolled.inside_interval, one_step.inside_interval) == (1, 0)
     assert one_step.check.relative_error == pytest.approx(1 - 0.5 / 0.875, abs=0.05)
@@ -260,7 +260,7 @@ def test_data_in_float32_that_do_not_follow_are_told_of():
 def test_several_objectives_and_a_large_phi(sharing):
     inner = sgd(0.5)
     comparison = compare_hypergradients(
-        sharing.problem(inner, several=True),
+        sharing.problem(inner, per_agent_objective=True),
         sharing.theta,
         inner.init(sharing.theta),
         sharing.phi,

@@ -101,14 +101,14 @@ def test_rank_shaping_ignores_rising_transforms_and_points_downhill():
 
 
 @pytest.mark.parametrize("fresh_data", [True, False])
-@pytest.mark.parametrize("several", [True, False])
+@pytest.mark.parametrize("per_agent_objective", [True, False])
 @pytest.mark.parametrize("rank_shaping", [True, False])
-def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, several, rank_shaping):
+def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, per_agent_objective, rank_shaping):
     def estimate(seeds, noise):
         monkeypatch.setattr(evolution, "draw_noise", lambda *_, **__: (noise,))
         setting = sharing_of(seeds)
-        problem = setting.problem(adam(0.05), several=several)
-        if several:
+        problem = setting.problem(adam(0.05), per_agent_objective=per_agent_objective)
+        if per_agent_objective:
             problem = dataclasses.replace(
                 problem, outer_loss=lambda *a: torch.stack((setting.outer_loss(*a), -2 * a[1].sum((-1, -2))))
             )
@@ -123,7 +123,7 @@ def test_a_batch_equals_its_members(sharing_of, monkeypatch, fresh_data, several
     batch = estimate([1, 2], noise)
     for place, seed in enumerate([1, 2]):
         alone = estimate([seed], noise[:, place : place + 1])
-        axis = int(several)
+        axis = int(per_agent_objective)
         torch.testing.assert_close(batch.narrow(axis, place, 1), alone, rtol=1e-10, atol=1e-12)
 
 
@@ -181,7 +181,7 @@ def test_members_have_their_own_estimates_without_the_noise_of_others():
 def test_objectives_share_the_draws():
     outers = [lambda theta: theta.square().sum(-1), lambda theta: theta.sum(-1) ** 3]
     theta, phi = identical(2)
-    both = quadratic(lambda theta: torch.stack([outer(theta) for outer in outers]), several=True)
+    both = quadratic(lambda theta: torch.stack([outer(theta) for outer in outers]), per_agent_objective=True)
     for members in (True, False):
         estimator = Evolution(samples=8, members=members)
         several = run(estimator, both, theta, phi)
@@ -305,7 +305,7 @@ def test_a_state_without_members_is_refused():
 def test_several_objectives_need_an_axis():
     theta, phi = identical(1)
     with pytest.raises(ValueError, match=r"must have shape \[objective, ...\], but it is a single number"):
-        run(Evolution(), quadratic(lambda theta: theta.sum(), several=True), theta, phi)
+        run(Evolution(), quadratic(lambda theta: theta.sum(), per_agent_objective=True), theta, phi)
 
 
 def test_a_surrogate_whose_value_is_blind_to_theta_is_refused():

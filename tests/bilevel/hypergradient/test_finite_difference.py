@@ -90,14 +90,14 @@ def test_it_leaves_out_all_steps_but_the_last():
 
 
 def test_several_objectives(sharing):
-    exact = run(OneStep(), sharing, momentum(0.1), 3, several=True).gradient
-    estimate = run(FiniteDifference(), sharing, momentum(0.1), 3, several=True).gradient
+    exact = run(OneStep(), sharing, momentum(0.1), 3, per_agent_objective=True).gradient
+    estimate = run(FiniteDifference(), sharing, momentum(0.1), 3, per_agent_objective=True).gradient
     assert estimate.shape == (2, 2, 3, 3)
     torch.testing.assert_close(estimate, exact, rtol=1e-7, atol=1e-10)
 
 
-@pytest.mark.parametrize("several", [True, False])
-def test_members_change_the_cost_and_not_the_result(sharing, several):
+@pytest.mark.parametrize("per_agent_objective", [True, False])
+def test_members_change_the_cost_and_not_the_result(sharing, per_agent_objective):
     calls = []
 
     def counted(step):
@@ -108,12 +108,12 @@ def test_members_change_the_cost_and_not_the_result(sharing, several):
         return step_and_count
 
     def gradient(members):
-        problem = sharing.problem(sgd(0.1), several=several)
+        problem = sharing.problem(sgd(0.1), per_agent_objective=per_agent_objective)
         problem = BilevelProblem(
             step=counted(problem.step),
             outer_loss=problem.outer_loss,
             inner_data=problem.inner_data,
-            several=several,
+            per_agent_objective=per_agent_objective,
         )
         estimator = FiniteDifference(members=members, chunk=1)
         state = sgd(0.1).init(sharing.theta)

@@ -123,7 +123,7 @@ def test_several_objectives_are_separate_runs(sharing, error, estimator):
     def objectives(theta, phi, data):
         return torch.stack((reference(theta, phi, data), theta["level"].square().sum(-1), phi.sum((-1, -2))))
 
-    together = learn(estimator, sharing._replace(outer_loss=objectives), optimizer, several=True)
+    together = learn(estimator, sharing._replace(outer_loss=objectives), optimizer, per_agent_objective=True)
     assert together.gradient.shape == (3, *sharing.phi.shape)
     for place in range(2):
         alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])
@@ -140,20 +140,20 @@ BATCHED = {
 }
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
+@pytest.mark.parametrize("per_agent_objective", [False, True], ids=["one", "several"])
 @pytest.mark.parametrize("estimator", BATCHED.values(), ids=BATCHED)
 @given(seeds=st.lists(st.integers(0, 2**31), min_size=1, max_size=3))
 @settings(max_examples=4)
-def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, several, seeds):
+def test_a_batch_of_seeds_equals_its_members(sharing_of, error, estimator, per_agent_objective, seeds):
     optimizer = optimizers.adam(0.05, epsilon=1e-2)
 
     def run(setting):
         outer = setting.outer_loss
-        if several:
+        if per_agent_objective:
             setting = setting._replace(
                 outer_loss=lambda t, p, d: torch.stack((outer(t, p, d), t["level"].sum(-1)))
             )
-        return learn(estimator, setting, optimizer, steps=4, several=several).gradient
+        return learn(estimator, setting, optimizer, steps=4, per_agent_objective=per_agent_objective).gradient
 
     batch = run(regular(sharing_of(seeds)))
     for place, seed in enumerate(seeds):
@@ -194,7 +194,7 @@ def test_missing_paths_are_refused(estimator):
     with pytest.raises(ValueError, match="The outer loss does not depend on theta"):
         simple(estimator, outer=lambda theta, phi, data: phi.square().sum())
     with pytest.raises(ValueError, match=r"shape \[objective, ...\], but it is a single number"):
-        simple(estimator, several=True)
+        simple(estimator, per_agent_objective=True)
 
 
 @pytest.mark.parametrize("estimator", EVERY.values(), ids=EVERY)

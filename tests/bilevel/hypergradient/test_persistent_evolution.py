@@ -88,7 +88,7 @@ def test_the_first_outer_step_is_evolution(sharing, monkeypatch):
     monkeypatch.setattr("bilevel.hypergradient._evolution.draw_noise", lambda *_, **__: (noise,))
     monkeypatch.setattr(persistent_evolution, "draw_noise", lambda *_, **__: (noise,))
     optimizer = adam(0.05)
-    problem, state = sharing.problem(optimizer, several=True), optimizer.init(sharing.theta)
+    problem, state = sharing.problem(optimizer, per_agent_objective=True), optimizer.init(sharing.theta)
     whole = Evolution(samples=8)(problem, sharing.theta, state, sharing.phi, steps=3)
     estimator, start = PersistentEvolution(samples=8), (sharing.theta, state, sharing.phi)
     first, after = estimator.estimate(problem, *start, steps=3)

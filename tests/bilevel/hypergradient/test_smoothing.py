@@ -66,7 +66,7 @@ def test_the_mean_and_its_error_are_those_of_the_contributions():
     phi = {"a": torch.zeros(3, 2), "b": torch.zeros(3)}
     steepness = torch.randn(7, 2, 3, generator=generator)
     noise = draw_noise(phi, 7, seed=0)
-    mean, error = mean_along(steepness, noise, phi, several=True)
+    mean, error = mean_along(steepness, noise, phi, per_agent_objective=True)
     each = torch.einsum("dom,dmp->domp", steepness, noise[0])
     torch.testing.assert_close(mean["a"], each.mean(0))
     torch.testing.assert_close(error["a"], each.std(0) / 7**0.5)
@@ -119,7 +119,7 @@ def test_the_batch_of_samples_is_a_loop_over_samples(setting, optimizer):
 
 
 @pytest.mark.parametrize(
-    ("shape", "several", "members", "expected"),
+    ("shape", "per_agent_objective", "members", "expected"),
     [
         ((4,), False, None, (4, 1, 1)),
         ((4, 5, 6), False, None, (4, 1, 1)),
@@ -131,8 +131,8 @@ def test_the_batch_of_samples_is_a_loop_over_samples(setting, optimizer):
         ((4, 2, 3, 6), True, 3, (4, 2, 3)),
     ],
 )
-def test_losses_are_summed_over_all_but_objectives_and_members(shape, several, members, expected):
+def test_losses_are_summed_over_all_but_objectives_and_members(shape, per_agent_objective, members, expected):
     losses = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    total = total_losses(losses, several=several, members=members)
+    total = total_losses(losses, per_agent_objective=per_agent_objective, members=members)
     assert total.shape == expected
     torch.testing.assert_close(total.sum((1, 2)), losses.reshape(4, -1).sum(-1))

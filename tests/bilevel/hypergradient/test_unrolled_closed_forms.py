@@ -49,7 +49,7 @@ def test_prisoners_who_share_rewards(start, w, rate, steps):
         step=inner_step_per_agent(sharing_loss, sgd(rate)),
         outer_loss=lambda theta, phi, data: -both_values(theta),
     )
-    each = BilevelProblem(step=problem.step, outer_loss=problem.outer_loss, several=True)
+    each = BilevelProblem(step=problem.step, outer_loss=problem.outer_loss, per_agent_objective=True)
     state = sgd(rate).init(double(start))
     welfare = Unrolled()(problem, double(start), state, double(w), steps=steps)
     torch.testing.assert_close(-welfare.gradient, double([3 * rate * steps] * 2), rtol=1e-10, atol=1e-12)

@@ -94,7 +94,7 @@ def test_several_objectives_have_the_gradients_they_have_alone(network, error):
 
     optimizer = adam(0.05)
     start = (network.theta, optimizer.init(network.theta), network.phi)
-    both = network._replace(outer_loss=pair).problem(optimizer, several=True)
+    both = network._replace(outer_loss=pair).problem(optimizer, per_agent_objective=True)
     together = Unrolled()(both, *start, steps=4)
     assert together.outer_loss.shape == (2, 3, 4)
     for k in range(2):
@@ -192,7 +192,7 @@ def test_a_step_keeps_the_form_of_theta():
 
 def test_several_objectives_need_an_axis():
     with pytest.raises(ValueError, match=r"shape \[objective, ...\], but it is a single number"):
-        run(problem(several=True))
+        run(problem(per_agent_objective=True))
 
 
 def test_a_step_that_draws_is_refused():

@@ -20,15 +20,15 @@ def function(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return x.sin() * y, torch.ones(2), (x @ x).exp() + y**3
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_the_product_is_autograds(several: bool) -> None:
+@pytest.mark.parametrize("is_grads_batched", [False, True])
+def test_the_product_is_autograds(is_grads_batched: bool) -> None:
     draws = torch.Generator().manual_seed(0)
-    count = (3,) if several else ()
+    count = (3,) if is_grads_batched else ()
     cotangents = tuple(
         torch.randn((*count, *result.shape), generator=draws, dtype=torch.float64)
         for result in function(POINT)
     )
-    results, pull = vjp(function, POINT, several=several)
+    results, pull = vjp(function, POINT, is_grads_batched=is_grads_batched)
     found = pull(cotangents)
     variables = [leaf.clone().requires_grad_() for leaf in POINT]
     first, _, last = function(tuple(variables))
@@ -37,7 +37,7 @@ def test_the_product_is_autograds(several: bool) -> None:
         variables,
         [cotangents[0], cotangents[2]],
         allow_unused=True,
-        is_grads_batched=several,
+        is_grads_batched=is_grads_batched,
     )
     assert all(map(torch.equal, results, function(POINT)))
     assert all(map(torch.equal, found[:2], expected[:2]))

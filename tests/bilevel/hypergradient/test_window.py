@@ -31,12 +31,12 @@ def same_bits(found, expected):
     tree_map(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0), found, expected)
 
 
-def online(setting, optimizer, phis, estimator, steps, several=False):
+def online(setting, optimizer, phis, estimator, steps, per_agent_objective=False):
     """Learn without a break, K steps with each phi, each with data of its own: estimates and windows."""
     theta, opt_state, window, found = setting.theta, optimizer.init(setting.theta), None, []
     for turn, phi in enumerate(phis):
         data = [setting.data[(turn * steps + k) % len(setting.data)] for k in range(steps)]
-        problem = setting._replace(data=data).problem(optimizer, several=several)
+        problem = setting._replace(data=data).problem(optimizer, per_agent_objective=per_agent_objective)
         estimate, window = estimator.estimate(problem, theta, opt_state, phi, window, steps=steps)
         theta, opt_state = estimate.theta, estimate.opt_state
         found.append((estimate, window))
@@ -145,7 +145,9 @@ def test_several_objectives_share_the_window(sharing, error):
         optimizers.adam(0.05),
         moving(sharing.phi, 4),
     )
-    both, _ = online(sharing._replace(outer_loss=objectives), optimizer, phis, estimator, 2, several=True)[-1]
+    both, _ = online(
+        sharing._replace(outer_loss=objectives), optimizer, phis, estimator, 2, per_agent_objective=True
+    )[-1]
     assert both.gradient.shape == (2, *sharing.phi.shape)
     for place in range(2):
         alone = sharing._replace(outer_loss=lambda t, p, d, place=place: objectives(t, p, d)[place])

@@ -34,7 +34,7 @@ def built(name: str) -> Any:
         method = configured(
             METHODS[name], **{"inner.episodes": 5, "inner.steps": 1, **SETTINGS.get(name, {})}
         )
-    return method.build(method.played(GAME), Placement(seeds=2, dtype=torch.float64))
+    return method.build(method.training_game(GAME), Placement(seeds=2, dtype=torch.float64))
 
 
 def played(learner: Any, state: Any) -> tuple[Trajectory, torch.Tensor]:

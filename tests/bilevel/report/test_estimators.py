@@ -110,7 +110,7 @@ def test_a_panel_marks_values_zeros_and_refusals() -> None:
 def test_a_panel_of_nothing_that_a_log_scale_can_hold(value: float) -> None:
     axes = Figure().subplots()
     rows = (measured("unrolled", 0.0, value), EstimatorRefused("implicit", "no"))
-    draw_comparison(axes, HypergradientComparison(rows, 1, 2, "given"), PANELS[1])
+    draw_comparison(axes, HypergradientComparison(rows, 1, 2, "supplied"), PANELS[1])
     assert [text.get_text() for text in axes.texts] == [f"{value:g}", "does not apply"]
 
 
