@@ -17,10 +17,34 @@ Acted = tuple[Tensor, Tensor | None]
 
 
 class Actor(Protocol):
-    """Policies of all agents, called once a step."""
+    """Policies of all agents of a game, called once per step.
+
+    `random_actor`, `scripted_actor` and `learned_actor` make them; any function of these arguments is one.
+
+    >>> import games
+    >>> def always_first(state, generator, memory=None):
+    ...     return torch.zeros(len(game.observe(state)), game.num_agents, dtype=torch.int64), None
+    >>> actor: Actor = always_first
+    >>> game, generator = games.make("prisoners-dilemma"), torch.Generator().manual_seed(0)
+    >>> state = game.reset(3, generator)
+    >>> actions, memory = actor(state, generator)
+    >>> game.step(state, actions, generator)[1]  # rewards of mutual cooperation, [copy, agent]
+    tensor([[-1., -1.],
+            [-1., -1.],
+            [-1., -1.]])
+    """
 
     def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
-        """Choose the actions of a step; the recurrent state `memory` is None before the first."""
+        """Choose the actions of a step.
+
+        Args:
+            state: state of a batch of copies of the game.
+            generator: source of all random draws.
+            memory: recurrent state; None before the first step.
+
+        Returns:
+            Actions, integer [copy, agent] if Discrete, else [copy, agent, number]; the next recurrent state.
+        """
 
 
 def random_actor(game: Game) -> Actor:
@@ -46,7 +70,9 @@ def random_actor(game: Game) -> Actor:
 def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     """Make an actor of the game's own scripted policy (`Game.scripted`).
 
-    `cooperative` marks the agents that cooperate, boolean [agent] or [batch, agent].
+    Args:
+        game: a game that has one.
+        cooperative: agents that cooperate, boolean [agent] or [copy, agent].
 
     Raises:
         ValueError: from the actor, where the game has no scripted policy.
@@ -72,7 +98,22 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
 
 
 def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
-    """Make an actor of one repetition's learned policies, theta [agent, parameter]."""
+    """Make an actor of one repetition's learned policies.
+
+    Args:
+        game: a game with the observations and actions of the training game.
+        policy: the policies, as functions of their parameters.
+        theta: parameters, [agent, parameter].
+
+    >>> import games
+    >>> from bilevel.agents import Tabular
+    >>> game, generator = games.make("chicken"), torch.Generator().manual_seed(0)
+    >>> policy, theta = Tabular(num_observations=1, num_actions=2), torch.tensor([[50.0], [-50.0]])
+    >>> actor = learned_actor(game, policy, theta)  # the log-odds of action 0 are 50 and -50
+    >>> actor(game.reset(2, generator), generator)[0]  # copy, agent
+    tensor([[0, 1],
+            [0, 1]])
+    """
     distribution = distribution_of(game)
 
     def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:

@@ -68,7 +68,7 @@ class CriticPlay(SampledPlay):
         1602.01783, for the one loss.
 
     >>> import games
-    >>> from bilevel.agents import Reinforce, Tabular
+    >>> from bilevel.agents import PolicyWithCritic, Reinforce, Tabular
     >>> from bilevel.sharing import SharedBy
     >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     >>> play = CriticPlay(games.make("prisoners-dilemma"), policy, Reinforce(trace=0.9), 3, trace=0.9)
@@ -156,6 +156,16 @@ class PPOPlay(CriticPlay):
 
     Source:
         Schulman et al., Proximal policy optimization algorithms, arXiv 1707.06347.
+
+    >>> import games
+    >>> from bilevel.agents import PolicyWithCritic, Reinforce, Tabular
+    >>> from bilevel.sharing import SharedBy
+    >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
+    >>> play = PPOPlay(games.make("prisoners-dilemma"), policy, Reinforce(), 6, epochs=2, minibatches=3)
+    >>> theta, keep = torch.zeros(1, 2, 2), SharedBy(torch.eye(2)[None])
+    >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
+    >>> len(play.parts(theta, keep, episodes))  # gradient steps of one inner step
+    6
     """
 
     clip_range: float = 0.2
@@ -223,6 +233,10 @@ class PPOPlay(CriticPlay):
 
 def check_minibatches(minibatches: int, episodes: int) -> None:
     """Raise ValueError unless there are as many episodes as minibatches.
+
+    Args:
+        minibatches: parts of a sample in each epoch.
+        episodes: episodes of the sample, per seed.
 
     >>> check_minibatches(4, episodes=3)
     Traceback (most recent call last):

@@ -22,7 +22,14 @@ ILLEGAL = -1e9
 
 
 def allowed(logits: Tensor, legal: Tensor | None) -> Tensor:
-    """Mask the logits [..., action] of illegal actions; None: all are legal.
+    """Mask the logits of illegal actions.
+
+    Args:
+        logits: [..., action].
+        legal: legal actions, boolean [..., action]; None: all.
+
+    Returns:
+        Logits, [..., action], by which illegal actions have probability 0.
 
     >>> allowed(torch.zeros(3), torch.tensor([True, False, True])).softmax(-1)
     tensor([0.5000, 0.0000, 0.5000])
@@ -43,7 +50,18 @@ def draw_actions(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Distribution(Protocol):
-    """Action distribution parametrized by a policy's outputs, with illegal Discrete actions masked."""
+    """Action distribution parametrized by a policy's outputs, with illegal Discrete actions masked.
+
+    `Softmax` and `SquashedGaussian` are the two; `distribution_of` selects one for a game.
+
+    >>> import games
+    >>> from bilevel.agents import distribution_of
+    >>> distribution: Distribution = distribution_of(games.make("chicken"))
+    >>> distribution.draw(torch.tensor([[50.0, 0.0], [0.0, 50.0]]), torch.Generator())  # logits
+    tensor([0, 1])
+    >>> distribution.entropy(torch.zeros(2))  # in nats
+    tensor(0.6931)
+    """
 
     @property
     def outputs(self) -> int:
@@ -64,7 +82,12 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True)
 class Softmax:
-    """Categorical distribution of Discrete actions by logits; recorded as the game's integers."""
+    """Categorical distribution of Discrete actions by logits; recorded as the game's integers.
+
+    >>> softmax = Softmax(outputs=4)
+    >>> softmax.log_probability(torch.zeros(2, 4), torch.tensor([0, 3]))  # in nats
+    tensor([-1.3863, -1.3863])
+    """
 
     outputs: int
     """Number of actions."""

@@ -9,7 +9,17 @@ from torch import Tensor
 
 
 class LossTerms(NamedTuple):
-    """The terms of each agent's inner loss, [seed, agent] each."""
+    """Terms of each agent's inner loss, [seed, agent] each.
+
+    >>> import games
+    >>> from bilevel.agents import ExactPlay, Tabular
+    >>> from bilevel.sharing import SharedBy
+    >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
+    >>> theta = torch.zeros(1, 2, 1)  # seed, agent, parameter: cooperate half of the time
+    >>> terms: LossTerms = play.terms(theta, theta, SharedBy(torch.eye(2)[None]), ())
+    >>> terms.policy, terms.value, terms.entropy
+    (tensor([[1.5000, 1.5000]]), None, tensor([[0.6931, 0.6931]]))
+    """
 
     policy: Tensor
     """Minus the surrogate of the shared return, in reward units."""
@@ -21,7 +31,13 @@ class LossTerms(NamedTuple):
 
 
 class TermWeights(NamedTuple):
-    """Weights of the terms: numbers, or tensors that broadcast to [seed, agent] and may be learned."""
+    """Weights of the terms: numbers, or tensors that broadcast to [seed, agent] and may be learned.
+
+    >>> from bilevel.agents import LossTerms, weighted
+    >>> terms = LossTerms(policy=torch.tensor([[-3.0]]), value=torch.tensor([[4.0]]), entropy=None)
+    >>> weighted(terms, TermWeights(value=0.25))
+    tensor([[-2.]])
+    """
 
     policy: Tensor | float = 1.0
     value: Tensor | float = 0.5
@@ -30,8 +46,16 @@ class TermWeights(NamedTuple):
 
 
 def weighted(terms: LossTerms, weights: TermWeights) -> Tensor:
-    """Each agent's loss: policy's weight x policy + value's weight x value - entropy's weight x entropy.
+    """Weighted sum of loss terms: policy weight x policy + value weight x value - entropy weight x entropy.
 
+    Args:
+        terms: terms, [seed, agent] each; None counts as 0.
+        weights: numbers, or tensors that broadcast to [seed, agent].
+
+    Returns:
+        Each agent's loss, [seed, agent], in reward units.
+
+    >>> from bilevel.agents import LossTerms, TermWeights
     >>> one = torch.ones(1, 2)
     >>> weighted(LossTerms(policy=-3 * one, value=4 * one, entropy=one), TermWeights(1.0, 0.5, 0.1))
     tensor([[-1.1000, -1.1000]])

@@ -23,7 +23,14 @@ from games.matrix import CountedFamily
 
 
 class Measured(NamedTuple):
-    """Results of an evaluation, over all agents and seeds."""
+    """Results of an evaluation, over all agents and seeds.
+
+    >>> import games
+    >>> from bilevel.agents import ExactPlay, Tabular
+    >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
+    >>> play.measure(torch.zeros(1, 2, 1), ())  # both cooperate half of the time
+    Measured(values=tensor([[-1.5000, -1.5000]]), cooperation=tensor([[0.5000, 0.5000]]))
+    """
 
     values: Tensor
     """Each agent's `episode_value`, [seed, agent], in the game's units."""
@@ -34,7 +41,17 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True)
 class Play(abc.ABC):
-    """Losses and values of policies in a game. Theta is [seed, agent, parameter] everywhere."""
+    """Losses and values of policies in a game. Theta is [seed, agent, parameter] everywhere.
+
+    >>> import games
+    >>> from bilevel.methods import PolicyGradient, Selfish
+    >>> game = games.make("prisoners-dilemma")
+    >>> exact, sampled = (Selfish(inner=PolicyGradient(exact=choice)).play(game) for choice in (True, False))
+    >>> type(exact).__name__, exact.draws, type(sampled).__name__, sampled.draws
+    ('ExactPlay', False, 'SampledPlay', True)
+    >>> isinstance(exact, Play)
+    True
+    """
 
     game: Game
     policy: Policy
@@ -87,6 +104,7 @@ class ExactPlay(Play):
     """Exact values: no sampling, no variance; the policy is a table.
 
     >>> import games
+    >>> from bilevel.agents import Tabular
     >>> from bilevel.sharing import SharedBy
     >>> play = ExactPlay(games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2))
     >>> theta = torch.zeros(1, 2, 1)  # seed, agent, parameter: cooperate half of the time
@@ -145,9 +163,10 @@ class SampledPlay(Play):
     """Sampled episodes and surrogate losses, for any game and any policy.
 
     >>> import games
+    >>> from bilevel.agents import SURROGATES, Tabular
     >>> from bilevel.sharing import SharedBy
     >>> game, policy = games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2)
-    >>> play = SampledPlay(game, policy, dice, episodes=3)
+    >>> play = SampledPlay(game, policy, SURROGATES["dice"], episodes=3)
     >>> theta = torch.full((1, 2, 1), -50.0)  # seed, agent, parameter: always defect
     >>> keep = SharedBy(torch.eye(2)[None])
     >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
@@ -232,8 +251,15 @@ class SampledPlay(Play):
 def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[slice]:
     """Group seeds for evaluation, so that a time step has at most a training sample's observations.
 
-    Slices of all seeds, in order, whose lengths differ by 1 at most; one seed each, if a step of one
-    seed alone has more. `training` and `episodes` are per seed.
+    Args:
+        seeds: number of seeds.
+        training: episodes per seed of a training sample.
+        episodes: episodes per seed of the evaluation.
+        horizon: time steps of an episode.
+
+    Returns:
+        Slices of all seeds, in order, whose lengths differ by 1 at most; one seed each, if a step of one seed
+        alone has more.
 
     >>> seed_groups(32, training=8, episodes=1024, horizon=50)
     [slice(0, 11, None), slice(11, 22, None), slice(22, 32, None)]
@@ -246,8 +272,13 @@ def seed_groups(seeds: int, training: int, episodes: int, horizon: int) -> list[
 def block_length(horizon: int, training: int, episodes: int, reporting: Reporting | None) -> int:
     """Length of an evaluation block in time steps: at most a training sample's observations, if possible.
 
-    `training` and `episodes` are per seed; a block is a multiple of `reporting.hold`.
+    Args:
+        horizon: time steps of an episode.
+        training: episodes per seed of a training sample.
+        episodes: episodes per seed of the evaluation.
+        reporting: of the transfer; a block is a multiple of its `hold`.
 
+    >>> from bilevel.sharing import Reporting
     >>> block_length(150, 32, 1024, None), block_length(5, 64, 1024, Reporting("steps", 2))
     (4, 2)
     """
@@ -263,7 +294,23 @@ def measure_blocks(
 ) -> tuple[Measured, Report]:
     """Evaluate episodes from blocks of successive time steps, without keeping observations.
 
-    `report` is called on each block, or, if `reporting` is None, once on whole episodes.
+    Args:
+        game: the game that was played.
+        blocks: the same episodes in every block (`play_blocks`).
+        report: called on each block, or, if `reporting` is None, once on whole episodes.
+        reporting: the rule by which reports on blocks are combined (`Transfer.reporting`).
+
+    Returns:
+        Values and cooperation, and the report.
+
+    >>> import games
+    >>> from bilevel.agents import play_blocks
+    >>> game, ones = games.make("escape-room"), torch.ones(1, 1, 4)  # one seed, four episodes
+    >>> pull = lambda step: torch.zeros(1, 2, 4, dtype=torch.int64)  # both agents pull the lever
+    >>> blocks = play_blocks(game, pull, lambda *step: torch.zeros(4, 2, 2), ones, torch.Generator(), 2)
+    >>> measured, report = measure_blocks(game, blocks, lambda block: {}, None)
+    >>> measured.values
+    tensor([[-1., -1.]])
     """
     outcomes, reports, steps = [], [], []
     for block in blocks:
@@ -278,7 +325,14 @@ def measure_blocks(
 
 
 def profiles_of_learners(own: Tensor, others: Tensor) -> Tensor:
-    """Policy profile of each learner: its own policy and the others', [..., learner, agent, parameter].
+    """Policy profile of each learner: its own policy and the other agents'.
+
+    Args:
+        own: policies that learners differentiate, [..., agent, parameter].
+        others: policies that stay fixed, of the same shape.
+
+    Returns:
+        Profiles, [..., learner, agent, parameter]: of own for the learner itself, of others elsewhere.
 
     >>> profiles_of_learners(torch.ones(2, 1), torch.zeros(2, 1)).squeeze(-1)
     tensor([[1., 0.],
@@ -294,7 +348,20 @@ def _oneself(agents: int, device: torch.device) -> Tensor:
 
 
 def measure_episodes(game: Game, data: Trajectory) -> Measured:
-    """Mean values over episodes, and mean cooperation over an agent's steps, not discounted."""
+    """Mean values over episodes, and mean cooperation over an agent's steps, not discounted.
+
+    Args:
+        game: the game that was played.
+        data: whole episodes.
+
+    >>> import games
+    >>> from bilevel.agents import play_blocks
+    >>> game, mask = games.make("prisoners-dilemma"), torch.ones(1, 1, 4)  # one seed, four episodes
+    >>> defect = lambda step: torch.ones_like(step.observed)
+    >>> (episodes,) = play_blocks(game, defect, lambda *step: None, mask, torch.Generator(), game.horizon)
+    >>> measure_episodes(game, episodes)
+    Measured(values=tensor([[-2., -2.]]), cooperation=tensor([[0., 0.]]))
+    """
     by_time = data.rewards.permute(2, 0, 3, 1)  # time, seed, episode, agent
     values = game.episode_value(by_time).mean(1)
     if data.cooperated is None:

@@ -16,6 +16,14 @@ class Policy(Protocol):
 
     `step` is for acting, `unroll` for learning from whole episodes: the same logits, with derivatives through
     the recurrent state. Logits are unnormalized log-probabilities of every action.
+
+    >>> from bilevel.agents import GRU
+    >>> policy: Policy = GRU(num_features=4, num_actions=3)
+    >>> theta = policy.initial(torch.Generator().manual_seed(0), 2)  # two agents
+    >>> observed = torch.ones(2, 10, 4, dtype=theta.dtype)  # agent, sample, feature
+    >>> logits, memory = policy.step(theta, observed, policy.memory(theta, samples=10))
+    >>> torch.allclose(logits, policy.unroll(theta, observed.unsqueeze(1)).squeeze(1))
+    True
     """
 
     @property
@@ -42,7 +50,18 @@ class Policy(Protocol):
 
 
 class FeedForward(abc.ABC):
-    """A policy that is not recurrent, defined by `logits`; an episode's steps are independent samples."""
+    """A policy that is not recurrent, defined by `logits`; an episode's steps are independent samples.
+
+    >>> class Blind(FeedForward):
+    ...     num_parameters = 2
+    ...     def initial(self, generator, *batch):
+    ...         return torch.zeros(*batch, 2, dtype=torch.float64)
+    ...     def logits(self, theta, observations):  # integers [..., agent, sample]
+    ...         return theta.unsqueeze(-2).expand(*observations.shape, 2)
+    >>> seen = torch.zeros(3, 5, 10, dtype=torch.int64)  # agent, time, episode
+    >>> Blind().unroll(torch.zeros(3, 2), seen).shape  # agent, time, episode, action
+    torch.Size([3, 5, 10, 2])
+    """
 
     @abc.abstractmethod
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
@@ -64,10 +83,20 @@ class FeedForward(abc.ABC):
 def initial_parameters(
     policy: Policy, *, seed: int, seeds: int, agents: int, alike: bool = False, outer_step: int = 0
 ) -> Tensor:
-    """Draw all agents' initial parameters, float64 [seed, agent, parameter], on the CPU.
+    """Draw all agents' initial parameters, on the CPU.
 
-    Those of repetition i depend on the random seed `seed` + i and the outer step alone; with `alike` all
-    agents of a repetition have the same ones.
+    Those of repetition i depend on the random seed `seed` + i and the outer step alone.
+
+    Args:
+        policy: the policies, as functions of their parameters.
+        seed: random seed of the first repetition.
+        seeds: number of repetitions.
+        agents: number of agents.
+        alike: give all agents of a repetition the same parameters.
+        outer_step: outer step that draws them, 0 at the beginning.
+
+    Returns:
+        Parameters, float64 [seed, agent, parameter].
 
     >>> from bilevel.agents import Tabular
     >>> policy = Tabular(num_observations=1, num_actions=2)

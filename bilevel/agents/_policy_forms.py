@@ -225,6 +225,7 @@ class PolicyWithCritic:
     Theta is [..., agent, policy's parameters | critic's]; optimizers, hypergradients and checkpoints treat it
     as any policy's.
 
+    >>> from bilevel.agents import Tabular
     >>> both = PolicyWithCritic.of(Tabular(num_observations=5, num_actions=2))
     >>> theta = torch.zeros(2, both.num_parameters)  # two agents
     >>> policy, critic = both.split(theta)

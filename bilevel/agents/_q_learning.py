@@ -54,7 +54,11 @@ class QNetwork:
 
 
 def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
-    """Value of the best legal action: V = max_a Q(a), of values [..., action].
+    """Value of the best legal action: V = max_a Q(a).
+
+    Args:
+        values: action values, [..., action].
+        legal: legal actions, boolean [..., action]; None: all.
 
     >>> best_value(torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     tensor(1.)
@@ -65,7 +69,16 @@ def best_value(values: Tensor, legal: Tensor | None = None) -> Tensor:
 def epsilon_greedy(
     values: Tensor, legal: Tensor | None, epsilon: float, generator: torch.Generator
 ) -> Tensor:
-    """Choose the best legal action, or a random one with probability epsilon: [..., action] -> [...].
+    """Choose the best legal action, or a random one with probability epsilon.
+
+    Args:
+        values: action values, [..., action].
+        legal: legal actions, boolean [..., action]; None: all.
+        epsilon: probability of a random action, from 0 to 1.
+        generator: source of all random draws.
+
+    Returns:
+        Actions, integer [...].
 
     >>> epsilon_greedy(torch.tensor([[0.0, 2.0, 1.0]]), None, 0.0, torch.Generator())
     tensor([1])
@@ -81,10 +94,15 @@ def epsilon_greedy(
 def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: float) -> Tensor:
     """Targets of Q-learning: y = r + discount V'(s'), V' of the target network, 0 at termination.
 
-    Rewards, the `following` states' values and `continues` (0 at termination, else 1) are [...], one shape.
+    Args:
+        rewards: r, [...].
+        following: values V' of the next states, [...].
+        continues: 0 at termination, else 1, [...].
+        discount: per step, from 0 to 1.
 
     Source:
-        Watkins and Dayan 1992; the target network: Mnih et al. 2015.
+        Watkins and Dayan 1992; the target network: Mnih et al., Human-level control through deep
+        reinforcement learning, Nature 2015.
 
     >>> targets(torch.tensor([1.0, 1.0]), torch.tensor([4.0, 4.0]), torch.tensor([1.0, 0.0]), 0.5)
     tensor([3., 1.])
@@ -93,7 +111,15 @@ def targets(rewards: Tensor, following: Tensor, continues: Tensor, discount: flo
 
 
 def squared_errors(values: Tensor, actions: Tensor, goals: Tensor) -> Tensor:
-    """Mean over samples of (Q(a) - y)^2: values [..., sample, action], the others [..., sample] -> [...].
+    """Mean over samples of the squared errors of action values, (Q(a) - y)^2.
+
+    Args:
+        values: action values Q, [..., sample, action].
+        actions: actions taken, integer [..., sample].
+        goals: targets y, [..., sample].
+
+    Returns:
+        [...], in squared units of value.
 
     >>> squared_errors(torch.tensor([[1.0, 3.0]]), torch.tensor([1]), torch.tensor([1.0]))
     tensor(4.)
@@ -105,8 +131,13 @@ def squared_errors(values: Tensor, actions: Tensor, goals: Tensor) -> Tensor:
 def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
     """Soft update of target networks: target' = (1 - rate) target + rate online.
 
+    Args:
+        target: parameters of the target networks, [...].
+        online: parameters of the networks that learn, [...].
+        rate: above 0 and at most 1.
+
     Raises:
-        ValueError: the rate is not above 0 and at most 1.
+        ValueError: the rate is out of range.
 
     >>> soft_update(torch.tensor([1.0]), torch.tensor([2.0]), 0.25)
     tensor([1.2500])
@@ -116,7 +147,13 @@ def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
 
 
 class ReplayBuffer(NamedTuple):
-    """Ring buffer of the latest items of each seed."""
+    """Ring buffer of the latest items of each seed.
+
+    >>> from bilevel.agents import add, empty_replay_buffer
+    >>> buffer = empty_replay_buffer(torch.zeros(1, 1), capacity=3)  # one seed; items are numbers
+    >>> add(buffer, torch.tensor([[5.0, 6.0]]), keep=torch.tensor([[True, True]]))
+    ReplayBuffer(items=tensor([[5., 6., 0., 0.]]), written=tensor([2]))
+    """
 
     items: Tree
     """A nest of tensors [seed, capacity + 1, ...]; the last slot takes zeros for skipped items."""
@@ -125,10 +162,14 @@ class ReplayBuffer(NamedTuple):
 
 
 def empty_replay_buffer(example: Tree, capacity: int) -> ReplayBuffer:
-    """Make an empty replay buffer for items like those of a nest of tensors [seed, sample, ...].
+    """Make an empty replay buffer.
+
+    Args:
+        example: items like those that it will hold, a nest of tensors [seed, sample, ...].
+        capacity: items per seed, 1 or more.
 
     Raises:
-        ValueError: the capacity, items of each seed, is below 1.
+        ValueError: the capacity is below 1.
 
     >>> empty_replay_buffer(torch.zeros(2, 5, 3), capacity=4).items.shape
     torch.Size([2, 5, 3])
@@ -145,11 +186,17 @@ def capacity_of(buffer: ReplayBuffer) -> int:
 
 
 def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
-    """Add the items marked by `keep`, boolean [seed, sample], in order; the buffer passed in is not changed.
+    """Add items to a replay buffer, in order, and return the new one; the buffer passed in is not changed.
+
+    Args:
+        buffer: the buffer.
+        items: a nest of tensors [seed, sample, ...].
+        keep: items to add, boolean [seed, sample].
 
     Raises:
         ValueError: there are more samples than the buffer holds.
 
+    >>> from bilevel.agents import empty_replay_buffer
     >>> keep = torch.tensor([[True, False, True], [True, True, True]])
     >>> items = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     >>> buffer = add(empty_replay_buffer(torch.zeros(2, 1), 3), items, keep)
@@ -170,8 +217,17 @@ def add(buffer: ReplayBuffer, items: Tree, keep: Tensor) -> ReplayBuffer:
 
 
 def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree:
-    """Draw `samples` items of each seed uniformly with replacement: a nest of [seed, sample, ...].
+    """Draw items of a replay buffer uniformly, with replacement.
 
+    Args:
+        buffer: a buffer with an item or more of each seed.
+        samples: items per seed.
+        generator: source of all random draws.
+
+    Returns:
+        A nest of tensors [seed, sample, ...].
+
+    >>> from bilevel.agents import add, empty_replay_buffer
     >>> buffer = add(empty_replay_buffer(torch.zeros(1, 1), 8), torch.tensor([[7.0]]), torch.tensor([[True]]))
     >>> draw(buffer, 3, torch.Generator())
     tensor([[7., 7., 7.]])
@@ -184,7 +240,14 @@ def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree
 
 
 def split(items: Tree, size: int) -> Iterator[Tree]:
-    """Split a nest of [seed, sample, ...] into batches of `size` samples.
+    """Split items into batches.
+
+    Args:
+        items: a nest of tensors [seed, sample, ...].
+        size: samples of a batch; the last one may have fewer.
+
+    Yields:
+        Batches, nests of the same form.
 
     >>> [batch.tolist() for batch in split(torch.arange(4)[None], 2)]
     [[[0, 1]], [[2, 3]]]

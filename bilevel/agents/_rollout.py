@@ -17,7 +17,15 @@ from games.core import Game, for_members, require_separated, separated
 
 
 class StepObservation(NamedTuple):
-    """Observations of all agents in one step of all episodes; 0 after an episode's end."""
+    """Observations of all agents in one step of all episodes; 0 after an episode's end.
+
+    >>> import games
+    >>> from bilevel.agents import observe_step
+    >>> game, generator = games.make("escape-room"), torch.Generator().manual_seed(0)
+    >>> step: StepObservation = observe_step(game, game.reset(5, generator))
+    >>> step.observed.shape, step.legal  # seed, agent, episode, feature; all actions are legal
+    (torch.Size([1, 2, 5, 7]), None)
+    """
 
     observed: Tensor
     """[seed, agent, episode, *shape], integer or of the episodes' dtype."""
@@ -30,7 +38,18 @@ class StepObservation(NamedTuple):
 
 
 def observe_step(game: Game, state: Any) -> StepObservation:
-    """Observe the copies of a game as the episodes of one seed."""
+    """Observe the copies of a game as the episodes of one seed.
+
+    Args:
+        game: the game.
+        state: its state, of a batch of copies.
+
+    >>> import games
+    >>> game, generator = games.make("repeated-chicken"), torch.Generator().manual_seed(0)
+    >>> observe_step(game, game.reset(3, generator)).observed  # seed, agent, episode; 0: no round so far
+    tensor([[[0, 0, 0],
+             [0, 0, 0]]])
+    """
     legal, graph, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
     return StepObservation(
         game.observe(state).movedim(0, 1)[None],
@@ -91,10 +110,28 @@ def rollout_blocks(
 def play_blocks(
     game: Game, act: Act, give: Give, mask: Tensor, generator: torch.Generator, steps: int
 ) -> Iterator[Trajectory]:
-    """Play as `rollout_blocks`, with any actions and gifts.
+    """Play episodes with any actions and gifts, and yield blocks of time steps, one in memory at a time.
 
-    `act` is called once for each of `game.horizon` steps, `give` where the game takes gifts. The mask is 1s,
-    [seed, 1, episode], of the dtype and on the device of the result.
+    Args:
+        game: the game.
+        act: observations of a step -> actions, integer [seed, agent, episode] if Discrete; called in each
+            of `game.horizon` steps.
+        give: (observations, actions, individual rewards, mask) of a step -> its gifts (`step_gifts`); called
+            where the game takes gifts.
+        mask: 1s, [seed, 1, episode], of the dtype and on the device of the result.
+        generator: source of all random draws.
+        steps: time steps of a block; the last one may be shorter.
+
+    Raises:
+        FloatingPointError: a reward is not a finite number (names the step, seed and agent).
+
+    >>> import games
+    >>> game, mask = games.make("escape-room"), torch.ones(2, 1, 4)  # two seeds, four episodes each
+    >>> wait = lambda step: torch.ones(2, 2, 4, dtype=torch.int64)  # all agents stay at the start
+    >>> no_gifts = lambda *step: torch.zeros(8, 2, 2)
+    >>> blocks = play_blocks(game, wait, no_gifts, mask, torch.Generator(), steps=3)
+    >>> [block.rewards.shape for block in blocks]  # seed, agent, time, episode
+    [torch.Size([2, 2, 3, 4]), torch.Size([2, 2, 2, 4])]
     """
     seeds, _, episodes = mask.shape
     acted = distribution_of(game).acted
@@ -195,9 +232,28 @@ def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
 def step_gifts(
     transfer: Transfer, observation: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor
 ) -> Tensor:
-    """Gifts of one step, [seed * episode, giver, receiver], in reward units; see `Game.give`.
+    """Gifts of one step, for `Game.give`.
 
-    Actions and individual rewards are [seed, agent, episode], the mask is [seed, 1, episode].
+    Args:
+        transfer: the rule that moves rewards.
+        observation: observations of the step.
+        actions: [seed, agent, episode].
+        rewards: individual rewards, [seed, agent, episode].
+        mask: 1 while an episode runs, [seed, 1, episode].
+
+    Returns:
+        Gifts, [seed * episode, giver, receiver], in reward units.
+
+    >>> import games
+    >>> from bilevel.agents import observe_step
+    >>> from bilevel.sharing import SharedBy
+    >>> game, generator = games.make("escape-room"), torch.Generator().manual_seed(0)
+    >>> step, actions = observe_step(game, game.reset(1, generator)), torch.zeros(1, 2, 1, dtype=torch.int64)
+    >>> sharing = SharedBy(torch.tensor([[[0.75, 0.25], [0.0, 1.0]]]))
+    >>> rewards = torch.tensor([[[8.0], [4.0]]])
+    >>> step_gifts(sharing, step, actions, rewards, torch.ones(1, 1, 1))
+    tensor([[[6., 2.],
+             [0., 4.]]])
     """
     step = Trajectory(
         observation.observed.unsqueeze(2),

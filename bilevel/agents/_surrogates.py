@@ -61,7 +61,15 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, tra
     """Generalized advantage estimates: A_t = sum_{u >= t} (discount trace)^(u - t) delta_u.
 
     delta_t = r_t + discount V_{t+1} - V_t, with V = 0 after the last step. With trace 1 it is G_t - V_t.
-    Rewards and values are [..., time, episode], zero after an episode's end; discount and trace from 0 to 1.
+
+    Args:
+        rewards: r, [..., time, episode], 0 after an episode's end.
+        values: V of each step's state, like the rewards.
+        discount: per step, from 0 to 1.
+        trace: lambda of the estimate, from 0 (one step, then V) to 1 (sampled returns).
+
+    Returns:
+        Advantages, like the rewards.
 
     Source:
         Schulman et al., Generalized advantage estimation, arXiv 1506.02438.
@@ -75,7 +83,15 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, tra
 
 
 class Surrogate(Protocol):
-    """A surrogate of sampled returns: `Reinforce`, `dice` or `LoadedDice`."""
+    """A surrogate of sampled returns: `Reinforce`, `LoadedDice`, or one of `SURROGATES`.
+
+    >>> from bilevel.agents import SURROGATES
+    >>> surrogate: Surrogate = SURROGATES["dice"]
+    >>> own = torch.tensor([[[0.5, 0.5]]]).log()  # agent, time, episode
+    >>> rewards, mask = torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2)
+    >>> surrogate(own, own, rewards, mask, discount=1.0)  # its value is the mean return
+    tensor([0.5000])
+    """
 
     def __call__(
         self,
@@ -149,7 +165,7 @@ class Reinforce(_AdvantageSettings):
 
     >>> logit = torch.zeros((), requires_grad=True)
     >>> own = torch.nn.functional.logsigmoid(torch.stack((logit, -logit))).reshape(1, 1, 2)
-    >>> surrogate = reinforce(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
+    >>> surrogate = Reinforce()(own, own, torch.tensor([[[1.0, 0.0]]]), torch.ones(1, 1, 2), 1.0)
     >>> torch.autograd.grad(surrogate.sum(), logit)
     (tensor(0.5000),)
     """
@@ -255,10 +271,17 @@ loaded_dice = LoadedDice()
 
 
 SURROGATES: dict[str, Surrogate] = {"reinforce": reinforce, "dice": dice, "loaded-dice": loaded_dice}
+"""Name -> surrogate, as `PolicyGradient` and the command line select it."""
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of the softmax policies, in nats: [..., action] -> [...].
+    """Entropy of softmax policies.
+
+    Args:
+        logits: [..., action].
+
+    Returns:
+        Entropy, [...], in nats.
 
     >>> entropy(torch.zeros(2))
     tensor(0.6931)
@@ -268,7 +291,14 @@ def entropy(logits: Tensor) -> Tensor:
 
 
 def chosen(logits: Tensor, actions: Tensor) -> Tensor:
-    """Log-probability, in nats, of the actions taken: logits [..., action], actions integer [...] -> [...].
+    """Log-probability of the actions taken by softmax policies.
+
+    Args:
+        logits: [..., action].
+        actions: integer [...].
+
+    Returns:
+        [...], in nats.
 
     >>> chosen(torch.zeros(2, 4), torch.tensor([0, 3]))
     tensor([-1.3863, -1.3863])

@@ -14,6 +14,7 @@ from bilevel.nn._mlp import ACTIVATIONS, ActivationName, first_layers, num_param
 from games.core import require, require_name
 
 PaddingName = Literal["same", "valid"]
+"""Padding of planes: zeros around them (same) or none (valid)."""
 
 
 @dataclass(frozen=True)

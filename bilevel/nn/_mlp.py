@@ -23,7 +23,10 @@ def sigmoid(values: Tensor) -> Tensor:
     """The sigmoid, whose rounding of a member does not depend on the number of members.
 
     On a CPU torch computes the entries after the last full vector by another formula, which may round
-    otherwise; so each member of values [member, ...] is padded to full vectors.
+    otherwise; so each member is padded to full vectors.
+
+    Args:
+        values: [member, ...].
 
     >>> sigmoid(torch.zeros(2, 3))
     tensor([[0.5000, 0.5000, 0.5000],
@@ -41,7 +44,13 @@ def log_softmax(logits: Tensor) -> Tensor:
     """The log-softmax with the actions first, whose rounding of a member does not depend on their number.
 
     Over a few actions that lie next to one another it would take several times as long. As in `sigmoid`, each
-    member is padded to full vectors. Logits [member, ..., action] -> [action, member, ...].
+    member is padded to full vectors.
+
+    Args:
+        logits: [member, ..., action].
+
+    Returns:
+        Log-probabilities, [action, member, ...], in nats.
 
     >>> log_softmax(torch.zeros(3, 2, 4)).shape
     torch.Size([4, 3, 2])
@@ -56,6 +65,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 ActivationName = Literal["tanh", "relu"]
+"""Name of an activation, a key of `ACTIVATIONS`."""
 
 
 def tanh(values: Tensor) -> Tensor:
@@ -70,6 +80,7 @@ def tanh(values: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": tanh, "relu": torch.relu}
+"""Name -> activation, elementwise."""
 
 Layers = Sequence[tuple[int, int]]
 """Fan in and fan out of each; flat parameters hold one layer's weights, then its biases, then the next's."""
@@ -193,8 +204,14 @@ def _product(left: Tensor, right: Tensor, bias: Tensor) -> Tensor:
 def as_vectors(observations: Tensor, like: Tensor, *, one_hot: int = 0, axes: int = 1) -> Tensor:
     """Observations as vectors: one-hot integers, or flattened planes of a grid, which may be bytes.
 
-    Observations are integers below `one_hot`, [..., sample], or [..., sample, *shape] with `axes` axes of
-    shape if that is 0; vectors are [..., sample, feature], in the dtype of `like`.
+    Args:
+        observations: integers below `one_hot`, [..., sample]; or, if that is 0, [..., sample, *shape].
+        like: a tensor of the vectors' dtype.
+        one_hot: number of integer observations; 0: observations are not integers.
+        axes: number of axes of `shape`.
+
+    Returns:
+        Vectors, [..., sample, feature].
 
     >>> as_vectors(torch.tensor([2, 0]), torch.zeros(()), one_hot=3)
     tensor([[0., 0., 1.],

@@ -87,6 +87,11 @@ def at_learning_rate(
     Where the rate changes from step to step, only this is built anew. States and updates are the same bits
     as those of a transformation of this package that is built with this rate, which is not checked here.
 
+    Args:
+        optimizer: built with a learning rate of 1.
+        learning_rate: a number, or a tensor that broadcasts to every leaf.
+
+    >>> from bilevel.optimizers import sgd
     >>> optimizer = at_learning_rate(sgd(1.0), torch.tensor(0.5))
     >>> optimizer.update(torch.tensor([2.0]), optimizer.init(torch.tensor([5.0])))[0]
     tensor([-1.])
@@ -209,16 +214,23 @@ OPTIMIZERS: Registry[Callable[..., GradientTransformation]] = Registry(
         "rmsprop": "bilevel.optimizers:rmsprop",
     },
 )
+"""Name -> optimizer, as `make_optimizer` builds it."""
 
 
 def make_optimizer(name: str, **settings: Any) -> GradientTransformation:
-    """Build an optimizer by its name in `OPTIMIZERS`, with its settings, `learning_rate` among them.
+    """Build an optimizer by its name.
+
+    Args:
+        name: a key of `OPTIMIZERS`.
+        settings: arguments of the optimizer, `learning_rate` among them.
 
     Raises:
         ValueError: the name, or a setting's name, is unknown (names the nearest), or a setting is out of
             range.
 
     >>> optimizer = make_optimizer("momentum", learning_rate=0.1, nesterov=True)
+    >>> optimizer.update(torch.tensor([1.0]), optimizer.init(torch.tensor([5.0])))[0]
+    tensor([-0.1900])
     >>> make_optimizer("adam", lr=0.1)
     Traceback (most recent call last):
     ValueError: There is no setting of adam 'lr'. Known: learning_rate, betas, epsilon, ...

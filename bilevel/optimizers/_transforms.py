@@ -18,13 +18,36 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchopt.base import EmptyState, GradientTransformation
-from torchopt.combine import chain
+from torchopt import base, combine
 
 from bilevel.core import Tree, batch_shape, leaves, tree_map
 from games.core import require
 
-__all__ = ["EmptyState", "GradientTransformation", "chain", "stateful", "stateless"]
+GradientTransformation = base.GradientTransformation
+"""TorchOpt's pair of pure functions, which every optimizer of this package is.
+
+`init(params)` returns the first state; `update(updates, state, *, params=None, inplace=True)` returns the
+updates to add to the parameters, and the next state. `GradientTransformation(init, update)` makes one of two
+functions.
+"""
+
+
+def chain(*transformations: GradientTransformation) -> GradientTransformation:
+    """Apply transformations one after the other: each transforms the updates of the one before.
+
+    Args:
+        transformations: in order; the last is usually an optimizer. None at all leave updates as they are.
+
+    Returns:
+        One transformation, whose state is a tuple of theirs.
+
+    >>> from bilevel.optimizers import clip_by_norm, sgd
+    >>> optimizer = chain(clip_by_norm(1.0), sgd(0.5))
+    >>> theta = torch.tensor([1.0, 1.0])
+    >>> optimizer.update(torch.tensor([3.0, 4.0]), optimizer.init(theta), params=theta)[0]
+    tensor([-0.3000, -0.4000])
+    """
+    return combine.chain(*transformations)
 
 
 def stateful(init: Any, function: Callable[[Tree, Any, Tree], tuple[Tree, Any]]) -> GradientTransformation:
@@ -40,7 +63,7 @@ def stateless(function: Callable[[Tree, Tree], Tree]) -> GradientTransformation:
     """A transformation without state, from a function (updates, params) -> updates."""
 
     return stateful(
-        lambda params: EmptyState(), lambda updates, state, params: (function(updates, params), state)
+        lambda params: base.EmptyState(), lambda updates, state, params: (function(updates, params), state)
     )
 
 
@@ -89,7 +112,13 @@ def clip_by_norm(max_norm: float, *, batch_dims: int = 0, eps: float = 0.0) -> G
 
 
 def clip_by_value(limit: float) -> GradientTransformation:
-    """Clip each entry of the gradient to [-limit, limit], above 0 and in units of the gradient.
+    """Clip each entry of the gradient to [-limit, limit].
+
+    Args:
+        limit: above 0, in units of the gradient.
+
+    Raises:
+        ValueError: the limit is out of range.
 
     >>> clip = clip_by_value(1.0)
     >>> clip.update(torch.tensor([-3.0, 0.5]), clip.init(None))[0]
@@ -106,8 +135,11 @@ def per_member(transformation: GradientTransformation, batch_dims: int = 1) -> G
     faster.
 
     Args:
-        transformation: its state must consist of tensors (ValueError in `init`).
+        transformation: its state must consist of tensors.
         batch_dims: how many leading axes of every leaf count members, at least 1; the state has them too.
+
+    Raises:
+        ValueError: `batch_dims` is below 1; or, in `init`, the state holds something other than tensors.
 
     >>> import torchopt
     >>> clip = per_member(torchopt.clip_grad_norm(1.0))
@@ -169,7 +201,7 @@ def tied(optimizer: GradientTransformation, axis: int = -2) -> GradientTransform
         axis: of every leaf that has members, counted from the end: -2 of [..., agent, parameter].
 
     Returns:
-        a transformation that needs `params` in its `update`.
+        A transformation that needs `params` in its `update`.
 
     Source:
         Gupta, Egorov and Kochenderfer, Cooperative multi-agent control using deep reinforcement learning,
