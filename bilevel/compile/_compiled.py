@@ -41,9 +41,11 @@ class Compiled(Estimator):
     compiled runs eagerly, with one `CompileWarning` that says why; a leaf of the state or of the outer
     variables that is no tensor is refused with a ValueError.
 
-    >>> from bilevel.hypergradient import Unrolled
-    >>> Compiled(Unrolled())
-    Compiled(estimator=Unrolled())
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> Compiled(Unrolled())(problem, torch.zeros(1), None, torch.ones(1), steps=2).gradient
+    tensor([0.7500])
     """
 
     estimator: Estimator
@@ -84,9 +86,22 @@ class Compiled(Estimator):
 
 
 def differentiated_steps(estimator: Estimator, phi: Tree, steps: int) -> int | None:
-    """The number of last steps that an estimator differentiates, and does nothing else; None for others.
+    """Count the last steps that an estimator differentiates, if it does nothing else.
 
     Forward mode gives the same derivative as reverse mode, which costs less here.
+
+    Args:
+        estimator: the estimator.
+        phi: the outer variables, a nest of floating tensors.
+        steps: K, the steps of inner learning.
+
+    Returns:
+        The number of steps, up to K; None for all other estimators, which take their steps one by one.
+
+    >>> from bilevel.hypergradient import Evolution, Truncated, Unrolled
+    >>> estimators = Unrolled(), Truncated(steps=2), Evolution()
+    >>> [differentiated_steps(each, torch.ones(1), steps=9) for each in estimators]
+    [9, 2, None]
     """
     if type(estimator) is Unrolled and estimator.keeps_states:
         return steps

@@ -32,7 +32,20 @@ from bilevel.hypergradient import (
 
 
 class CompileWarning(UserWarning):
-    """Something that was to be compiled runs eagerly; says why."""
+    """Something that was to be compiled runs eagerly; says why.
+
+    >>> import os, warnings
+    >>> from unittest.mock import patch
+    >>> from bilevel.compile import Compiled
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> step = lambda theta, opt_state, phi, data: ((theta + 3 * phi) / 4, opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> with patch.dict(os.environ, CC="no-compiler"), warnings.catch_warnings(action="error"):
+    ...     Compiled(Unrolled())(problem, torch.zeros(1), None, torch.ones(1), steps=2)
+    Traceback (most recent call last):
+    bilevel.compile...CompileWarning: The solve of <lambda> runs eagerly, not compiled: there is no C compiler
+    on this machine (no-compiler, which CC names, is not to be found).
+    """
 
 
 class CompiledKernels(Kernels):

@@ -261,9 +261,22 @@ def find_program(problem: BilevelProblem, state: Flat, phi: Flat) -> Program:
 
 
 def how_it_runs(step: Step | None) -> str:
-    """Look up if a step ran "compiled" or "eagerly" in this process; "" if no such step was to be compiled.
+    """Look up the execution mode of a step in this process.
 
-    A step of which only some functions have packages ran eagerly.
+    Args:
+        step: the step of a problem; None: of no problem.
+
+    Returns:
+        "compiled"; "eagerly", also if only some functions of the step have packages; or "" if no such step
+        was to be compiled.
+
+    >>> from bilevel.compile import Compiled
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> estimate = Compiled(Unrolled())(problem, torch.zeros(1), None, torch.ones(1), steps=2)
+    >>> how_it_runs(step)
+    'compiled'
     """
     wanted = None if step is None else identity(step)
     programs = [program for key, program in _programs.items() if key[0] == wanted]

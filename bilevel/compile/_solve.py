@@ -188,12 +188,22 @@ def solve(
 
 
 def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree) -> bool:
-    """Build the library of a problem's solve and nothing else; returns whether there is one.
+    """Build the library of a problem's solve, K steps and the reverse sweep in C, and nothing else.
 
-    Arguments as for `Estimator.estimate`; the problem's data must be known.
+    Args:
+        problem, theta, opt_state, phi: as for `Estimator.estimate`; the problem's data must be known.
+
+    Returns:
+        True if there is one.
 
     Raises:
         ValueError: the step is no pure function, or the outer loss does not depend on theta.
+
+    >>> from bilevel.hypergradient import BilevelProblem
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> build_solve(problem, torch.zeros(1), None, torch.ones(1))
+    True
     """
     inputs = flatten_inputs(problem, theta, opt_state, phi, 1)
     return inputs is not None and _package(inputs.program, inputs) is not None
