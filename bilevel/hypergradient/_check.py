@@ -36,7 +36,16 @@ ReferenceName = Literal["finite-differences", "unrolled", "supplied"]
 
 @dataclass(frozen=True)
 class HypergradientCheck:
-    """A hypergradient beside finite differences; `str` says in one sentence how far apart they are."""
+    """A hypergradient beside finite differences; `str` says in one sentence how far apart they are.
+
+    >>> from bilevel.hypergradient import BilevelProblem, OneStep, check_hypergradient
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> start = torch.tensor(0.0), None, torch.tensor(1.0)
+    >>> check = check_hypergradient(problem, *start, steps=2, estimator=OneStep())
+    >>> check.passed, check.estimated, check.differences
+    (False, tensor([0.5000], dtype=torch.float64), tensor([0.7500], dtype=torch.float64))
+    """
 
     estimator: str
     """The estimator that was checked."""
@@ -259,7 +268,11 @@ def _same(first: Tree, second: Tree) -> bool:
 
 
 def in_float64(*trees: Tree) -> tuple[Tree, ...]:
-    """Detach trees and convert their floating tensors to float64."""
+    """Detach trees and convert their floating tensors to float64.
+
+    >>> in_float64(torch.ones(1), {"steps": torch.tensor(3)})
+    (tensor([1.], dtype=torch.float64), {'steps': tensor(3)})
+    """
     return tuple(cast_floating(detach(tree), torch.float64) for tree in trees)
 
 
@@ -299,9 +312,13 @@ def check_hypergradient(
             directions of length 1, always the same ones.
         tolerance: the relative error that is allowed, above 0.
 
+    Returns:
+        Both derivatives along each direction, their distance, and the verdict `passed`.
+
     Raises:
         ValueError: a setting is out of range, or the estimator refuses the problem.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: (theta - 0.1 * (4 * theta**3 - phi.sin()), opt_state)
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta**2)
     >>> check_hypergradient(problem, torch.tensor(0.5), None, torch.tensor(1.0), steps=3).passed

@@ -40,7 +40,8 @@ def vjp(
         num_aux: number of results, the last ones, that are not differentiated and get no cotangents.
 
     Returns:
-        the function's results, detached, and the product.
+        The function's results, detached, and the product: (cotangents of the results, number of first inputs
+        to skip) -> cotangents of the other inputs.
 
     >>> results, product = vjp(lambda flat: (flat[0] * flat[1],), (torch.tensor(2.0), torch.tensor(3.0)))
     >>> results, product((torch.tensor(1.0),), 0)
@@ -100,11 +101,21 @@ def step_vjp(
 ) -> tuple[tuple[Tree, Tree], Callable[[Tensors, bool], tuple[Tensors, Tensors]]]:
     """Take one step from (theta, opt_state) and create its vector-Jacobian product.
 
-    With `is_grads_batched`, cotangents have the objectives as their first axis.
+    Args:
+        step: the step, a pure function.
+        state: (theta, opt_state).
+        phi: the outer variables.
+        data: the step's data.
+        is_grads_batched: cotangents have the objectives as their first axis.
 
     Returns:
         (theta', opt_state'), detached; and the product, to be taken once: (cotangents of their floating
         leaves, True for phi's alone) -> cotangents of the floating leaves of (theta, opt_state), and of phi.
+
+    >>> step = lambda theta, opt_state, phi, data: ((theta + 3 * phi) / 4, opt_state)
+    >>> after, product = step_vjp(step, (torch.tensor(0.0), None), torch.tensor(1.0), data=None)
+    >>> after, product((torch.tensor(1.0),), False)
+    ((tensor(0.7500), None), ((tensor(0.2500),), (tensor(0.7500),)))
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -132,12 +143,24 @@ def outer_gradients(
 ) -> tuple[Tensor, Tensors, Tensors]:
     """Compute the outer loss and its gradients, at (theta_K, opt_state_K) and constant data.
 
+    Args:
+        problem: the problem, for its outer loss.
+        state: (theta_K, opt_state_K).
+        phi: the outer variables.
+        data: the outer data.
+
     Returns:
-        the loss; the gradients by the floating leaves of the state (zero for the optimizer's, which has no
+        The loss; the gradients by the floating leaves of the state (zero for the optimizer's, which has no
         part in the loss); those by phi at a fixed state. Several objectives are the first axis of both.
 
     Raises:
         ValueError: there should be several objectives, but the loss has no axis to count them.
+
+    >>> from bilevel.hypergradient import BilevelProblem
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # not taken here
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta**2 + 5 * phi)
+    >>> outer_gradients(problem, (torch.tensor(3.0), None), torch.tensor(1.0), data=None)
+    (tensor(14.), (tensor(6.),), (tensor(5.),))
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -162,7 +185,20 @@ def require_objectives(loss: Tensor, per_agent_objective: bool) -> None:
 
 
 def sum_cotangent(loss: Tensor, per_agent_objective: bool) -> Tensor:
-    """The cotangent of a sum; with several objectives, one of each sum: [objective, *loss.shape]."""
+    """Create the cotangent of the sum of an outer loss.
+
+    Args:
+        loss: the loss; with `per_agent_objective` [objective, ...].
+        per_agent_objective: as in `BilevelProblem`.
+
+    Returns:
+        Ones like the loss; with several objectives, one cotangent for each objective's sum,
+        [objective, *loss.shape].
+
+    >>> sum_cotangent(torch.tensor([5.0, 7.0]), per_agent_objective=True)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
     if not per_agent_objective:
         return torch.ones_like(loss)
     count = loss.shape[0]
@@ -176,6 +212,21 @@ def step_jvp(
     """Push tangents of the floating leaves of state and phi through one step.
 
     torch may give float32 states float64 tangents; they are rounded back.
+
+    Args:
+        step: the step, a pure function.
+        state: (theta, opt_state).
+        phi: the outer variables.
+        data: the step's data.
+        tangents: of the floating leaves of the state, and of those of phi.
+
+    Returns:
+        The tangents of the floating leaves of (theta', opt_state').
+
+    >>> step = lambda theta, opt_state, phi, data: ((theta + 3 * phi) / 4, opt_state)
+    >>> tangents = (torch.tensor(0.0),), (torch.tensor(1.0),)  # along phi
+    >>> step_jvp(step, (torch.tensor(0.0), None), torch.tensor(1.0), None, tangents)
+    (tensor(0.7500),)
     """
     flat, rebuild = split_floating(state)
     flat_phi, rebuild_phi = split_floating(phi)
@@ -189,7 +240,15 @@ def step_jvp(
 
 
 class Linearization(NamedTuple):
-    """A step theta -> theta' at a fixed state of the optimizer, with J = d theta'/d theta."""
+    """A step theta -> theta' at a fixed state of the optimizer, with J = d theta'/d theta.
+
+    >>> from bilevel.hypergradient import linearize_step
+    >>> matrix, along = torch.tensor([[0.0, 1.0], [2.0, 0.0]]), (torch.tensor([1.0, 0.0]),)
+    >>> step = lambda theta, opt_state, phi, data: (matrix @ theta + phi, opt_state)
+    >>> linear = linearize_step(step, (torch.tensor([3.0, 4.0]), None), torch.zeros(2), data=None)
+    >>> linear.result, linear.jvp(along), linear.vjp(along)[0]
+    ((tensor([4., 6.]),), (tensor([0., 2.]),), (tensor([0., 1.]),))
+    """
 
     result: Tensors
     """The leaves of theta'."""
@@ -200,7 +259,22 @@ class Linearization(NamedTuple):
 
 
 def linearize_step(step: Step, state: tuple[Tree, Tree], phi: Tree, data: Tree) -> Linearization:
-    """Linearize a step at (theta, opt_state) in theta and phi, for single vectors, by `torch.func`."""
+    """Linearize a step at (theta, opt_state) in theta and phi, for single vectors, by `torch.func`.
+
+    Args:
+        step: the step, a pure function.
+        state: (theta, opt_state).
+        phi: the outer variables.
+        data: the step's data.
+
+    Returns:
+        theta', and the products with the Jacobian and its transpose.
+
+    >>> step = lambda theta, opt_state, phi, data: ((theta + 3 * phi) / 4, opt_state)
+    >>> linear = linearize_step(step, (torch.tensor(0.0), None), torch.tensor(1.0), data=None)
+    >>> linear.jvp((torch.tensor(1.0),)), linear.vjp((torch.tensor(1.0),))
+    ((tensor(0.2500),), ((tensor(0.2500),), (tensor(0.7500),)))
+    """
     flat, rebuild = split_floating(state[0])
     flat_phi, rebuild_phi = split_floating(phi)
 

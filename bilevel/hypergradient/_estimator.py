@@ -50,9 +50,19 @@ NO_DATA = FixedData(None)
 
 @dataclass(frozen=True, kw_only=True)
 class BilevelProblem:
-    """Choose phi so that K steps of inner learning, which phi shapes, end well.
+    """A bilevel problem: choose phi so that K steps of inner learning, which depend on it, end at a low loss.
 
     F(phi) = outer_loss(theta_K, phi), where (theta_k+1, state_k+1) = step(theta_k, state_k, phi, data_k).
+
+    >>> from bilevel.core import inner_step
+    >>> from bilevel.hypergradient import Unrolled
+    >>> from bilevel.optimizers import sgd
+    >>> inner = sgd(0.25)
+    >>> step = inner_step(lambda theta, phi, data: (theta - phi) ** 2, inner)  # theta follows phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: (theta - 1) ** 2)
+    >>> zero = torch.tensor(0.0)
+    >>> Unrolled()(problem, zero, inner.init(zero), zero, steps=2).gradient  # 2 (0 - 1) (1 - 0.5^2)
+    tensor(-1.5000)
     """
 
     step: Step
@@ -81,7 +91,15 @@ class BilevelProblem:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A hypergradient, and the end of the inner learning behind it."""
+    """A hypergradient, and the end of the inner learning behind it.
+
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta**2)
+    >>> estimate = Unrolled()(problem, torch.tensor(0.0), None, torch.tensor(1.0), steps=1)
+    >>> estimate.theta, estimate.outer_loss, estimate.gradient
+    (tensor(0.5000), tensor(0.2500), tensor(0.5000))
+    """
 
     theta: Tree
     """The inner variables after K steps."""
@@ -104,6 +122,21 @@ class Estimator(abc.ABC):
     A stateful one carries a state from one outer step to the next, and looks further back than one outer
     step. Learning is then online: the state belongs to the theta and opt_state at which the last estimate
     ended, and another start is refused. The state of a stateless one is None.
+
+    An estimator that ignores inner learning:
+
+    >>> from dataclasses import dataclass
+    >>> from bilevel.hypergradient import BilevelProblem, Estimate, outer_gradients, roll_out
+    >>> @dataclass(frozen=True)
+    ... class Direct(Estimator):
+    ...     def estimate(self, problem, theta, opt_state, phi, state=None, *, steps):
+    ...         run = roll_out(problem, theta, opt_state, phi, steps)
+    ...         loss, _, (gradient,) = outer_gradients(problem, run.end, phi, run.outer_data)
+    ...         return Estimate(*run.end, loss, gradient, run.inner_data, run.outer_data), None
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta + 3 * phi)
+    >>> Direct()(problem, torch.tensor(0.0), None, torch.tensor(1.0), steps=1).gradient  # the truth: 3.5
+    tensor(3.)
     """
 
     @property

@@ -48,6 +48,7 @@ class Evolution(StatelessEstimator):
         1703.03864; Metz et al., Understanding and correcting pathologies in the training of learned
         optimizers, arXiv 1810.10180.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)

@@ -40,6 +40,7 @@ class FiniteDifference(StatelessEstimator):
     Source:
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: 3 * theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)

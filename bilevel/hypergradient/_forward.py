@@ -35,6 +35,7 @@ class Forward(StatelessEstimator):
     Source:
         Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv 1703.01785.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)

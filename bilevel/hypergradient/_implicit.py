@@ -79,6 +79,7 @@ class Implicit(StatelessEstimator):
         Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590; Grazzi et al.,
         On the iteration complexity of hypergradient computation, arXiv 2006.16218.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)

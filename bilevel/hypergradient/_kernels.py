@@ -25,7 +25,15 @@ State = Any
 
 
 class StepVjp(Protocol):
-    """The vector-Jacobian product of one step."""
+    """The vector-Jacobian product of one step.
+
+    >>> from bilevel.hypergradient import BilevelProblem, Kernels
+    >>> step = lambda theta, opt_state, phi, data: ((theta + 3 * phi) / 4, opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> _, product = Kernels(problem, torch.tensor(1.0)).vjp((torch.tensor(0.0), None), data=None)
+    >>> product((torch.tensor(1.0),), (torch.tensor(2.0),))  # phi's gradient so far is 2
+    ((tensor(0.2500),), (tensor(2.7500),))
+    """
 
     def __call__(
         self, cotangent: Tensors, gradient: Tensors, *, first: bool = False
@@ -37,10 +45,22 @@ class StepVjp(Protocol):
 
 
 class Kernels:
-    """One problem at one phi, operation by operation; subclasses may compute the same in another way.
+    """The step and the outer loss of one problem at one phi, with their derivatives, operation by operation.
 
-    A cotangent is a tuple like the floating leaves of (theta, opt_state), a gradient one like the leaves of
-    phi; with several objectives these are a first axis of both.
+    Subclasses may compute the same in another way. A cotangent is a tuple like the floating leaves of
+    (theta, opt_state), a gradient one like the leaves of phi; several objectives are the first axis of both.
+
+    Args:
+        problem: the problem.
+        phi: the outer variables.
+
+    >>> from bilevel.hypergradient import BilevelProblem
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta**2)
+    >>> kernels = Kernels(problem, torch.tensor(1.0))
+    >>> after = kernels.advance(kernels.start(torch.tensor(0.0), None), data=None)
+    >>> kernels.trees(after), kernels.outer(after, data=None)
+    ((tensor(0.5000), None), (tensor(0.2500), (tensor(1.),), (tensor(0.),)))
     """
 
     def __init__(self, problem: BilevelProblem, phi: Tree) -> None:
@@ -56,6 +76,7 @@ class Kernels:
         return theta, opt_state
 
     def advance(self, state: State, data: Tree) -> State:
+        """Take one step."""
         theta, opt_state = state
         return self.problem.step(theta, opt_state, self.phi, data)
 

@@ -43,6 +43,9 @@ def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator
         estimator: one of `ESTIMATORS`, with settings in parentheses if it is to have any; or an object.
         settings: further settings of the named estimator; none with an object.
 
+    Returns:
+        The estimator.
+
     Raises:
         ValueError: the text cannot be read; there is no such estimator or setting; one that it needs is
             missing; one is given twice, of another type or out of range; or an object comes with settings.
@@ -81,12 +84,13 @@ def format_hypergradient(estimator: str | Estimator) -> str:
         estimator: an object; or a text form, which is brought into the usual one.
 
     Returns:
-        its name, and in parentheses the settings that differ from their defaults.
+        Its name, and in parentheses the settings that differ from their defaults.
 
     Raises:
         ValueError: its class is not registered, or a setting is no literal; or as `make_hypergradient`.
 
     >>> import math
+    >>> from bilevel.hypergradient import Implicit
     >>> format_hypergradient(Implicit(solver="neumann", accept_distance=math.inf))
     'implicit(solver=neumann, accept_distance=inf)'
     >>> format_hypergradient("one-step()")
@@ -107,18 +111,22 @@ def format_hypergradient(estimator: str | Estimator) -> str:
 
 
 def register_hypergradient(name: str, estimator: type[Estimator], *, replace: bool = False) -> None:
-    """Add an estimator of one's own, for the rest of the process.
+    """Register an estimator by a name, for the rest of the process.
 
     Args:
         name: its name on the command line; lower case, words joined by hyphens.
         estimator: an `Estimator` that is a frozen dataclass; its fields, the settings, are numbers,
             strings, None, or tuples of these. A field `members` or `batch_dims` means what it means in
             `Evolution` and `Forward`: methods whose seeds are a batch fill it in.
-        replace: whether it may take the place of one that has this name already.
+        replace: take the place of an estimator of this name.
 
     Raises:
         ValueError: the name is taken or is no such name, or this is no such class.
 
+    >>> from bilevel.hypergradient import OneStep, make_hypergradient
+    >>> register_hypergradient("last-step", OneStep)
+    >>> make_hypergradient("last-step")
+    OneStep()
     >>> register_hypergradient("one-step", OneStep)
     Traceback (most recent call last):
     ValueError: The hypergradient 'one-step' exists already: replace=True puts the new one in its place.

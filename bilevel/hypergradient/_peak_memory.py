@@ -16,12 +16,19 @@ Result = TypeVar("Result")
 
 
 def measure_peak(run: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
-    """Call a function, and measure the peak of its tensors above those at the start, in bytes.
+    """Call a function, and measure the peak of its tensors above those at the start.
 
     On CUDA by the allocator. Elsewhere every operation is recorded: a storage counts from the operation that
     made it until the last tensor, view or graph that uses it is gone. The number is exact and the same in
     every run, but without the workspace inside one operation or compiled code. It is slow: measure time in
     another run.
+
+    Args:
+        run: the function.
+        device: the device of its tensors.
+
+    Returns:
+        The function's result, and the peak in bytes.
 
     >>> def run():
     ...     first = torch.zeros(1000, dtype=torch.float64)

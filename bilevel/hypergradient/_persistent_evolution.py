@@ -64,6 +64,7 @@ class PersistentEvolution(Estimator):
         Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution
         strategies, arXiv 2112.13835.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)

@@ -89,18 +89,29 @@ def roll_out(
     kernels: Kernels | None = None,
     checkpointing: Checkpointing = STATES,
 ) -> Rollout:
-    """Take K steps.
+    """Take K steps of inner learning, and keep of them what the reverse sweep needs.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
-        keep: how many of the last steps can be differentiated, at least 1; all of them if None or above K.
+        keep: number of last steps that can be differentiated, at least 1; all of them if None or above K.
         before_step: called with each (theta_k, opt_state_k), in the form of the kernels, and the step's data.
         kernels: None: those of the problem.
         checkpointing: keeps the graph of the last steps, or some of their states.
 
+    Returns:
+        The rollout: `end`, (theta_K, opt_state_K); `begin`, the state before the first step that can be
+        differentiated; `inner_data` of each step and `outer_data`; `kernels`; and the states that were kept.
+
     Raises:
         ValueError: `steps` is below 1, theta or phi is empty or not floating, the step is no pure function or
             does not return theta and state in the form it got them, or `checkpointing` has too little memory.
+
+    >>> from bilevel.hypergradient import BilevelProblem
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> run = roll_out(problem, torch.tensor(0.0), None, torch.tensor(1.0), steps=3, keep=1)
+    >>> run.begin, run.end
+    ((tensor(0.7500), None), (tensor(0.8750), None))
     """
     require(steps >= 1, f"steps must be at least 1, not {steps}.")
     require_floating(theta, "theta")

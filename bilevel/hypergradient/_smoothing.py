@@ -31,7 +31,20 @@ class SampledEstimate(Estimate):
 
 
 def require_sampling(samples: int, sigma: float, *, antithetic: bool) -> None:
-    """Raise ValueError unless these settings of a sampling estimator are in range."""
+    """Require the settings of a sampling estimator to be in range.
+
+    Args:
+        samples: number of perturbed runs, at least 2.
+        sigma: standard deviation of the perturbations, above 0.
+        antithetic: perturb in pairs, of which there must be a whole number.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    >>> require_sampling(65, 0.05, antithetic=True)
+    Traceback (most recent call last):
+    ValueError: samples must be even with antithetic=True, as they come in pairs, not 65.
+    """
     require(samples >= 2, f"samples must be at least 2, not {samples}.")
     require(
         not antithetic or samples % 2 == 0,

@@ -16,7 +16,14 @@ from games.core import require
 
 @dataclass(frozen=True)
 class System:
-    """A square matrix M for each row."""
+    """A linear operator on batched rows: a square matrix M for each, known by its products alone.
+
+    >>> from bilevel.hypergradient import SOLVERS
+    >>> turn = torch.tensor([[0.0, -2.0], [2.0, 0.0]])
+    >>> system = System(apply=lambda v: v @ turn.T, transpose=lambda v: v @ turn)
+    >>> SOLVERS["normal-cg"](system, torch.tensor([[2.0, 4.0]]), 1e-6, 9)  # tolerance, iterations
+    tensor([[ 2., -1.]])
+    """
 
     apply: Callable[[Tensor], Tensor]
     """v -> M v, both [..., unknown]."""

@@ -42,6 +42,7 @@ class OneStep(StatelessEstimator):
         Luketina et al., Scalable gradient-based tuning of continuous regularization hyperparameters (T1-T2),
         arXiv 1511.06727; Bolte et al., One-step differentiation of iterative algorithms, arXiv 2305.13768.
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero = torch.tensor(0.0)
@@ -132,6 +133,7 @@ class Truncated(Checkpointing, Estimator):
         Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories,
         Neural Computation 2, 1990 (the window).
 
+    >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
     >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
     >>> zero, one = torch.tensor(0.0), torch.tensor(1.0)

@@ -23,7 +23,16 @@ _found: WeakKeyDictionary[Step, dict[Hashable, Any]] = WeakKeyDictionary()
 
 
 class ImpureStepError(ValueError):
-    """A step that gives another result when it is taken again."""
+    """A step that gives another result when it is taken again.
+
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> noisy = lambda theta, opt_state, phi, data: (theta + phi * torch.rand(()), opt_state)
+    >>> problem = BilevelProblem(step=noisy, outer_loss=lambda theta, phi, data: theta)
+    >>> Unrolled()(problem, torch.tensor(0.0), None, torch.tensor(1.0), steps=2)
+    Traceback (most recent call last):
+    bilevel.hypergradient...ImpureStepError: The step is not a pure function: taken twice from the same start
+    it gave two results, so it draws, remembers or changes something in place (draw in inner_data instead).
+    """
 
 
 def once(what: str, step: Step, inputs: Tree, find: Callable[[], Found]) -> Found:
@@ -47,9 +56,23 @@ def require_pure(
     data: Tree,
     check: Callable[[tuple[Tree, Tree]], None] = lambda _: None,
 ) -> None:
-    """Raise ImpureStepError unless a step, taken twice from `state`, gives the same result; checked `once`.
+    """Require a step to give the same result when it is taken twice; checked once for each form of inputs.
 
-    `check` is a further check of the result, (theta', opt_state').
+    Args:
+        step: the step.
+        state: (theta, opt_state).
+        phi: the outer variables.
+        data: the step's data.
+        check: a further check of the result, (theta', opt_state').
+
+    Raises:
+        ImpureStepError: the results differ by more than rounding.
+
+    >>> calls = []
+    >>> step = lambda theta, opt_state, phi, data: (theta + phi, calls.append("call"))
+    >>> require_pure(step, (torch.tensor(0.0), None), torch.tensor(1.0), data=None)
+    >>> len(calls)
+    2
     """
 
     def look() -> None:
@@ -71,7 +94,16 @@ def require_same(first: Tensors, again: Tensors) -> None:
 
 
 def agree(first: Tensors, again: Tensors) -> bool:
-    """True if two results are the same but for rounding."""
+    """True if two results are the same but for rounding.
+
+    Args:
+        first: floating tensors, each with the tolerance of the square root of its dtype's unit of rounding,
+            relative to its largest entry.
+        again: as many tensors, of the same shapes.
+
+    >>> agree((torch.ones(2),), (torch.ones(2) + 1e-7,)), agree((torch.ones(2),), (torch.ones(2) + 0.1,))
+    (True, False)
+    """
     return all(close(*pair) for pair in zip(first, again, strict=True))
 
 
@@ -83,7 +115,11 @@ def close(first: Tensor, again: Tensor) -> bool:
 
 
 def all_zero(tensors: Sequence[Tensor]) -> bool:
-    """True if every entry is exactly zero (NaN is not)."""
+    """True if every entry of all tensors is exactly zero (NaN is not).
+
+    >>> all_zero([torch.zeros(2), torch.zeros(())]), all_zero([torch.tensor([0.0, torch.nan])])
+    (True, False)
+    """
     return not any(bool(tensor.any()) for tensor in tensors)
 
 
@@ -104,7 +140,25 @@ def connected(function: Callable[[Tree], Tree], variable: Tree) -> list[bool]:
 
 
 def require_outer_path(problem: BilevelProblem, theta: Tree, phi: Tree, outer_data: Tree) -> None:
-    """Raise ValueError unless the outer loss depends on theta, where inner learning ended."""
+    """Require the outer loss to depend on theta, where inner learning ended.
+
+    Args:
+        problem: the problem, for its outer loss.
+        theta: the inner variables after K steps.
+        phi: the outer variables.
+        outer_data: the data of the outer loss.
+
+    Raises:
+        ValueError: no path of the graph leads from theta to the loss.
+
+    >>> from bilevel.hypergradient import BilevelProblem
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta.detach() * phi)
+    >>> require_outer_path(problem, torch.tensor(0.0), torch.tensor(1.0), outer_data=None)
+    Traceback (most recent call last):
+    ValueError: The outer loss does not depend on theta, so inner learning cannot change it: compute it from
+    the theta it is given, without detaching it.
+    """
     require(
         any(connected(lambda variable: problem.outer_loss(variable, phi, outer_data), theta)),
         "The outer loss does not depend on theta, so inner learning cannot change it: compute it from the "
