@@ -413,14 +413,15 @@ plt.show()
 print(f"{'':8} {'fish [95 % interval]':24}  better than selfish   given away")
 for row in compare_runs(runs):
     fish, given = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
-    print(f"{row.label:8} {fish:24}  {with_interval(row.better):20}  {given:.2f}")
+    print(f"{row.label:8} {fish:24}  {with_interval(row.probability_of_improvement):20}  {given:.2f}")
 
 # %%
 tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
 shown = tax.difference.low * tax.difference.high > 0
 verdict = "the interval leaves out 0" if shown else "the interval has 0 in it: no difference was shown"
 print(f"Fish with the tax, less fish with tos: {with_interval(tax.difference)}; {verdict}.")
-print(f"A seed of the tax beats a seed of tos with a chance of {with_interval(tax.better)}.")
+improvement = with_interval(tax.probability_of_improvement)
+print(f"A seed of the tax beats a seed of tos with a chance of {improvement}.")
 
 # %% [markdown]
 # "Better" is the probability that a seed of the method catches more fish than a seed of the first one; 0.5

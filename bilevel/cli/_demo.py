@@ -19,7 +19,7 @@ from bilevel.experiments import (
     default_config,
     find_or_create,
     interquartile_mean,
-    share_of_optimum,
+    normalized_score,
 )
 from bilevel.report import percent, results_table
 from games.core import require
@@ -68,27 +68,15 @@ def demo_command(arguments: list[str]) -> None:
 def sentence(title: str, runs: Mapping[str, Run]) -> str:
     """The results on one game in words, of runs by method name, `selfish` and `tos` among them."""
 
-    def progress(method: str) -> str:
+    def score(method: str) -> str:
         results = runs[method]
-        share = share_of_optimum(results.config.game, interquartile_mean(results.final["welfare"]))
-        assert share is not None
-        return in_words(float(share))
+        score = normalized_score(results.config.game, interquartile_mean(results.final["welfare"]))
+        assert score is not None
+        return percent(score)
 
     given = percent(interquartile_mean(runs["tos"].final["given_away"]))
     return (
-        f"{title}: on the way from everybody defecting (0 %) to the group's optimum (100 %), selfish agents "
-        f"{progress('selfish')}; agents that learned how much to share {progress('tos')}, giving away "
-        f"{given} of their reward."
+        f"{title}: between mutual defection (0 %) and the welfare optimum (100 %), selfish agents score "
+        f"{score('selfish')}; agents that learn how much to share score {score('tos')} and give away {given} "
+        "of their rewards."
     )
-
-
-def in_words(share: float) -> str:
-    """A share of the optimum in words.
-
-    >>> in_words(0.874), in_words(-0.25), in_words(0.001)
-    ('reach 87 %', 'end 25 % below the start', 'stay at the start')
-    """
-    whole = round(100 * share)
-    if whole == 0:
-        return "stay at the start"
-    return f"reach {whole} %" if whole > 0 else f"end {-whole} % below the start"

@@ -21,7 +21,7 @@ from ._measures import MEASURES as MEASURES
 from ._measures import Compared as Compared
 from ._measures import compare_runs as compare_runs
 from ._measures import mean_weight as mean_weight
-from ._measures import share_of_optimum as share_of_optimum
+from ._measures import normalized_score as normalized_score
 from ._metrics import array_path as array_path
 from ._metrics import in_every_step as in_every_step
 from ._policies import AgentPolicy as AgentPolicy

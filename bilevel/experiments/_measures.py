@@ -22,8 +22,8 @@ from games.core import Game
 from games.theory import equality
 
 
-def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
-    """Normalize welfare: 0 where all defect, 1 at the group optimum.
+def normalized_score(game: Game, welfare: np.ndarray) -> np.ndarray | None:
+    """Normalize welfare: 0 at mutual defection, 1 at the welfare optimum.
 
     Args:
         game: the game, with its `best_welfare` and `defection_welfare`.
@@ -33,7 +33,7 @@ def share_of_optimum(game: Game, welfare: np.ndarray) -> np.ndarray | None:
         The normalized welfare, in the same shape; None if the game lacks either, or they are equal.
 
     >>> import games
-    >>> float(share_of_optimum(games.make("prisoners-dilemma"), np.array(-3.0)))
+    >>> float(normalized_score(games.make("prisoners-dilemma"), np.array(-3.0)))
     0.5
     """
     best, worst = game.best_welfare, game.defection_welfare
@@ -81,7 +81,7 @@ def _final_weight(results: Run, term: str) -> np.ndarray | None:
 
 MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "welfare": lambda results: results.final["welfare"],
-    "optimum": lambda results: share_of_optimum(results.config.game, results.final["welfare"]),
+    "normalized_score": lambda results: normalized_score(results.config.game, results.final["welfare"]),
     "equality": equality_of_returns,
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),
@@ -95,8 +95,8 @@ class Compared(NamedTuple):
 
     >>> from bilevel.experiments import compare
     >>> _, tos = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs").rows
-    >>> tos.label, tos.measures["welfare"].shape, round(float(tos.better.estimate), 2)
-    ('tos', (3,), 0.78)
+    >>> tos.label, tos.measures["welfare"].shape, f"{tos.probability_of_improvement.estimate:.2f}"
+    ('tos', (3,), '0.78')
     """
 
     label: str
@@ -105,8 +105,8 @@ class Compared(NamedTuple):
     """Name in `MEASURES` -> [seed]."""
     intervals: dict[str, Interval]
     """Name in `MEASURES` -> interquartile mean over seeds, if defined for every seed."""
-    better: Interval | None
-    """Probability that a seed has more welfare than a seed of the first method; None for the first."""
+    probability_of_improvement: Interval | None
+    """Probability that a seed has higher welfare than a seed of the first method; None for the first."""
     difference: Interval | None
     """Interquartile mean of welfare minus the first method's, in the game's units; None for the first."""
 
@@ -143,9 +143,9 @@ def compare_runs(runs: Mapping[str, Run]) -> list[Compared]:
         measures = {name: values for name, values in candidates.items() if values is not None}
         estimates = {name: over_seeds(values) for name, values in measures.items()}
         intervals = {name: interval for name, interval in estimates.items() if interval is not None}
-        better = difference = None
+        improvement = difference = None
         if compared:
-            better = improvement_interval(measures["welfare"], first.final["welfare"])
+            improvement = improvement_interval(measures["welfare"], first.final["welfare"])
             difference = difference_interval(measures["welfare"], first.final["welfare"])
-        compared.append(Compared(label, results, measures, intervals, better, difference))
+        compared.append(Compared(label, results, measures, intervals, improvement, difference))
     return compared

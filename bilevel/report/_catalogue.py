@@ -62,7 +62,7 @@ class Page:
         parts += ["\n".join(facts), *map(fold, self.rules)]
         if self.settings:
             rows = (f"| `{s.name}` | `{_cell(s.value)}` | {_cell(s.text)} |" for s in self.settings)
-            parts.append("\n".join(["| setting | here | |", "|---|---|---|", *rows]))
+            parts.append("\n".join(["| setting | value | description |", "|---|---|---|", *rows]))
         return "\n\n".join(parts)
 
 
@@ -84,23 +84,23 @@ def bytes_per_copy(game: Game) -> tuple[int, int]:
 def _facts(game: Game, source: str) -> dict[str, str]:
     state, observations = bytes_per_copy(game)
     facts = {
-        "source": source or "its author's own",
+        "source": source or "none: defined by its author",
         "agents": str(game.num_agents),
-        "interchangeable": "yes" if game.symmetric else "no: some have other parts than others, or may have",
+        "interchangeable": "yes" if game.symmetric else "no: roles differ, or may differ",
         "actions": _actions(game),
         "observation": _observation(game.observation_space),
         "horizon": f"{counted(game.horizon, 'step')} at most",
         "discount": f"{game.discount:g}",
-        "value": game.value_unit,
-        "group optimum": _welfare(game.best_welfare, game.value_unit),
-        "all defect": _welfare(game.defection_welfare, game.value_unit),
-        "memory of a copy": f"{state} bytes of state, {observations} bytes of observations",
+        "unit of value": game.value_unit,
+        "welfare optimum": _welfare(game.best_welfare, game.value_unit),
+        "welfare of mutual defection": _welfare(game.defection_welfare, game.value_unit),
+        "memory per copy": f"{state} bytes of state, {observations} bytes of observations",
         "exact values": "yes" if isinstance(game, ExactGame) else "no: episodes are sampled",
     }
     if isinstance(game, MatrixGame) and game.cooperative:
         facts["dilemma"] = str(dilemma_test(game))
     if not game.neighbours.all():
-        facts["neighbours"] = "not all agents may share with each other"
+        facts["neighbours"] = "sharing is restricted to a graph"
     return facts
 
 
@@ -109,20 +109,20 @@ def _actions(game: Game) -> str:
     if isinstance(space, spaces.Discrete):
         return ", ".join(game.action_names)
     bounds = [f"{low:g} to {high:g}" for low, high in zip(space.low, space.high, strict=True)]
-    numbers = "a number" if len(bounds) == 1 else f"{len(bounds)} numbers"
+    numbers = "a real number" if len(bounds) == 1 else f"{len(bounds)} real numbers"
     return f"{numbers} from {', '.join(dict.fromkeys(bounds))}"
 
 
 def _observation(space: spaces.Space[Any]) -> str:
     if isinstance(space, spaces.Discrete):
-        return f"a whole number from 0 to {int(space.n) - 1}" if space.n > 1 else "nothing"
+        return f"an integer from 0 to {int(space.n) - 1}" if space.n > 1 else "none"
     assert isinstance(space, spaces.Box)
     size = " x ".join(map(str, space.shape))
     return f"{size} numbers from {space.low.min():g} to {space.high.max():g}"
 
 
 def _welfare(value: float | None, unit: str) -> str:
-    return "not known, or without meaning" if value is None else f"{value:g} ({unit}, all agents together)"
+    return "unknown or undefined" if value is None else f"{value:g} ({unit}, sum over agents)"
 
 
 def _settings(game: Any) -> tuple[Setting, ...]:

@@ -33,10 +33,10 @@ HEAD = """\
 
 Every game of the catalogue, as `bilevel games --out docs/reference/games` wrote it; `bilevel games GAME`
 prints one page, and `games.make("GAME", setting=value)` makes the game. Repeated games have the rules of
-`repeated-prisoners-dilemma`, with another game as the stage. Diagrams show what scripted cooperators and
-defectors earn (`bilevel games GAME --out FOLDER` draws one, with the numbers behind it), and say which
-conditions of a social dilemma hold between these two scripts: other policies were not tried. Where agents
-are not interchangeable each has lines of its own. Pictures are drawn after at most ten random steps.
+`repeated-prisoners-dilemma`, with another game as the stage. Schelling diagrams show the values of scripted
+cooperators and defectors (`bilevel games GAME --out FOLDER` draws one and writes its numbers as CSV), and the
+conditions of a social dilemma that hold between these two policies; no other policies were tried. Agents that
+are not interchangeable have separate lines. Pictures are drawn after at most ten random steps.
 """
 
 
@@ -95,7 +95,7 @@ def write_catalogue(
 
 
 def document_text() -> str:
-    index = ["| game | agents | |", "|---|---|---|"]
+    index = ["| game | agents | summary |", "|---|---|---|"]
     for name in games.names():
         entry = games.entry(name)
         link = f"[{name}](#{name})" if shown(name) else name
@@ -105,7 +105,7 @@ def document_text() -> str:
         section = page(name).markdown(picture=f"{name}.png")
         if has_diagram(games.entry(name).game):
             section += (
-                f"\n\n![What a cooperator and a defector earn in {name}, by how many others cooperate]"
+                f"\n\n![Values of a cooperator and a defector in {name}, by the number of other cooperators]"
                 f"({name}-schelling.png)"
             )
         sections.append(section)
@@ -145,14 +145,14 @@ def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
             of_agent = Estimated(values.mean[row], values.error[row])
             label = role if agent == EVERYBODY else f"{role}, agent {agent}"
             _draw(axes, of_agent, role, label, opacity=1 - 0.7 * row / len(data.agents))
-    axes.set_xlabel("others who cooperate")
+    axes.set_xlabel("number of other cooperators")
     axes.set_ylabel(f"value of one agent\n({unit})")
     axes.legend()
 
 
 def _draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
     _draw(axes, data.average, "all agents", "all agents")
-    axes.set_xlabel("agents who cooperate")
+    axes.set_xlabel("number of cooperators")
     axes.set_ylabel(f"value, mean over all agents\n({unit})")
 
 

@@ -34,32 +34,33 @@ COLUMNS = {
     for column in (
         Column(heading="method", name="method"),
         Column(heading="seeds", name="seeds", form=str),
-        _measure("welfare", "welfare [95 % interval]", with_interval),
-        _measure("optimum", "optimum", estimate(percent)),
+        _measure("welfare", "welfare\n[95 % interval]", with_interval),
+        _measure("normalized_score", "normalized\nscore", estimate(percent)),
         _measure("equality", "equality", estimate(number)),
         _measure("cooperation", "cooperation", estimate(percent)),
-        _measure("given_away", "given", estimate(percent)),
-        *(_measure(f"{term}_weight", f"{term} [95 % interval]", with_interval) for term in TERMS),
-        _measure("better", "better [95 % interval]", with_interval),
-        _measure("difference", "difference [95 % interval]", with_interval),
-        Column(heading="steps", name="outer_steps", form=str),
+        _measure("given_away", "share\ngiven\naway", estimate(percent)),
+        *(_measure(f"{term}_weight", f"{term}\n[95 % interval]", with_interval) for term in TERMS),
+        _measure("probability_of_improvement", "P(improvement)\n[95 % interval]", with_interval),
+        _measure("difference", "difference\n[95 % interval]", with_interval),
+        Column(heading="outer\nsteps", name="outer_steps", form=str),
         Column(heading="seconds", name="seconds", form=lambda seconds: f"{seconds:.1f}"),
     )
 }
 """All columns, in the order of table.csv."""
-RUN = ("method", "welfare", "optimum", "cooperation", "given_away", "seconds")
-REACHED = ("method", "welfare", "optimum", "equality", "cooperation", "given_away")
+RUN = ("method", "welfare", "normalized_score", "cooperation", "given_away", "seconds")
+REACHED = ("method", "welfare", "normalized_score", "equality", "cooperation", "given_away")
 LEARNED = ("method", *(f"{term}_weight" for term in TERMS))
-AGAINST = ("method", "better", "difference", "outer_steps", "seconds")
+AGAINST = ("method", "probability_of_improvement", "difference", "outer_steps", "seconds")
 
 RUN_NOTES = (
-    "Interquartile means over seeds, intervals by bootstrap. Welfare: of all agents.",
-    "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do.",
-    "Given: the part of its reward that an agent does not keep.",
+    "Interquartile means over seeds, with 95 % bootstrap intervals.",
+    "Welfare: the sum over all agents.",
+    "Normalized score: 0 % is the welfare of mutual defection, 100 % the optimum.",
+    "Share given away: the fraction of its own reward that an agent does not keep.",
 )
 WEIGHTS_NOTE = (
-    "Learned weights: at the end, what the settings then say of the policy's, the value's and the entropy's "
-    "term, times what was learned (of a bonus that is annealed to 0 nothing is left)."
+    "Learned weights: the final coefficients of the policy, value and entropy terms times the learned "
+    "factors (an entropy bonus that is annealed to 0 stays at 0)."
 )
 
 ENVIRONMENT = "bilevel"
@@ -80,10 +81,10 @@ def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = Non
     config = rows[0].results.config
     parts: dict[str, Sequence[str]] = {
         f"{config.game_name}, {config.seeds} seeds": REACHED,
-        f"Against {rows[0].label}": AGAINST,
+        f"Compared with {rows[0].label}": AGAINST,
     }
     if _weights_learned(rows):
-        parts["Learned weights of losses, mean over agents"] = LEARNED
+        parts["Learned loss weights, mean over agents"] = LEARNED
     below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
     return Group(
         *(part for title, names in parts.items() for part in (_table(rows, names, title).to_rich(), "")),
@@ -96,14 +97,14 @@ def notes(rows: Sequence[Compared]) -> list[str]:
     """Notes that explain a comparison's headings, intervals and missing values."""
     config, first = rows[0].results.config, rows[0].label
     return [
-        f"Welfare: of all agents, {config.game.value_unit}. Interquartile means over {config.seeds} seeds; "
-        f"brackets are 95 % percentile bootstrap intervals, seeds drawn again {RESAMPLES} times, each "
-        "method's by themselves, with no correction for looking at several.",
-        "Optimum: 0 % is what everybody defecting earns, 100 % the best the group can do. Equality: 1 less "
-        "the Gini coefficient of the agents' mean returns. Given: the part of its reward that an agent does "
-        "not keep.",
-        f"Better: the chance that a seed of the method has more welfare than one of {first}, ties counting "
-        f"half. Difference: of the interquartile means, method less {first}. Steps: outer steps.",
+        f"Welfare: the sum over all agents, {config.game.value_unit}. Interquartile means over "
+        f"{config.seeds} seeds; brackets are 95 % percentile bootstrap intervals from {RESAMPLES} resamples "
+        "of each method's seeds, without correction for multiple comparisons.",
+        "Normalized score: 0 % is the welfare of mutual defection, 100 % the welfare optimum. Equality: 1 "
+        "minus the Gini coefficient of the agents' mean returns. Share given away: the fraction of its own "
+        "reward that an agent does not keep.",
+        "P(improvement): the probability that a seed of the method has higher welfare than a seed of "
+        f"{first}, ties counting half. Difference: interquartile mean of welfare minus that of {first}.",
         *([WEIGHTS_NOTE] if _weights_learned(rows) else []),
         *_undefined_notes(rows),
         *_low_equality_notes(rows),
@@ -183,7 +184,11 @@ def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> R
     for row in rows:
         run = row.results
         known = {"method": row.label, "seeds": run.config.seeds, **row.intervals, "seconds": run.seconds}
-        known |= {"better": row.better, "difference": row.difference, "outer_steps": run.config.outer_steps}
+        known |= {
+            "probability_of_improvement": row.probability_of_improvement,
+            "difference": row.difference,
+            "outer_steps": run.config.outer_steps,
+        }
         values.append([known.get(name) for name in names])
     return ResultsTable(title=title, columns=[COLUMNS[name] for name in names], rows=values)
 
@@ -205,9 +210,9 @@ def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
     for row in rows:
         for name, count in row.undefined.items():
             counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
-    reasons = {"equality": " (returns that sum to 0 or less have none)"}
+    reasons = {"equality": " (the returns sum to 0 or less)"}
     return [
-        f"A dash: {name} is not defined{reasons.get(name, '')} for "
+        f"A dash: {name} is undefined{reasons.get(name, '')} for "
         f"{'all methods' if len(labels) == len(rows) else ', '.join(labels)}."
         for name, labels in counts.items()
     ]
@@ -220,8 +225,8 @@ def _low_equality_notes(rows: Sequence[Compared]) -> list[str]:
     if not labels:
         return []
     return [
-        "Equality is from 1 over the number of agents to 1 where no return is negative. It is below 0 for "
-        f"{', '.join(labels)}: there agents end below 0 whose group does not."
+        "Equality lies between 1/N and 1, for N agents, where no return is negative. It is below 0 for "
+        f"{', '.join(labels)}: some agents have negative returns, although the sum is positive."
     ]
 
 

@@ -87,11 +87,11 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
 def draw_welfare(
     axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
 ) -> None:
-    """Draw curves of welfare, with the group optimum, the welfare where all defect, and `levels`."""
+    """Draw curves of welfare, with the welfare optimum, the welfare of mutual defection, and `levels`."""
     game = next(iter(runs.values())).config.game
     draw_curves(axes, runs, "welfare", log=log)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
-    known = [("group optimum", game.best_welfare), ("all defect", game.defection_welfare)]
+    known = [("welfare optimum", game.best_welfare), ("mutual defection", game.defection_welfare)]
     own = tuple((text, height) for text, height in known if height is not None)
     draw_levels(axes, [*own, *levels])
     axes.margins(y=0.12)
@@ -134,7 +134,7 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
 
 def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
     draw_curves(axes, runs, "cooperation")
-    axes.set_ylabel("cooperating actions")
+    axes.set_ylabel("cooperation rate")
     percent_axis(axes)
 
 

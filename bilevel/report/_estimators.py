@@ -15,11 +15,12 @@ MAX_NAME = 19
 """Maximum length of an estimator's name on one line."""
 
 NOTE = (
-    "Relative error: of the greater of the two norms. Inside: the part of directions whose reference lies "
-    "in the estimate's own 95 % interval. Variance: trace of the covariance over {resamples} draws of all "
-    "that is random, over the squared norm of their mean; near {resamples} or above, that mean is noise. "
-    "Time: the median of {resamples} runs, after a first. Memory: the most bytes of tensors alive above the "
-    "start. Calls: of the step; one call for a whole batch of samples counts once."
+    "Error: norm of the difference from the reference, relative to the larger of the two norms. In CI: "
+    "fraction of directions whose reference lies in the estimate's own 95 % confidence interval. "
+    "Variance: trace of the covariance over {resamples} independent draws, relative to the squared norm "
+    "of their mean; near {resamples} or above, that mean is noise. Time: median of {resamples} runs after "
+    "a warm-up run. Memory: peak bytes of tensors above those at the start. Calls: of the step; a batch "
+    "of samples counts as one."
 )
 
 
@@ -56,7 +57,7 @@ class MeasureColumn(NamedTuple):
 
 MEASURES = {
     "error": MeasureColumn(lambda row: row.check.relative_error, ratio),
-    "inside": MeasureColumn(lambda row: row.inside_interval, lambda share: f"{100 * share:.0f} %"),
+    "in CI": MeasureColumn(lambda row: row.inside_interval, lambda share: f"{100 * share:.0f} %"),
     "cosine": MeasureColumn(lambda row: row.check.cosine, lambda cosine: f"{cosine:z.3f}"),
     "variance": MeasureColumn(lambda row: row.relative_variance, ratio),
     "time": MeasureColumn(lambda row: row.seconds, lambda seconds: three_digits(seconds, "s")),

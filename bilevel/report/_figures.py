@@ -48,8 +48,12 @@ OPTIONAL = ("sharing", "incentives", "equality", "loss_weights")
 ONE_PANEL = (8.4, 4.8)
 RUN_SIZE = (6, 4.6)
 """Sizes of figures in inches."""
-UNITS = {"policy": "of minus the return", "value": "of the critic's error", "entropy": "reward units per nat"}
-"""Term -> unit of its weight, for axes."""
+WEIGHTS = {
+    "policy": "weight of the policy loss",
+    "value": "weight of the value loss",
+    "entropy": "entropy coefficient (reward units per nat)",
+}
+"""Term -> its weight, for axes."""
 
 
 def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
@@ -84,7 +88,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
             figures[name].suptitle(heading, fontsize=11)
     learned = agent_weight_curves(results)
     if learned:
-        heading = f"{title}: learned weights of each agent's loss, {statistic}"
+        heading = f"{title}: learned loss weights of each agent, {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, heading)
     return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 
@@ -139,12 +143,12 @@ def write_comparison_figures(
         figures["incentives"] = transfer_figure(others, title)
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
-        note = f"\n(equality is not defined for {', '.join(without)})" if without else ""
+        note = f"\n(equality is undefined for {', '.join(without)})" if without else ""
         draw = partial(draw_equality, rows=rows)
         figures["equality"] = panel_figure([draw], f"{game}: {statistic}{note}", ONE_PANEL)
     learned = mean_weight_curves(runs)
     if learned:
-        title = f"{game}: learned weights of losses, mean over agents; {statistic}"
+        title = f"{game}: learned loss weights, mean over agents; {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, title)
     for name in set(OPTIONAL) - figures.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
@@ -170,12 +174,12 @@ def write_weights_figure(history: History, path: Path) -> Path:
         above, below = rows[0, 0], rows[-1, 0]
         for name, look in looks(list(history.values)).items():
             above.plot(history.steps, history.values[name], label=name, **look)
-        above.set_ylabel("learned value")
+        above.set_ylabel("learned weight")
         above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         if learned_from:
             below.plot(history.steps, np.array(history.validation_loss, dtype=float), color=BLACK)
-            below.set_ylabel("validation loss\nafter the look ahead")
-        below.set_xlabel("step of training")
+            below.set_ylabel("validation loss after\nthe look-ahead step")
+        below.set_xlabel("training step")
     return save(figure, path)
 
 
@@ -191,8 +195,8 @@ def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
         axes.fill_between(
             thresholds, profile.low, profile.high, step="post", color=look["color"], alpha=0.2, linewidth=0
         )
-    axes.set_xlabel(f"tau: welfare ({_unit(runs)})")
-    axes.set_ylabel("seeds with more welfare than tau")
+    axes.set_xlabel(f"threshold tau of welfare ({_unit(runs)})")
+    axes.set_ylabel("fraction of seeds with welfare > tau")
     percent_axis(axes)
 
 
@@ -214,8 +218,8 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
             markersize=8,
             label=row.label,
         )
-    axes.set_xlabel(f"efficiency: welfare ({_unit({row.label: row.results for row in rows})})")
-    axes.set_ylabel("equality (1 less the Gini coefficient)")
+    axes.set_xlabel(f"welfare ({_unit({row.label: row.results for row in rows})})")
+    axes.set_ylabel("equality (1 - Gini coefficient)")
     axes.margins(0.1)
     axes.locator_params(nbins=6)
 
@@ -247,8 +251,8 @@ def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
 
     def draw(axes: Axes, term: str) -> None:
         draw_curves(axes, runs, term, log=False)
-        axes.set_title(f"{term}'s term")
-        axes.set_ylabel(f"weight ({UNITS[term]})")
+        axes.set_title(f"{term} term")
+        axes.set_ylabel(WEIGHTS[term])
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), high + 0.02 * (high or 1.0))
 

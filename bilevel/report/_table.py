@@ -77,7 +77,7 @@ class Column:
     """A column of a results table."""
 
     heading: str
-    """Heading in a terminal and in Markdown."""
+    """Heading; its line breaks apply to terminals only."""
     name: str = ""
     """Name in CSV; "": the heading."""
     form: Callable[[Any], str] | None = None
@@ -91,6 +91,11 @@ class Column:
     code: bool = False
     """Set texts as code in Markdown."""
 
+    @property
+    def one_line(self) -> str:
+        """Heading without line breaks."""
+        return self.heading.replace("\n", " ")
+
     def text(self, value: Any) -> str:
         """Format a value; a text is taken as it is, and None is missing."""
         if value is None or isinstance(value, str):
@@ -99,7 +104,7 @@ class Column:
 
     def cells(self, value: Any) -> dict[str, Any]:
         """Columns of a value in CSV: name -> number or text, "" if missing."""
-        name = self.name or self.heading
+        name = self.name or self.one_line
         if not self.interval:
             return {name: _plain(value)}
         parts = (None, None, None) if value is None else value
@@ -181,7 +186,7 @@ class ResultsTable:
             for row in self.texts()
         ]
         rule = f"|{'|'.join('---' if column.form is None else '---:' for column in self.columns)}|"
-        lines = [line([column.heading for column in self.columns]), rule, *map(line, marked)]
+        lines = [line([column.one_line for column in self.columns]), rule, *map(line, marked)]
         paragraphs = (text for note in self.notes for text in ("", note))
         return "".join(f"{text}\n" for text in (*lines, *paragraphs))
 

@@ -32,14 +32,15 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
     """Format optima, pure equilibria and their prices, and minimal transfers, with the proofs."""
     least = transfer.least_share
     demand = (
-        f"T_ii >= {exact_number(least)} was demanded: nobody may keep less than that of its own reward."
+        f"T_ii >= {exact_number(least)} is required: each agent keeps at least this share of its own reward."
         if least
-        else "T_ii >= 1/N was not demanded: an agent may give others more of its reward than it keeps "
-        "(--at-least-equal demands it)."
+        else "T_ii >= 1/N is not required: an agent may keep less than an equal share of its own reward "
+        "(--at-least-equal requires it)."
     )
     best = profile_name(game, transfer.optimum.profile)
-    any_matrix = "any matrix along the graph" if along_graph else "any matrix"
-    rest = "its neighbours" if along_graph else "the others"
+    any_matrix = "any sharing matrix along the graph" if along_graph else "any sharing matrix"
+    receivers = "its neighbours" if along_graph else "the other agents"
+    symmetric = f"the same share for all agents, the rest split equally among {receivers}"
     parts: list[RenderableType] = [
         *_outcomes(game, anarchy),
         "",
@@ -47,16 +48,17 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
         f"Price of stability: {_price(anarchy.price_of_stability)}",
         *_zero_sum(game),
         "",
-        "Minimal transfers (arXiv 2310.12928): how much of its own reward can everybody keep, so that its "
-        f'part of "{best}" is best for it whatever the others do? {demand}',
+        "Minimal transfers (arXiv 2310.12928): the largest share of its own reward that every agent can keep "
+        f'such that "{best}" is dominant, that is, each agent\'s action in it is best whatever the other '
+        f"agents do. {demand}",
         "",
-        *_answer(game, "s*", f"one share for all, the rest evenly to {rest}", transfer.symmetric),
+        *_answer(game, "s*", symmetric, transfer.symmetric),
         "",
     ]
     if transfer.s is not None and transfer.g is not None and transfer.g - transfer.s < 1e-9:
         assert isinstance(transfer.general, FeasibleTransfer)
         parts.append(
-            f"g* = {exact_number(transfer.g)} ({any_matrix}): the same, so that the matrix above serves. "
+            f"g* = {exact_number(transfer.g)} ({any_matrix}): equal to s*, so the matrix above attains it. "
             f"{_binding(game, transfer.general)}"
         )
     else:
@@ -89,11 +91,13 @@ def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:
             rows.append((title, f"and {len(found) - MAX_ROWS} more"))
         if not found:
             rows.append((title, "none"))
-    words = [Column(heading=heading) for heading in ("outcome", "agents 0, 1, ... play")]
+    words = [Column(heading=heading) for heading in ("outcome", "actions of agents 0, 1, ...")]
     table = ResultsTable(columns=[*words, Column(heading="welfare", form=exact_number)], rows=rows)
     several = len(anarchy.optima)
-    ties = [f"{several} optima tie; what follows speaks of one (--optimum chooses)."] if several > 1 else []
-    searched = "Every pure equilibrium was looked for; mixed ones are not enumerated."
+    ties = (
+        [f"{several} optima tie; the analysis below is of one (--optimum selects it)."] if several > 1 else []
+    )
+    searched = "The search for pure equilibria is exhaustive; mixed equilibria are not enumerated."
     return [table.to_rich(), "", *ties, searched]
 
 
@@ -105,8 +109,9 @@ def _zero_sum(game: Game) -> list[str]:
     solved = zero_sum_equilibrium(torch.tensor(table[..., 0]))
     mixtures = (", ".join(map(exact_number, mixture.tolist())) for mixture in (solved.row, solved.column))
     return [
-        f"Zero-sum: with the probabilities ({next(mixtures)}) and ({next(mixtures)}) of the actions neither "
-        f"agent can gain (a linear program); agent 0 then gets {exact_number(solved.value)}."
+        f"Zero-sum equilibrium (a linear program): agent 0 plays its actions with probabilities "
+        f"({next(mixtures)}), agent 1 with ({next(mixtures)}); the value for agent 0 is "
+        f"{exact_number(solved.value)}."
     ]
 
 
@@ -120,42 +125,43 @@ def _answer(
 ) -> list[RenderableType]:
     if isinstance(found, InfeasibleTransfer):
         return [
-            f"{name} ({kind}): impossible. Weigh the deviations below: under every such matrix their gains, "
-            f"times their weights, add up to {exact_number(found.gain)} or more, so that one of them pays.",
+            f"{name} ({kind}): impossible. Proof: under every such matrix the weighted sum of the gains of "
+            f"the deviations below is at least {exact_number(found.gain)}, so at least one deviation pays.",
             "",
             _proof(game, found),
         ]
     return [
-        f"{name} = {exact_number(found.share)} ({kind}). The share of each giver's reward by receiver:",
+        f"{name} = {exact_number(found.share)} ({kind}). Share of each giver's reward by receiver:",
         "",
         _matrix(found.matrix),
         "",
-        f"Checked: {_loss(found.largest_gain)} {_binding(game, found)}",
+        f"Verified: {_loss(found.largest_gain)} {_binding(game, found)}",
     ]
 
 
 def _loss(largest_gain: float) -> str:
     """Describe the minimum loss of a deviation under a matrix that makes the optimum dominant."""
     if exact_number(largest_gain) == "0":
-        return "under it nobody gains by leaving, and somebody loses nothing by it."
-    return f"under it whoever leaves loses {exact_number(-largest_gain)} or more."
+        return "under this matrix no deviation gains, and some deviation loses nothing."
+    return f"under this matrix every deviation loses at least {exact_number(-largest_gain)}."
 
 
 def _binding(game: Game, found: FeasibleTransfer) -> str:
     """Describe the binding deviation, which would pay if agents kept more."""
     if not found.binding or found.share > 1 - 1e-12:
-        return "Everything can be kept: nothing need be given."
+        return "Agents can keep everything: no transfer is needed."
     if found.share < 1e-12:
-        return f"Nothing can be kept: {_deviation(game, found.binding[0])}."
+        return f"Agents can keep nothing: {_deviation(game, found.binding[0])}."
     several = len(found.binding)
-    besides = f" (one of {several} deviations that prove it together)" if several > 1 else ""
-    return f"Not everybody can keep more: {_deviation(game, found.binding[0])}{besides}."
+    besides = f" (one of {several} deviations that together prove it)" if several > 1 else ""
+    return f"Agents cannot all keep more: {_deviation(game, found.binding[0])}{besides}."
 
 
 def _deviation(game: Game, deviation: Deviation) -> str:
     agent, action, profile = deviation
     return (
-        f'else agent {agent} would leave "{profile_name(game, profile)}" to play {game.action_names[action]}'
+        f'otherwise agent {agent} would deviate from "{profile_name(game, profile)}" to '
+        f"{game.action_names[action]}"
     )
 
 
@@ -166,7 +172,7 @@ def _matrix(matrix: NDArray[np.float64]) -> Group:
 
 
 def _proof(game: Game, found: InfeasibleTransfer) -> Group:
-    words = [Column(heading=heading) for heading in ("agent", "leaves", "to play")]
+    words = [Column(heading=heading) for heading in ("agent", "deviates from", "to")]
     rows = [
         (weight, str(agent), profile_name(game, profile), game.action_names[action])
         for (agent, action, profile), weight in found.weights

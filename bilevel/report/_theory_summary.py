@@ -48,18 +48,18 @@ def theory_of(game: Game) -> Theory | str:
     >>> (theory.optimum, theory.worst, round(theory.transfer.s, 4), theory.stage)
     (-2.0, -4.0, 0.6667, True)
     >>> theory_of(games.make("escape-room"))
-    'No theory stands beside this: EscapeRoom is not a one-shot game with exact values, or its repetition.'
+    'No theoretical values: EscapeRoom is not a one-shot game with exact values, nor a repetition of one.'
     """
     stage = stage_of(game)
     if stage is None or (stage is not game and type(game) is not RepeatedGame):
         return (
-            f"No theory stands beside this: {type(game).__name__} is not a one-shot game with exact values, "
-            "or its repetition."
+            f"No theoretical values: {type(game).__name__} is not a one-shot game with exact values, nor a "
+            "repetition of one."
         )
     try:
         anarchy, transfer = price_of_selfishness(stage), minimal_transfer(stage, along_graph=True)
     except (ValueError, ArithmeticError) as error:
-        return f"No theory stands beside this. {error}"
+        return f"No theoretical values: {error}"
     return Theory(anarchy, transfer, stage is not game)
 
 
@@ -75,20 +75,22 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
     of_what = "the stage game, played once" if theory.stage else "the one-shot game"
     notes = [
-        f"Theory: of {of_what} (bilevel theory has the proofs). Equilibria are the pure ones; a price is the "
-        f"optimum's welfare beside an equilibrium's. {' '.join(reasons)}".strip(),
-        "Kept: s* and g* are the most of its own reward that everybody can keep so that its part of the "
-        "optimum is best for it, whatever the others do (arXiv 2310.12928), if only neighbours give; below "
-        "them, what agents keep in the end, on average.",
+        f"Theoretical values of {of_what} (`bilevel theory` prints the proofs). Equilibria are pure; a "
+        "price is the ratio of the optimum's welfare to an equilibrium's (of costs, where welfare is "
+        f"negative). {' '.join(reasons)}".strip(),
+        "s* and g* are the largest shares of its own reward that every agent can keep such that the optimum "
+        "is dominant: each agent's action in it is best, whatever the other agents do (arXiv 2310.12928). "
+        "Transfers are between neighbours only. The rows below give the mean share that the trained agents "
+        "keep.",
     ]
     if theory.stage:
-        notes.append("Played again and again a game has more equilibria, and less may have to be given.")
+        notes.append("A repeated game has more equilibria than its stage, so that agents may keep more.")
     return [_welfare_table(theory).to_rich(), "", _kept_table(theory, rows, notes).to_rich()]
 
 
 def theory_levels(theory: Theory) -> list[tuple[str, float]]:
     """Levels to mark among curves of welfare: label and welfare, in the game's units."""
-    optimum = ("group optimum", theory.optimum)
+    optimum = ("welfare optimum", theory.optimum)
     if theory.best is None or theory.worst is None:
         return [optimum]
     of_stage = " of the stage" if theory.stage else ""
@@ -143,22 +145,22 @@ def _welfare_table(theory: Theory) -> ResultsTable:
         rows.append(("pure equilibrium", "none"))
     else:
         rows += [
-            ("best pure equilibrium", theory.best, f"of stability {stability}"),
-            ("worst pure equilibrium", theory.worst, f"of anarchy {anarchy}"),
+            ("best pure equilibrium", theory.best, f"stability {stability}"),
+            ("worst pure equilibrium", theory.worst, f"anarchy {anarchy}"),
         ]
-    forms = {"outcome": None, "welfare": number, "price": str}
+    forms = {"outcome": None, "welfare": number, "price of": str}
     columns = [Column(heading=heading, form=form) for heading, form in forms.items()]
     return ResultsTable(title="Theory", columns=columns, rows=rows)
 
 
 def _kept_table(theory: Theory, rows: Sequence[Compared], notes: Sequence[str]) -> ResultsTable:
-    kinds = {"s*": "one share for all", "g*": "any shares"}
+    kinds = {"s*": "the same share for all agents", "g*": "any sharing matrix"}
     columns = (
-        Column(heading="kept of one's own reward"),
+        Column(heading="share of own reward kept"),
         Column(heading="share [95 % interval]", form=with_interval, interval=True),
     )
     limits = [
-        (f"{name}, the most with {kinds[name]}", "impossible" if share is None else number(share))
+        (f"{name}, maximum with {kinds[name]}", "impossible" if share is None else number(share))
         for name, share in _max_shares(theory).items()
     ]
     learned = [(row.label, share) for row in rows if (share := kept(row)) is not None]

@@ -112,17 +112,17 @@ def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
     """Sentences that explain the table's measures, intervals and dashes."""
     seeds, first = rows[0].seeds, rows[0].weighting
     intervals = (
-        f"brackets are 95 % percentile bootstrap intervals, seeds drawn again {RESAMPLES} times, with no "
-        "correction for looking at several."
+        f"brackets are 95 % percentile bootstrap intervals from {RESAMPLES} resamples of the seeds, without "
+        "correction for multiple comparisons."
         if seeds >= FEWEST_SEEDS
-        else f"for intervals it takes {FEWEST_SEEDS} or more."
+        else f"intervals require {FEWEST_SEEDS} or more."
     )
     sentences = [f"{measure.name[:1].upper()}{measure.name[1:]}: {measure.text}" for measure in measures]
     sentences.append(f"Interquartile means over {counted(seeds, 'seed')}; {intervals}")
     if any(row.difference is not None for row in rows):
         sentences.append(
-            f"Difference: from {first}; a seed means the same data for all, and is drawn again for both at "
-            "once."
+            f"Difference: from {first}, paired by seed: a seed has the same data under all weightings, and "
+            "pairs are resampled together."
         )
     undefined: dict[str, list[str]] = {}
     for measure in measures:
@@ -133,8 +133,8 @@ def table_notes(measures: Sequence[Measure], rows: Sequence[Row]) -> list[str]:
         )
         if listed:
             undefined.setdefault(listed, []).append(measure.name)
-    dashes = [f"A dash: {' and '.join(names)} not defined for {where}." for where, names in undefined.items()]
-    return [*sentences, *dashes, "Seconds: of a trial, the mean."]
+    dashes = [f"A dash: {' and '.join(names)} undefined for {where}." for where, names in undefined.items()]
+    return [*sentences, *dashes, "Seconds: mean duration of a trial."]
 
 
 def write_tables(

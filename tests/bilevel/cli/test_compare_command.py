@@ -73,10 +73,10 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
     )
     assert any(line.startswith("run 2 of 2: tos on") for line in lines)
     assert "prisoners-dilemma, 4 seeds" in said.out
-    assert "Against selfish" in said.out
-    assert "s*, the most with one share for all                  0.667" in said.out
-    assert "No theory" not in said.out
-    assert "equality is not defined" in " ".join(said.out.split())  # the returns are negative
+    assert "Compared with selfish" in said.out
+    assert "s*, maximum with the same share for all agents                  0.667" in said.out
+    assert "No theoretical values" not in said.out
+    assert "equality is undefined" in " ".join(said.out.split())  # the returns are negative
     assert said.out.splitlines()[-1] == f"Written to {FOLDER}: {', '.join(FILES)}"
     assert sorted(path.name for path in FOLDER.iterdir()) == sorted([*FILES, "selfish", "tos"])
 
@@ -114,8 +114,9 @@ def test_the_files_hold_what_the_runs_found(pair: str) -> None:
     assert final["welfare"] == [float(evaluated[3]["welfare"])]
     assert data["selfish"]["seed_0"]["step_4"]["step_count"] == 5
     (first, second) = rows("table.csv")
-    assert (first["better"], first["difference"]) == ("", "")
-    assert 0 <= float(second["better_low"]) <= float(second["better"]) <= float(second["better_high"]) <= 1
+    name = "probability_of_improvement"
+    assert (first[name], first["difference"]) == ("", "")
+    assert 0 <= float(second[f"{name}_low"]) <= float(second[name]) <= float(second[f"{name}_high"]) <= 1
 
 
 @pytest.mark.parametrize("when", ["training", "evaluation", "figures"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bilevel import report as figures
-from bilevel.cli._demo import GAMES, METHODS, in_words, sentence
+from bilevel.cli._demo import GAMES, METHODS, sentence
 from bilevel.experiments import Run, default_config
 from bilevel.methods import PolicyLearner
 
@@ -42,7 +42,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
     assert Path("demo/overview.png").exists()
     assert len(list(Path("demo").glob("*/figures/welfare.png"))) == len(GAMES) * len(METHODS)
     for title in GAMES.values():
-        assert f"\n{title}: on the way from everybody defecting" in said.out
+        assert f"\n{title}: between mutual defection (0 %)" in said.out
 
     said = call("demo", *SMALL, "--seed", 1)
     assert said.code == 2
@@ -75,19 +75,12 @@ def test_help(call: Call) -> None:
 def test_the_sentence_is_true_of_good_results() -> None:
     # the prisoner's dilemma: everybody defecting -4, the optimum -2
     assert sentence("PD", {"selfish": made_up("selfish", -3.9), "tos": made_up("tos", -2.0)}) == (
-        "PD: on the way from everybody defecting (0 %) to the group's optimum (100 %), selfish agents reach "
-        "5 %; agents that learned how much to share reach 100 %, giving away 25.0 % of their reward."
+        "PD: between mutual defection (0 %) and the welfare optimum (100 %), selfish agents score 5.0 %; "
+        "agents that learn how much to share score 100.0 % and give away 25.0 % of their rewards."
     )
 
 
 def test_the_sentence_is_true_of_bad_results() -> None:
     text = sentence("PD", {"selfish": made_up("selfish", -4.5), "tos": made_up("tos", -4.0)})
-    assert "selfish agents end 25 % below the start; " in text
-    assert "agents that learned how much to share stay at the start, giving" in text
-
-
-@pytest.mark.parametrize(
-    ("share", "words"), [(0.004, "stay at the start"), (-0.004, "stay at the start"), (1.0, "reach 100 %")]
-)
-def test_in_words(share: float, words: str) -> None:
-    assert in_words(share) == words
+    assert "selfish agents score -25.0 %; " in text
+    assert "agents that learn how much to share score 0.0 % and give away" in text

@@ -25,7 +25,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "reference" / "games"
 def test_every_page_has_what_a_researcher_looks_for(name: str) -> None:
     found = page(name)
     assert all(found.facts.values())
-    assert {"source", "agents", "actions", "observation", "horizon", "group optimum"} <= found.facts.keys()
+    assert {"source", "agents", "actions", "observation", "horizon", "welfare optimum"} <= found.facts.keys()
     assert found.rules
     assert all(setting.text for setting in found.settings), [s.name for s in found.settings if not s.text]
     assert all(line == line.rstrip() for line in found.text().splitlines())
@@ -70,7 +70,7 @@ def test_a_game_of_ones_own_has_a_page(call: Call) -> None:
     said = call("games", "my-chicken", "--load", "mine.py")
     assert said.code == 0
     assert "punishment = -2" in said.out
-    assert "its author's own" in said.out
+    assert "none: defined by its author" in said.out
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_methods_are_compared_by_the_same_welfare(call: Call) -> None:
     assert {row["method"] for row in rows} == {"selfish", "paid", "free"}
     for row in rows:
         assert float(row["welfare"]) == pytest.approx(-4, abs=0.05)
-        assert float(row["optimum"]) == pytest.approx(0, abs=0.025)
+        assert float(row["normalized_score"]) == pytest.approx(0, abs=0.025)
     given = {row["method"]: row["given"] for row in rows}
     assert given["selfish"] == ""
     assert float(given["paid"]) < 0.05 < 0.5 < float(given["free"])

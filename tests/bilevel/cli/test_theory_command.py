@@ -32,15 +32,15 @@ def test_the_prisoners_dilemma(call: Call) -> None:
     for sentence in (
         "optimum all cooperate -2",
         "pure equilibrium all defect -4",
-        "mixed ones are not enumerated",
+        "mixed equilibria are not enumerated",
         "Price of anarchy: 2. The equilibrium's cost over the least: 4 / 2.",
         "Price of stability: 2.",
-        "T_ii >= 1/N was not demanded",
-        "s* = 0.6667 (one share for all, the rest evenly to the others)",
+        "T_ii >= 1/N is not required",
+        "s* = 0.6667 (the same share for all agents, the rest split equally among the other agents)",
         "0 0.6667 0.3333 1 0.3333 0.6667",
-        "Checked: under it nobody gains by leaving",
-        'Not everybody can keep more: else agent 0 would leave "all cooperate" to play defect.',
-        "g* = 0.6667 (any matrix): the same, so that the matrix above serves.",
+        "Verified: under this matrix no deviation gains",
+        'Agents cannot all keep more: otherwise agent 0 would deviate from "all cooperate" to defect.',
+        "g* = 0.6667 (any sharing matrix): equal to s*, so the matrix above attains it.",
     ):
         assert sentence in text, sentence
 
@@ -56,39 +56,39 @@ def test_settings_of_the_game_count(call: Call) -> None:
 def test_braess(call: Call) -> None:
     text = words(call("theory", "--game", "braess").out)
     assert "Price of anarchy: 1.231. The equilibrium's cost over the least: 320 / 260." in text
-    assert "6 optima tie; what follows speaks of one (--optimum chooses)" in text
-    assert "s* (one share for all, the rest evenly to the others): impossible." in text
-    assert "g* (any matrix): impossible." in text
+    assert "6 optima tie; the analysis below is of one (--optimum selects it)." in text
+    assert "the rest split equally among the other agents): impossible." in text
+    assert "g* (any sharing matrix): impossible." in text
 
 
 def test_an_equal_part_can_be_demanded(call: Call) -> None:
     free = words(call("theory", "--game", "stag-hunt-melting-pot").out)
-    assert "s* = 0 (one share for all" in free
-    assert 'Nothing can be kept: else agent 0 would leave "stag, hare" to play hare.' in free
+    assert "s* = 0 (the same share for all agents" in free
+    assert 'Agents can keep nothing: otherwise agent 0 would deviate from "stag, hare" to hare.' in free
     text = words(call("theory", "--game", "stag-hunt-melting-pot", "--at-least-equal").out)
-    assert "T_ii >= 0.5 was demanded" in text
-    assert text.count("impossible. Weigh the deviations below") == 2
-    assert "add up to 1 or more, so that one of them pays. weight agent leaves to play" in text
+    assert "T_ii >= 0.5 is required" in text
+    assert text.count("impossible. Proof: under every such matrix") == 2
+    assert "at least 1, so at least one deviation pays. weight agent deviates from to" in text
 
 
 def test_transfers_along_the_graph(call: Call) -> None:
     said = call("theory", "--game", "cyclical-prisoners-dilemma", "--game.agents", 4, "--along-graph")
     text = words(said.out)
-    assert "s* = 0.6 (one share for all, the rest evenly to its neighbours)" in text
-    assert "g* = 0.75 (any matrix along the graph). The share" in text
+    assert "s* = 0.6 (the same share for all agents, the rest split equally among its neighbours)" in text
+    assert "g* = 0.75 (any sharing matrix along the graph). Share" in text
 
 
 def test_another_optimum(call: Call) -> None:
     text = words(call("theory", "--game", "chicken", "--optimum", 0, 1).out)
-    assert 'part of "swerve, straight"' in text
-    assert "s* (one share for all, the rest evenly to the others): impossible." in text
-    assert "g* = 0 (any matrix)" in text
+    assert 'such that "swerve, straight" is dominant' in text
+    assert "the rest split equally among the other agents): impossible." in text
+    assert "g* = 0 (any sharing matrix)" in text
 
 
 def test_what_needs_no_transfer(call: Call) -> None:
     text = words(call("theory", "--game", "public-goods", "--game.k", 4).out)
     assert "s* = 1 (" in text
-    assert "under it whoever leaves loses 0.3333 or more. Everything can be kept: nothing" in text
+    assert "every deviation loses at least 0.3333. Agents can keep everything: no transfer is needed." in text
 
 
 @pytest.mark.parametrize("name", ["matching-pennies", "repeated-matching-pennies"])
@@ -97,8 +97,8 @@ def test_a_zero_sum_game_is_solved(name: str, call: Call) -> None:
     assert ("the stage game, played once" in text) == name.startswith("repeated")
     assert "pure equilibrium none" in text
     assert "Price of anarchy: undefined. There is no pure equilibrium." in text
-    assert "Zero-sum: with the probabilities (0.5, 0.5) and (0.5, 0.5)" in text
-    assert "agent 0 then gets 0." in text
+    assert "agent 0 plays its actions with probabilities (0.5, 0.5), agent 1 with (0.5, 0.5)" in text
+    assert "the value for agent 0 is 0." in text
 
 
 def test_long_lists_are_cut_and_counted(call: Call) -> None:

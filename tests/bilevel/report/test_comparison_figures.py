@@ -76,8 +76,8 @@ def test_theory_is_marked_among_the_curves() -> None:
     theory = theory_of(runs["tos"].config.game)
     welfare, _, kept = figures._curves(runs, "", theory).axes
     assert [text.get_text() for text in welfare.texts] == [
-        "group optimum -2",
-        "all defect, only pure equilibrium -4",
+        "welfare optimum -2",
+        "mutual defection, only pure equilibrium -4",
     ]
     assert [text.get_text() for text in kept.texts] == ["s*, g* 0.6667"]
     (learned, _) = kept.lines  # who does not share has no curve
@@ -93,7 +93,7 @@ def test_a_profile_steps_down_at_every_score() -> None:
     np.testing.assert_allclose(taus, [2 - 0.35, 2, 8, 9, 9 + 0.35])
     np.testing.assert_allclose(shares, [1, 1, 0.75, 0, 0])
     assert axes.lines[0].get_drawstyle() == "steps-post"
-    assert axes.get_xlabel() == "tau: welfare (reward per episode, all agents)"
+    assert axes.get_xlabel() == "threshold tau of welfare (reward per episode, all agents)"
     assert axes.lines[1].get_color() == LOOKS["tos"][0]
 
 

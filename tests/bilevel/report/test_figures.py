@@ -70,7 +70,7 @@ def test_the_welfare_figure_says_unit_optimum_and_interval() -> None:
     draw_welfare(axes, {"tos": made_up("chicken-100")})
     assert axes.get_ylabel() == "welfare (reward per episode, all agents)"
     assert axes.get_xlabel() == "outer step (log scale)"
-    assert [text.get_text() for text in axes.texts] == ["group optimum 0", "all defect -200"]
+    assert [text.get_text() for text in axes.texts] == ["welfare optimum 0", "mutual defection -200"]
     assert len(axes.collections) == 1  # the band
     x, y = axes.lines[0].get_data()
     np.testing.assert_array_equal(x, [1, 2, 3, 4, 5])

@@ -33,7 +33,7 @@ def test_a_run_shows_each_agents_and_a_comparison_their_mean() -> None:
         (mean_weight_curves({"plain": made_up(), "learned": results}), {"learned": 1.5}),
     ):
         figure = loss_weight_figure(shown, "title")
-        assert [axes.get_title() for axes in figure.axes] == [f"{term}'s term" for term in TERMS]
+        assert [axes.get_title() for axes in figure.axes] == [f"{term} term" for term in TERMS]
         value = figure.axes[1]
         lines = {line.get_label(): np.asarray(line.get_ydata()) for line in value.lines}
         assert set(lines) == set(heights)
@@ -66,7 +66,7 @@ def test_tables_have_the_agents_mean() -> None:
     assert (plain, learned[:14]) == ("plain,,,,,,,,,", "learned,3.0,3.")
     assert table.texts()[1][2] == "1.500 [1.500, 1.500]"
     text = printed(comparison_table(rows))
-    assert "Learned weights of losses, mean over agents" in text
-    assert "Learned weights: at the end" in text
+    assert "Learned loss weights, mean over agents" in text
+    assert "Learned weights: the final coefficients" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "Learned weights" not in printed(comparison_table(compare_runs({"a": made_up(), "b": made_up()})))

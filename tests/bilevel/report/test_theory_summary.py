@@ -87,16 +87,16 @@ def test_the_tables_say_it_in_80_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
     for line in (
         "optimum                  -2.000",
-        "best pure equilibrium    -4.000  of stability 2.000",
-        "worst pure equilibrium   -4.000    of anarchy 2.000",
-        "s*, the most with one share for all                  0.667",
-        "g*, the most with any shares                         0.667",
-        "tos                                   0.750 [",
+        "best pure equilibrium    -4.000  stability 2.000",
+        "worst pure equilibrium   -4.000    anarchy 2.000",
+        "s*, maximum with the same share for all agents                  0.667",
+        "g*, maximum with any sharing matrix                             0.667",
+        "tos                                              0.750 [",
     ):
         assert line in text
     assert "lio" not in text  # its agents share no rewards
     assert "of the one-shot game" in text
-    assert "again and again" not in text
+    assert "A repeated game" not in text
 
 
 def test_what_has_no_number_is_said_in_words() -> None:
@@ -115,18 +115,18 @@ def test_of_a_repeated_game_the_stage_is_told() -> None:
     assert theory_record(theory, rows())["of_the_stage"] is True
     text = " ".join(printed(theory).split())
     assert "of the stage game, played once" in text
-    assert "Played again and again a game has more equilibria" in text
+    assert "A repeated game has more equilibria than its stage" in text
     assert theory_levels(theory)[1] == ("only pure equilibrium of the stage", -4)
 
 
 @pytest.mark.parametrize(
     ("name", "levels", "shares"),
     [
-        ("stag-hunt", {"group optimum": 6, "best pure equilibrium": 6, "worst pure equilibrium": 2}, 2),
-        ("chicken", {"group optimum": 0, "pure equilibria": 0}, 2),
-        ("matching-pennies", {"group optimum": 0}, 2),
-        ("pigou", {"group optimum": -3, "best pure equilibrium": -3.25, "worst pure equilibrium": -4}, 1),
-        ("braess", {"group optimum": -260, "only pure equilibrium": -320}, 0),
+        ("stag-hunt", {"welfare optimum": 6, "best pure equilibrium": 6, "worst pure equilibrium": 2}, 2),
+        ("chicken", {"welfare optimum": 0, "pure equilibria": 0}, 2),
+        ("matching-pennies", {"welfare optimum": 0}, 2),
+        ("pigou", {"welfare optimum": -3, "best pure equilibrium": -3.25, "worst pure equilibrium": -4}, 1),
+        ("braess", {"welfare optimum": -260, "only pure equilibrium": -320}, 0),
     ],
 )
 def test_levels_to_mark(name: str, levels: dict[str, float], shares: int) -> None:
@@ -140,7 +140,7 @@ def test_where_theory_does_not_apply_a_sentence_says_so(game: Game, tmp_path: Pa
     reason = theory_of(game)
     kind = type(game).__name__
     assert reason == (
-        f"No theory stands beside this: {kind} is not a one-shot game with exact values, or its repetition."
+        f"No theoretical values: {kind} is not a one-shot game with exact values, nor a repetition of one."
     )
     assert " ".join(printed(reason).split()) == reason
     (tmp_path / "theory.json").write_text("of an earlier comparison")
@@ -152,9 +152,11 @@ def test_games_that_are_too_large_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(_minimal_transfer, "MAX_DEVIATIONS", 3)
     reason = theory_of(games.make("prisoners-dilemma"))
     assert isinstance(reason, str)
-    assert reason.startswith("No theory stands beside this. Transfers are checked against every way to leave")
+    assert reason.startswith("No theoretical values: Transfers are checked against every way to leave")
 
 
 def test_it_stands_below_the_comparison() -> None:
     text = terminal(comparison_table(rows(), known(games.make("prisoners-dilemma"))))
-    assert text.index("Against tos") < text.index("Steps: outer steps.") < text.index("kept of one's own")
+    assert (
+        text.index("Compared with tos") < text.index("Difference: ") < text.index("share of own reward kept")
+    )
