@@ -68,9 +68,20 @@ class ObservationEncoder:
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Draw initial parameters of networks whose outputs are nearly 0: float64 [seed, agent, parameter].
+    """Draw initial parameters of networks whose outputs are nearly 0.
 
-    Those of repetition i depend on the random seed `seed` + i alone.
+    Args:
+        network: architecture of all networks.
+        seed: random seed of the first repetition; those of repetition i depend on `seed` + i alone.
+        seeds: number of repetitions.
+        agents: number of networks of each repetition.
+    Returns:
+        Parameters, float64 [seed, agent, parameter].
+
+    >>> from bilevel.nn import Perceptron
+    >>> both, second = (first_parameters(Perceptron((4, 2)), seed, 2, agents=3) for seed in (0, 1))
+    >>> both.shape, bool((both[1] == second[0]).all())
+    (torch.Size([2, 3, 10]), True)
     """
     return first_draws(
         lambda generator: network.initial(generator, agents, last_layer_scale=0.1),
@@ -83,6 +94,17 @@ class VaryingShares(Transfer, abc.ABC):
     """A transfer by a sharing matrix per step: r~_j = sum_i T_ij r_i; rows of T sum to 1.
 
     The total of each step is conserved, whatever the shares depend on.
+
+    >>> class KeepAtFirst(VaryingShares):
+    ...     def unmasked_shares(self, trajectory):  # all for oneself in step 0, equal shares from then on
+    ...         shares = torch.full((1, 2, 2, 2, 1), 0.5)  # seed, giver, receiver, time, episode
+    ...         shares[..., 0, 0] = torch.eye(2)
+    ...         return shares
+    >>> rewards = torch.tensor([[[[1.0], [1.0]], [[0.0], [0.0]]]])  # seed, agent, time, episode
+    >>> played = Trajectory(rewards, rewards, rewards, mask=torch.ones(1, 1, 2, 1), cooperated=None)
+    >>> KeepAtFirst().rewards(played)[0, :, :, 0]  # agent, time
+    tensor([[1.0000, 0.5000],
+            [0.0000, 0.5000]])
     """
 
     @property

@@ -33,7 +33,12 @@ COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
 
 
 def utilitarian(returns: Tensor) -> Tensor:
-    """Utilitarian welfare: the sum of returns, [..., agent] -> [...].
+    """Utilitarian welfare: the sum of returns.
+
+    Args:
+        returns: [..., agent], in the game's units.
+    Returns:
+        Welfare, [...].
 
     >>> utilitarian(torch.tensor([1.0, 3.0]))
     tensor(4.)
@@ -42,8 +47,12 @@ def utilitarian(returns: Tensor) -> Tensor:
 
 
 def maximin(returns: Tensor) -> Tensor:
-    """Egalitarian welfare: the lowest return, [..., agent] -> [...]; ties share the derivative evenly.
+    """Egalitarian welfare: the lowest return; ties share the derivative evenly.
 
+    Args:
+        returns: [..., agent], in the game's units.
+    Returns:
+        Welfare, [...].
     Source:
         Rawls, A Theory of Justice, 1971.
 
@@ -54,11 +63,16 @@ def maximin(returns: Tensor) -> Tensor:
 
 
 def nash_welfare(returns: Tensor, floor: float = 0.01) -> Tensor:
-    """Nash social welfare, the sum of the logarithms of returns [..., agent].
+    """Nash social welfare: the sum of the logarithms of returns.
 
-    A logarithm needs a positive return: below `floor` (above 0) it continues as its tangent, so that the
-    derivative of a low return is large, but finite.
+    A logarithm needs a positive return: below `floor` it continues as its tangent, so that the derivative of
+    a low return is large, but finite.
 
+    Args:
+        returns: [..., agent], in the game's units.
+        floor: return below which the tangent continues, above 0.
+    Returns:
+        Welfare in nats, [...].
     Source:
         Nash, The bargaining problem, Econometrica 1950; Kaneko and Nakamura, Econometrica 1979.
 
@@ -75,6 +89,10 @@ def gini_welfare(returns: Tensor) -> Tensor:
     sum_k (2 (N - k) + 1) / N^2 r_(k), with returns in ascending order, k from 1; that is also defined where
     returns are negative.
 
+    Args:
+        returns: [..., agent], in the game's units.
+    Returns:
+        Welfare, [...].
     Source:
         Sen, On Economic Inequality, 1973; Weymark, Generalized Gini inequality indices, 1981.
 
@@ -142,10 +160,12 @@ OBJECTIVES: Registry[Objective] = Registry(
 
 
 def register_objective(name: str, welfare: Welfare, *, replace: bool = False) -> None:
-    """Add an outer objective, a differentiable function of returns [..., agent] -> [...], to be maximized.
+    """Add an outer objective, to be maximized, for the rest of the process.
 
-    It stays registered for the rest of the process, by a name in lower case, words joined by hyphens.
-
+    Args:
+        name: in lower case, words joined by hyphens.
+        welfare: differentiable function of returns, [..., agent] -> [...].
+        replace: replace an objective of this name.
     Raises:
         ValueError: the name is taken, or is no such name; or the function does not reduce the agents.
 
@@ -165,7 +185,16 @@ def register_objective(name: str, welfare: Welfare, *, replace: bool = False) ->
 
 @dataclass(frozen=True)
 class GroupObjectives:
-    """Objectives of groups of outer variables, whose gradients come from one outer loss."""
+    """Objectives of groups of outer variables, whose gradients come from one outer loss.
+
+    >>> groups = GroupObjectives({"sharing": OBJECTIVES["welfare"], "costs": OBJECTIVES["maximin"]})
+    >>> groups.per_agent  # the objectives differ: losses are the agents', [agent, seed]
+    True
+    >>> losses = groups.losses(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2))
+    >>> by_agent = torch.tensor([10.0, 1.0]).reshape(2, 1, 1)  # agent, seed, row
+    >>> groups.gradients({"sharing": by_agent, "costs": by_agent}, losses)
+    {'sharing': tensor([[11.]]), 'costs': tensor([[10.]])}
+    """
 
     groups: Mapping[str, Objective | None]
     """Group of phi -> its objective; None: the group is not updated."""

@@ -49,7 +49,12 @@ def share(rewards: Tensor, sharing: Tensor) -> Tensor:
 
 
 def identity_sharing(agents: int) -> Tensor:
-    """Identity sharing matrix, by which each agent keeps its reward: float64 [giver, receiver].
+    """Identity sharing matrix, by which each agent keeps its reward.
+
+    Args:
+        agents: number of agents.
+    Returns:
+        Shares, float64 [giver, receiver].
 
     >>> identity_sharing(2)
     tensor([[1., 0.],
@@ -63,7 +68,14 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
 
     T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours of i, itself included.
     s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other neighbours
-    keeps everything. The graph is boolean, the matrix float64 [giver, receiver].
+    keeps everything.
+
+    Args:
+        neighbours: graph, boolean [giver, receiver], True on the diagonal.
+        self_interest: s, from 0 to 1.
+
+    Returns:
+        Shares, float64 [giver, receiver].
 
     Raises:
         ValueError: s is outside [0, 1], or the graph is not square or lacks its diagonal.
@@ -84,7 +96,16 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
 
 
 def check_neighbours(neighbours: Tensor) -> Tensor:
-    """Return the graph, or raise ValueError unless it is boolean [giver, receiver] with a True diagonal.
+    """Check a sharing graph.
+
+    Args:
+        neighbours: graph, boolean [giver, receiver], True on the diagonal.
+
+    Returns:
+        The graph.
+
+    Raises:
+        ValueError: it is not boolean or not square, or the diagonal is not True.
 
     >>> check_neighbours(torch.zeros(2, 2, dtype=torch.bool))
     Traceback (most recent call last):
@@ -106,7 +127,13 @@ def check_neighbours(neighbours: Tensor) -> Tensor:
 
 
 def check_own_share(own_share: float | None) -> None:
-    """Raise ValueError unless this is a softmax row's possible own share, in (0, 1); None: equal shares.
+    """Check the own share of a softmax row.
+
+    Args:
+        own_share: above 0 and below 1; None: equal shares for all neighbours.
+
+    Raises:
+        ValueError: it is out of range.
 
     >>> check_own_share(1.0)
     Traceback (most recent call last):

@@ -8,7 +8,19 @@ from torch import Tensor
 
 
 class Trajectory(NamedTuple):
-    """Sampled episodes; after an episode's end observations, rewards and `mask` are 0."""
+    """Sampled episodes; after an episode's end observations, rewards and `mask` are 0.
+
+    >>> rewards = torch.tensor([[[[1.0], [2.0]], [[0.0], [4.0]]]])  # 1 seed, 2 agents, 2 steps, 1 episode
+    >>> played = Trajectory(
+    ...     observations=torch.zeros(1, 2, 2, 1, 3),
+    ...     actions=torch.tensor([[[[0], [1]], [[1], [1]]]]),
+    ...     rewards=rewards,
+    ...     mask=torch.ones(1, 1, 2, 1),
+    ...     cooperated=None,
+    ... )
+    >>> per_episode(played.rewards, played)  # returns, [seed, agent]
+    tensor([[3., 4.]])
+    """
 
     observations: Tensor
     """[seed, agent, time, episode, *shape], integer or of theta's dtype."""
@@ -66,13 +78,37 @@ class Trajectory(NamedTuple):
 
 
 def per_episode(values: Tensor, trajectory: Trajectory) -> Tensor:
-    """Sum over an episode's steps, mean over episodes: [seed, ..., time, episode] -> [seed, ...]."""
+    """Sum over an episode's steps, mean over episodes.
+
+    Args:
+        values: [seed, ..., time, episode].
+        trajectory: the episodes, whose mask marks the steps that count.
+    Returns:
+        [seed, ...], in the unit of the values.
+
+    >>> zeros, mask = torch.zeros(1, 2, 3, 1), torch.tensor([[[[1.0], [1.0], [0.0]]]])  # ends after 2 steps
+    >>> episode = Trajectory(zeros, zeros, zeros, mask, cooperated=None)
+    >>> per_episode(torch.full((1, 2, 3, 1), 5.0), episode)
+    tensor([[10., 10.]])
+    """
     mask = trajectory.mask.flatten(0, 1).reshape(len(values), *[1] * (values.ndim - 3), *values.shape[-2:])
     return (values * mask).sum(-2).mean(-1)
 
 
 def per_step(values: Tensor, trajectory: Trajectory) -> Tensor:
-    """Mean over all steps of all episodes, 0 if there are none: [seed, ..., time, episode] -> [seed, ...]."""
+    """Mean over all steps of all episodes; 0 if there are none.
+
+    Args:
+        values: [seed, ..., time, episode].
+        trajectory: the episodes, whose mask marks the steps that count.
+    Returns:
+        [seed, ...], in the unit of the values.
+
+    >>> zeros, mask = torch.zeros(1, 2, 3, 1), torch.tensor([[[[1.0], [1.0], [0.0]]]])  # ends after 2 steps
+    >>> episode = Trajectory(zeros, zeros, zeros, mask, cooperated=None)
+    >>> per_step(torch.full((1, 2, 3, 1), 5.0), episode)
+    tensor([[5., 5.]])
+    """
     steps = trajectory.mask.sum((-3, -2, -1)) / trajectory.mask.shape[-1]
     steps = steps.where(steps > 0, 1)
     return per_episode(values, trajectory) / steps.reshape(-1, *[1] * (values.ndim - 3))

@@ -25,7 +25,13 @@ MOST_NAMED = 16
 
 
 class Reporting(NamedTuple):
-    """Rule that combines reports of successive blocks of time steps into one of whole episodes."""
+    """Rule that combines reports of successive blocks of time steps into one of whole episodes.
+
+    >>> first, second = {"given": torch.tensor([1.0])}, {"given": torch.tensor([2.0])}
+    >>> steps = [torch.tensor([8.0]), torch.tensor([8.0])]  # of each seed, in each block
+    >>> combine_reports([first, second], steps, Reporting("episodes"))  # gifts of an episode add up
+    {'given': tensor([3.])}
+    """
 
     mean_over: Literal["steps", "episodes"]
     """Reports are means over all steps, or sums over an episode's steps, averaged over episodes."""
@@ -34,7 +40,14 @@ class Reporting(NamedTuple):
 
 
 def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reporting: Reporting) -> Report:
-    """Combine reports of successive blocks of time steps, whose numbers of steps are [seed] each.
+    """Combine reports of successive blocks of time steps into one of whole episodes.
+
+    Args:
+        reports: the report of each block.
+        steps: numbers of steps of each block, [seed].
+        reporting: the transfer's rule (`Transfer.reporting`).
+    Returns:
+        A report of the same names.
 
     >>> first, second = {"moved": torch.tensor([1.0])}, {"moved": torch.tensor([4.0])}
     >>> steps = [torch.tensor([2.0]), torch.tensor([1.0])]
@@ -59,6 +72,15 @@ class Transfer(Protocol):
 
     Nothing goes to or from an agent that has left the game (`Trajectory.present`): the share of a reward
     that would go to it stays with its giver.
+
+    >>> class CommonReward(Transfer):
+    ...     def rewards(self, trajectory):  # the mean of all rewards, for everybody
+    ...         own = trajectory.rewards
+    ...         return own.mean(1, keepdim=True).expand_as(own)
+    >>> own = torch.tensor([[[[1.0]], [[0.0]]]])  # seed, agent, time, episode
+    >>> played = Trajectory(own, own, own, mask=torch.ones(1, 1, 1, 1), cooperated=None)
+    >>> CommonReward().rewards(played).flatten(), CommonReward().report(played)
+    (tensor([0.5000, 0.5000]), {})
     """
 
     @property
@@ -114,7 +136,19 @@ class SharedBy:
 
 
 def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
-    """Redistribute individual rewards by one matrix [seed, giver, receiver], among the agents present."""
+    """Redistribute a trajectory's rewards by one matrix, among the agents present.
+
+    Args:
+        trajectory: the episodes with their individual rewards.
+        matrix: shares, [seed, giver, receiver]; each row sums to 1.
+    Returns:
+        Shared rewards, [seed, agent, time, episode], in the game's units.
+
+    >>> own = torch.tensor([[[[1.0]], [[0.0]]]])  # seed, agent, time, episode
+    >>> played = Trajectory(own, own, own, mask=torch.ones(1, 1, 1, 1), cooperated=None)
+    >>> redistributed(played, torch.tensor([[[0.75, 0.25], [0.0, 1.0]]])).flatten()
+    tensor([0.7500, 0.2500])
+    """
     own = trajectory.rewards
     if trajectory.present is None:
         return redistribute(own.flatten(-2), matrix).reshape(own.shape)
@@ -122,9 +156,21 @@ def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
 
 
 def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
-    """Keep the shares of agents that have left with their givers; see `share_among_present`.
+    """Keep the shares of agents that have left with their givers, in every step.
 
-    Shares are [seed, giver, receiver, time or 1, episode or 1]; returned unchanged if no agent ever leaves.
+    Args:
+        shares: [seed, giver, receiver, time or 1, episode or 1].
+        trajectory: the episodes, with the agents present in each step.
+    Returns:
+        Shares, [seed, giver, receiver, time, episode]; as they are if no agent ever leaves. See
+        `games.wrappers.share_among_present`.
+
+    >>> own = torch.zeros(1, 2, 1, 1)  # seed, agent, time, episode
+    >>> present = torch.tensor([True, False]).reshape(1, 2, 1, 1)
+    >>> played = Trajectory(own, own, own, torch.ones(1, 1, 1, 1), cooperated=None, present=present)
+    >>> among_present(torch.full((1, 2, 2, 1, 1), 0.5), played).squeeze()
+    tensor([[1., 0.],
+            [0., 1.]])
     """
     if trajectory.present is None:
         return shares
@@ -133,16 +179,34 @@ def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def only_among_present(amounts: Tensor, trajectory: Trajectory) -> Tensor:
-    """Drop amounts to or from agents that have left: [seed, giver, receiver, time, episode]."""
+    """Drop amounts to or from agents that have left.
+
+    Args:
+        amounts: for instance gifts, [seed, giver, receiver, time, episode].
+        trajectory: the episodes, with the agents present in each step.
+    Returns:
+        Amounts of the same shape.
+
+    >>> own = torch.zeros(1, 2, 1, 1)  # seed, agent, time, episode
+    >>> present = torch.tensor([True, False]).reshape(1, 2, 1, 1)
+    >>> played = Trajectory(own, own, own, torch.ones(1, 1, 1, 1), cooperated=None, present=present)
+    >>> only_among_present(torch.full((1, 2, 2, 1, 1), 3.0), played).squeeze()
+    tensor([[3., 0.],
+            [0., 0.]])
+    """
     if trajectory.present is None:
         return amounts
     return amounts * both_present(trajectory.present.permute(0, 2, 3, 1)).permute(0, 3, 4, 1, 2)
 
 
 def matrix_report(matrix: Tensor) -> Report:
-    """Report the agents' mean share given away, and every share, of matrices [seed, giver, receiver].
+    """Report the agents' mean share given away, and every share.
 
-    Of more than `MOST_NAMED` agents the shares are one entry, "share", [seed, giver, receiver].
+    Args:
+        matrix: shares, [seed, giver, receiver].
+    Returns:
+        "given_away", [seed], and each share as "share_giver_receiver", [seed]; of more than 16 agents all
+        shares as "share", [seed, giver, receiver].
 
     >>> list(matrix_report(torch.eye(2)[None]))
     ['given_away', 'share_0_0', 'share_0_1', 'share_1_0', 'share_1_1']
@@ -153,9 +217,13 @@ def matrix_report(matrix: Tensor) -> Report:
 
 
 def given_report(given: Tensor) -> Report:
-    """Report the agents' mean gift, and every gift, of [seed, giver, receiver] in reward units.
+    """Report the agents' mean gift, and every gift.
 
-    Of more than `MOST_NAMED` agents the gifts are one entry, "incentive", [seed, giver, receiver].
+    Args:
+        given: gifts in reward units, [seed, giver, receiver].
+    Returns:
+        "given", [seed], and each gift as "incentive_giver_receiver", [seed]; of more than 16 agents all gifts
+        as "incentive", [seed, giver, receiver].
 
     >>> given_report(torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]))
     {'given': tensor([2.]), 'incentive_0_1': tensor([3.]), 'incentive_1_0': tensor([1.])}
@@ -178,7 +246,20 @@ def _entries(name: str, matrix: Tensor) -> Report:
 
 
 class OuterVariable(Protocol):
-    """Parametrization of a transfer between agents, learned or fixed: a matrix, incentive networks, ..."""
+    """Parametrization of a transfer between agents, learned or fixed: a matrix, incentive networks, ...
+
+    >>> from bilevel.sharing import SharedBy
+    >>> class OneShare:  # both agents give away the same learned share
+    ...     agents, exact = 2, True
+    ...     def initial(self, seed, seeds):
+    ...         return torch.full((seeds,), 0.25, dtype=torch.float64)
+    ...     def transfer(self, phi):
+    ...         return SharedBy(torch.stack((1 - phi, phi, phi, 1 - phi), -1).unflatten(-1, (2, 2)))
+    >>> variable: OuterVariable = OneShare()
+    >>> variable.transfer(variable.initial(seed=0, seeds=1)).matrix
+    tensor([[[0.7500, 0.2500],
+             [0.2500, 0.7500]]], dtype=torch.float64)
+    """
 
     @property
     def agents(self) -> int:
@@ -197,10 +278,15 @@ class OuterVariable(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class FixedMatrix:
-    """A fixed sharing matrix.
+    """A fixed sharing matrix: an outer variable that is not learned.
 
     Raises:
         ValueError: it is not square, a row does not sum to 1, or an entry is negative.
+
+    >>> from bilevel.sharing import identity_sharing
+    >>> selfish = FixedMatrix(identity_sharing(2))
+    >>> selfish.transfer(selfish.initial(seed=0, seeds=3)).matrix.shape  # seed, giver, receiver
+    torch.Size([3, 2, 2])
     """
 
     sharing: Tensor
@@ -223,9 +309,21 @@ class FixedMatrix:
 
 @dataclass(frozen=True, eq=False)
 class LearnedMatrix:
-    """A learned static sharing matrix: logits [seed, giver, receiver], initially equal for all seeds."""
+    """A learned static sharing matrix: logits [seed, giver, receiver], initially equal for all seeds.
+
+    Source:
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
+
+    >>> variable = LearnedMatrix(Sharing(torch.ones(2, 2, dtype=torch.bool), own_share=0.75))
+    >>> logits = variable.initial(seed=0, seeds=1).clone().requires_grad_()
+    >>> matrix = variable.transfer(logits).matrix
+    >>> matrix
+    tensor([[[0.7500, 0.2500],
+             [0.2500, 0.7500]]], dtype=torch.float64, grad_fn=<...>)
+    """
 
     sharing: Sharing
+    """The graph, and the initial own share."""
     exact = True
 
     @property
@@ -246,7 +344,11 @@ TERMS = ("policy", "value", "entropy")
 def loss_weight_factors(free: Tensor, max_factor: float) -> Tensor:
     """Factors on the weights of `TERMS`: max_factor^(2 sigmoid(x) - 1), exactly 1 at x = 0.
 
-    They lie between 1 / max_factor and max_factor.
+    Args:
+        free: learned numbers x, of any shape.
+        max_factor: bound of the factors, above 1.
+    Returns:
+        Factors between 1 / max_factor and max_factor, of the same shape.
 
     >>> loss_weight_factors(torch.zeros(3), 10.0)
     tensor([1., 1., 1.])
