@@ -25,7 +25,7 @@ collect_ignore = [
     "bilevel/loss_weights/_transformers.py",
     "tests/bilevel/cli/foreign_file.py",  # registers games, which is what commands load it for
 ]
-"""They have no doctests, and import what is large or not installed."""
+"""They import what is large or not installed; tests that import it, too, run their doctests."""
 
 
 gc.disable()

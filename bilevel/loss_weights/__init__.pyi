@@ -18,7 +18,6 @@ from ._weightings import FixedWeights as FixedWeights
 from ._weightings import GradNorm as GradNorm
 from ._weightings import LinearWeights as LinearWeights
 from ._weightings import Uncertainty as Uncertainty
-from ._weightings import WeightedSum as WeightedSum
 from ._weightings import Weighting as Weighting
 from ._weights import HyperParameter as HyperParameter
 from ._weights import LossNetwork as LossNetwork

@@ -19,7 +19,18 @@ from games.core import require
 
 
 class TrainState(NamedTuple):
-    """Model parameters and optimizer state of a functional tuner; with seeds, leaves have a row for each."""
+    """Model parameters and optimizer state of a functional tuner; with seeds, leaves have a row for each.
+
+    >>> from bilevel.loss_weights import LossWeights
+    >>> from bilevel.optimizers import sgd
+    >>> weights = LossWeights(["a", "b"])
+    >>> outer = torch.optim.Adam(weights.parameters(), lr=0.1)
+    >>> losses = lambda theta, batch: {"a": (theta - 3) ** 2, "b": theta**2}
+    >>> tuner = FunctionalTuner(losses, lambda theta, held_out: (theta - 3) ** 2, sgd(0.25), weights, outer)
+    >>> state, validation_loss = tuner.step(tuner.init(torch.tensor(1.0)), [None], None)
+    >>> isinstance(state, TrainState), 1 < state.theta < 3
+    (True, tensor(True))
+    """
 
     theta: Tree
     opt_state: Tree

@@ -35,6 +35,33 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         ValueError: when training starts: optimization is manual, there is not one optimizer, batches are
             accumulated, gradients are scaled, the module clips gradients by itself, or parameters are sharded
             (several devices are one run in DistributedDataParallel).
+
+    >>> from torch.utils.data import DataLoader
+    >>> from bilevel.loss_weights import LossWeights
+    >>> class Guess(LightningModule):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.guess, self.weights = nn.Linear(1, 1), LossWeights(["right", "shifted"])
+    ...     def losses(self, batch):
+    ...         right = self.guess(batch) - 2 * batch
+    ...         return {"right": right.square().mean(), "shifted": (right - 1).square().mean()}
+    ...     def training_step(self, batch, batch_idx):
+    ...         return self.weights(self.losses(batch))
+    ...     def configure_optimizers(self):
+    ...         return torch.optim.SGD(self.guess.parameters(), lr=0.1)
+    >>> module, held_out = Guess(), torch.randn(20, 1)
+    >>> callback = LossWeightCallback(
+    ...     Guess.losses,
+    ...     validation_loss=lambda module: module.losses(held_out)["right"],
+    ...     weights=module.weights,
+    ...     outer_optimizer=torch.optim.Adam(module.weights.parameters(), lr=0.1),
+    ... )
+    >>> off = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
+    >>> trainer = Trainer(max_epochs=5, accelerator="cpu", callbacks=[callback], **dict.fromkeys(off, False))
+    >>> trainer.fit(module, DataLoader(torch.randn(40, 1), batch_size=10))
+    >>> learned = module.weights.as_dict()
+    >>> learned["right"] > learned["shifted"]
+    True
     """
 
     def __init__(

@@ -19,7 +19,14 @@ FIRST = ("weights", "model")  # the first to move in an outer step
 
 
 class StepResult(NamedTuple):
-    """The losses of a step."""
+    """The losses of a step.
+
+    >>> from bilevel.loss_weights import FixedWeights, Trainer
+    >>> theta = torch.tensor([1.0], requires_grad=True)
+    >>> trainer = Trainer(torch.optim.SGD([theta], lr=0.1), FixedWeights({"a": 0.5}))
+    >>> trainer.step(lambda: {"a": theta.square().sum()})
+    StepResult(loss=tensor(0.5000), validation_loss=None)
+    """
 
     loss: Tensor
     """The weighted training loss of the step; detached."""

@@ -18,8 +18,25 @@ from games.core import require, require_name
 class Weighting(Learned, abc.ABC):
     """Computes the gradients of a `Trainer`'s step from losses with distinct names.
 
+    Args:
+        names: of the losses.
+
     Raises:
         ValueError: there is no name, or a name comes twice.
+
+    >>> from bilevel.loss_weights import Trainer
+    >>> class LargestLoss(Weighting):
+    ...     def descend(self, losses, parameters):
+    ...         worst = self.stacked(losses).max()
+    ...         worst.backward()
+    ...         return worst.detach()
+    ...     def as_dict(self):
+    ...         return {}  # no weights for the history
+    >>> theta = torch.tensor(0.0, requires_grad=True)
+    >>> trainer = Trainer(torch.optim.SGD([theta], lr=0.25), LargestLoss(["near", "far"]))
+    >>> _ = trainer.step(lambda: {"near": (theta - 1) ** 2, "far": (theta - 4) ** 2})
+    >>> theta.item()
+    2.0
     """
 
     def __init__(self, names: Sequence[str]) -> None:

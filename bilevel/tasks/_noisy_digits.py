@@ -36,6 +36,12 @@ class NoisyDigitsSettings:
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> NoisyDigitsSettings(noise=0.2).steps
+    600
+    >>> NoisyDigitsSettings(noise=2.0)
+    Traceback (most recent call last):
+    ValueError: noise must be ...
     """
 
     noise: float = 0.4

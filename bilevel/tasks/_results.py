@@ -52,11 +52,20 @@ COLUMNS = {
 
 
 def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
-    """Summarize trials: a row for each measure and weighting.
+    """Summarize trials by interquartile means over seeds, and paired differences of them.
 
     Args:
         measures: the task's measures.
         trials: weighting -> its trials, seed by seed; differences are from the first weighting.
+
+    Returns:
+        A row for each measure and weighting.
+
+    >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
+    >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
+    >>> rows = summarize(measures, trials)
+    >>> float(rows[1].mean.estimate), float(rows[1].difference.estimate)
+    (93.0, 3.0)
     """
     first, rows = next(iter(trials)), []
     for measure in measures:
@@ -98,6 +107,20 @@ def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> 
         title: start of each table's title.
         measures: the task's measures.
         rows: of `summarize`.
+
+    Returns:
+        Something that rich prints.
+
+    >>> import rich
+    >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
+    >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
+    >>> rich.print(task_table("digits", measures, summarize(measures, trials)))
+    digits, 1 seed: accuracy (%), higher is better
+    weighting  mean [95 %]  difference [95 %]  seconds
+    ──────────────────────────────────────────────────
+    uniform         90.000                  -      0.0
+    learned         93.000              3.000      0.0
+    ...
     """
     parts: list[Any] = []
     for measure in measures:
@@ -154,6 +177,17 @@ def write_tables(
 
     Raises:
         OSError: a file cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
+    >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = write_tables(measures, summarize(measures, trials), trials, 0, Path(folder))
+    ...     print(paths[2].read_text())
+    weighting,seed,accuracy (%),seconds
+    uniform,0,90.0,0.0
+    learned,0,93.0,0.0
+    <BLANKLINE>
     """
     fields = ("measure", "weighting", "mean", "difference", "seconds")
     names = ("weighting", "seed", *(measure.name for measure in measures), "seconds")

@@ -43,6 +43,12 @@ class Study:
 
     Raises:
         ValueError: a weighting is unknown or comes twice, or a number is out of range.
+
+    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
+    >>> task, settings, weightings = NoisyDigits(), NoisyDigitsSettings(), ("uniform", "learned")
+    >>> study = Study(task_name="noisy-digits", task=task, settings=settings, weightings=weightings, seeds=2)
+    >>> study.trials
+    [('uniform', 0), ('learned', 0), ('uniform', 1), ('learned', 1)]
     """
 
     task_name: str
@@ -96,9 +102,21 @@ class Study:
 def open_folder(study: Study, folder: Path) -> None:
     """Create the folder of a study, or check that it holds trials with the same settings.
 
+    Args:
+        study: the trials and their settings.
+        folder: the folder, which need not exist.
+
     Raises:
         ValueError: it holds trials of another task or other settings (says which), or other files; or it
             cannot be created.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
+    >>> study = Study(task_name="noisy-digits", task=NoisyDigits(), settings=NoisyDigitsSettings(), seeds=2)
+    >>> with TemporaryDirectory() as folder:
+    ...     open_folder(study, Path(folder) / "study")
+    ...     len(study.missing(Path(folder) / "study"))  # 8 weightings, 2 seeds
+    16
     """
     try:
         settings = json.loads(json.dumps(dataclasses.asdict(study.settings)))
@@ -136,6 +154,17 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
         ValueError: another process works in the folder, a file in it is damaged, or a package is missing.
         FloatingPointError: a loss became infinite or undefined (says in which trial); earlier ones are kept.
         OSError: a file could not be written; earlier trials are kept.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, open_folder
+    >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
+    >>> what = {"task_name": "noisy-digits", "task": NoisyDigits(), "settings": small}
+    >>> study = Study(**what, weightings=("uniform",), seeds=2)
+    >>> with TemporaryDirectory() as folder:
+    ...     open_folder(study, Path(folder) / "study")
+    ...     trials = run_study(study, Path(folder) / "study")
+    >>> len(trials["uniform"])
+    2
     """
     if missing := study.missing(folder):
         keep_freed_memory()

@@ -17,7 +17,11 @@ Progress = Callable[[float], None]  # takes the fraction of a trial that is done
 
 @dataclass(frozen=True)
 class Measure:
-    """One number that a trial ends with."""
+    """One number that a trial ends with.
+
+    >>> Measure("test accuracy (%)", "of images that nothing was learned from.", "higher").better
+    'higher'
+    """
 
     name: str
     """Name in tables, with its unit: "test accuracy (%)"."""
@@ -29,7 +33,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Trial:
-    """The result of one training, with one weighting and one seed."""
+    """The result of one training, with one weighting and one seed.
+
+    >>> trial = Trial({"test accuracy (%)": 91.5}, {"loss": [2.3, 0.4], "loss at": [0, 600]})
+    >>> trial.measures["test accuracy (%)"], trial.curves["loss"][-1]
+    (91.5, 0.4)
+    """
 
     measures: Mapping[str, float]
     """Values of the task's measures, by name; NaN where undefined."""
@@ -45,6 +54,22 @@ class Task(Protocol):
     """A problem with several losses: data, model, losses and validation objective.
 
     All randomness of a trial comes from its seed.
+
+    >>> from dataclasses import make_dataclass
+    >>> class Coin:
+    ...     summary = "a coin that is tossed"
+    ...     measures = (Measure("heads (%)", "of all tosses.", "neither"),)
+    ...     weightings = {"fair": "heads and tails alike", "loaded": "heads only"}
+    ...     settings = make_dataclass("CoinSettings", [("tosses", int, 100)], frozen=True)
+    ...     def run(self, settings, weighting, seed, progress):
+    ...         draws = np.random.default_rng(seed).random(settings.tosses)
+    ...         heads = draws < {"fair": 0.5, "loaded": 1.0}[weighting]
+    ...         return Trial({"heads (%)": 100 * heads.mean()})
+    ...     def draw(self, trials, path):
+    ...         path.touch()
+    >>> task: Task = Coin()
+    >>> task.run(task.settings(), "loaded", seed=0, progress=print).measures
+    {'heads (%)': np.float64(100.0)}
     """
 
     @property
@@ -99,7 +124,17 @@ PACKAGES = {
 
 
 class MissingPackage(ValueError):  # noqa: N818 - a sentence for the user, as every ValueError here
-    """A task needs a package of the extra `tasks` that is not installed."""
+    """A task needs a package of the extra `tasks` that is not installed.
+
+    >>> from bilevel.tasks import make_task, register_task
+    >>> class Racing:
+    ...     def __init__(self):
+    ...         raise ModuleNotFoundError(name="pygame")  # as `import pygame` where it is not installed
+    >>> register_task("racing", Racing)
+    >>> make_task("racing")
+    Traceback (most recent call last):
+    bilevel.tasks...MissingPackage: The task racing needs pygame-ce: pip install 'bilevel[tasks]'
+    """
 
 
 @contextmanager
@@ -116,6 +151,9 @@ def requiring_extra(name: str) -> Iterator[None]:
 
 def make_task(name: str) -> Task:
     """Look up a task.
+
+    Args:
+        name: one of `TASKS`.
 
     Raises:
         ValueError: no such task (names the nearest), or a package of it is missing (says how to install it).

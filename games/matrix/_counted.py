@@ -148,7 +148,6 @@ def others_cooperating(cooperate: Tensor) -> Tensor:
     return distribution
 
 
-@cached_constants
 def count_array(game: CountedFamily) -> NDArray[np.float64]:
     """Payoffs by own action and number of other cooperators, read-only and cached.
 
@@ -163,6 +162,11 @@ def count_array(game: CountedFamily) -> NDArray[np.float64]:
     array([[0.5, 1. , 1.5],
            [1. , 1.5, 2. ]])
     """
+    return _cached_array(game)
+
+
+@cached_constants
+def _cached_array(game: CountedFamily) -> NDArray[np.float64]:
     payoffs = np.stack(game.counted_payoffs(np.arange(game.agents))).astype(np.float64)
     payoffs.setflags(write=False)
     return payoffs

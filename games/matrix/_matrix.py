@@ -167,7 +167,6 @@ class MatrixGame(ExactGame):
         return draw_table(title, [["agent", "action", "reward"], *rows], cooperators, sizing, scale=scale)
 
 
-@cached_constants
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
     """A game's payoff table, read-only and cached.
 
@@ -181,6 +180,11 @@ def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
     array([[ 0.,  0.],
            [-1.,  1.]])
     """
+    return _cached_array(game)
+
+
+@cached_constants
+def _cached_array(game: MatrixGame) -> NDArray[np.float64]:
     table = game.build_payoffs()
     table.setflags(write=False)
     return table

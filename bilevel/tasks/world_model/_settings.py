@@ -19,6 +19,10 @@ class WorldModelSettings:
 
     Raises:
         ValueError: a setting is out of range.
+
+    >>> settings = WorldModelSettings(value_head=False)
+    >>> settings.losses, settings.picture  # rows, columns
+    (('reconstruction', 'dynamics', 'policy'), (8, 40))
     """
 
     environment: str = "CartPole-v1"

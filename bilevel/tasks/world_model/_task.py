@@ -25,6 +25,13 @@ class WorldModelTask:
 
     Source:
         Ha and Schmidhuber, World models, arXiv 1803.10122.
+
+    >>> sizes = {"copies": 2, "window": 8, "epochs": 1, "hidden": 4, "latent_size": 2}
+    >>> tests = {"evaluations": 4, "evaluation_episodes": 1}
+    >>> small = WorldModelSettings(environment_steps=64, **sizes, **tests)
+    >>> trial = WorldModelTask().run(small, "fixed", 0, lambda fraction: None)
+    >>> list(trial.measures)[:2]
+    ['return', 'return, first quarter']
     """
 
     summary = "A world model (autoencoder, recurrent dynamics, controller) learns CartPole from pixels."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,10 @@ def test_a_scaler_of_lightning_is_refused() -> None:
     trainer.strategy.precision_plugin.scaler = torch.amp.GradScaler("cpu")
     with pytest.raises(ValueError, match="A GradScaler cannot be used with learned weights"):
         callback.on_train_start(trainer, module)
+
+
+def test_the_example_of_the_docstring() -> None:
+    module = importlib.import_module("bilevel.loss_weights._lightning")
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 0
+    assert found.failed == 0

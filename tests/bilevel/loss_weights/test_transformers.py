@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,3 +175,10 @@ def test_what_cannot_be_done_is_refused(settings: dict[str, Any], sentence: str,
     with pytest.raises(ValueError, match=sentence):
         trainer_of(tmp_path, 0.1, model, **given).train()
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_the_example_of_the_docstring() -> None:
+    module = importlib.import_module("bilevel.loss_weights._transformers")
+    found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 0
+    assert found.failed == 0
