@@ -157,8 +157,9 @@ def _option(kind: type, name: str, default: Any) -> tuple[str, Any, Any]:
     """A field of a dataclass of options, with its documentation as help."""
     if dataclasses.is_dataclass(default):
         return name, _group(type(default)), dataclasses.field(default=default)
-    hint = Annotated[hints_of(kind)[name], tyro.conf.arg(help=_field_docs(kind).get(name, ""))]
-    return name, hint, dataclasses.field(default=default)
+    hint = hints_of(kind)[name]
+    help_text = tyro.conf.arg(help=_field_docs(kind).get(name, ""))
+    return name, Annotated[hint, help_text], dataclasses.field(default=default)
 
 
 def _group(kind: Any) -> Any:

@@ -14,7 +14,6 @@ from ._fixed_sharing import policy_learner as policy_learner
 from ._gifting import Gifting as Gifting
 from ._inner_settings import PPO as PPO
 from ._inner_settings import ActorCritic as ActorCritic
-from ._inner_settings import InnerLoop as InnerLoop
 from ._inner_settings import PolicyGradient as PolicyGradient
 from ._lase import LASE as LASE
 from ._lase_sharing import gift_weights as gift_weights
@@ -54,7 +53,6 @@ from ._policy_settings import AutoPolicy as AutoPolicy
 from ._policy_settings import ConvPolicy as ConvPolicy
 from ._policy_settings import GRUPolicy as GRUPolicy
 from ._policy_settings import MLPPolicy as MLPPolicy
-from ._policy_settings import PolicySettings as PolicySettings
 from ._policy_settings import TabularPolicy as TabularPolicy
 from ._preferences import SVO as SVO
 from ._preferences import InequityAverse as InequityAverse

@@ -42,6 +42,13 @@ class Placement:
 
     Raises:
         ValueError: the number of seeds is not a positive integer, or the dtype is not floating.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> learner = Selfish().build(games.make("chicken"), Placement(seeds=4, dtype=torch.float32))
+    >>> theta = learner.init(seed=0)["theta"]
+    >>> theta.shape, theta.dtype  # seed, agent, parameter
+    (torch.Size([4, 2, 1]), torch.float32)
     """
 
     seeds: int = 1
@@ -60,7 +67,17 @@ class Placement:
 
 
 class Learner(Protocol):
-    """Training interface of a method: pure functions of the state."""
+    """Training interface of a method: pure functions of the state.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, Selfish
+    >>> learner: Learner = Selfish().build(games.make("prisoners-dilemma"), Placement(seeds=3))
+    >>> state = learner.init(seed=0)
+    >>> for _ in range(5):
+    ...     state, metrics = learner.update(state)
+    >>> int(state["outer_step"]), metrics["welfare"].shape
+    (5, torch.Size([3]))
+    """
 
     def init(self, seed: int) -> State:
         """Build the initial state; repetition i equals a run of the random seed `seed` + i alone."""
@@ -78,7 +95,17 @@ class Learner(Protocol):
 
 @runtime_checkable
 class HasPolicies(Protocol):
-    """A learner whose agents act on their own observations alone."""
+    """A learner whose agents act on their own observations alone.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, Selfish
+    >>> learner = Selfish().build(games.make("repeated-chicken"), Placement(seeds=3))
+    >>> isinstance(learner, HasPolicies)
+    True
+    >>> policy, theta = learner.policies(learner.init(seed=0), repetition=2)
+    >>> policy.probabilities(theta).shape  # agent, observation, action
+    torch.Size([2, 5, 2])
+    """
 
     def policies(self, state: State, repetition: int) -> tuple[Policy, Tensor]:
         """Return the policy of all agents, and one repetition's parameters [agent, parameter] on the CPU."""
@@ -86,7 +113,18 @@ class HasPolicies(Protocol):
 
 @runtime_checkable
 class Playable(Protocol):
-    """A learner whose policies can play a game."""
+    """A learner whose policies can play a game.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, Selfish
+    >>> game, generator = games.make("repeated-chicken"), torch.Generator().manual_seed(0)
+    >>> learner = Selfish().build(game, Placement())
+    >>> isinstance(learner, Playable)
+    True
+    >>> actor, transfer = learner.actor(game, learner.init(seed=0), repetition=0)
+    >>> actor(game.reset(4, generator), generator)[0].shape  # actions, [copy, agent]
+    torch.Size([4, 2])
+    """
 
     def actor(self, game: Game, state: State, repetition: int) -> tuple[Actor, Transfer]:
         """Build an actor of one repetition's policies on the CPU, and its transfer.

@@ -49,7 +49,7 @@ class D3C(PolicyMethod):
 
     Needs: the others' rewards; with exact values, the gradients of all losses by all policies.
     Conserves nothing: the metric `imbalance` is the distance of the columns of A from a sum of 1, which would
-    conserve the total. No reward is transferred,
+    conserve the total. No reward is transferred.
 
     Raises:
         ValueError: a setting is out of range; at build, there is no bound of the values (see `loss_bound`).
@@ -63,6 +63,7 @@ class D3C(PolicyMethod):
         episodes leaves |grad_i f_i^A|^2 out, the square of a gradient that is mostly noise.
 
     >>> import games
+    >>> from bilevel.methods import Placement
     >>> learner = D3C().build(games.make("prisoners-dilemma"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["share_0_0"]  # the weights during the inner step

@@ -112,8 +112,11 @@ def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyB
         losses: f, above 0, [seed, agent], in any unit.
         jacobian: d f_j / d theta_m, [seed, j, m, parameter].
 
+    Returns:
+        The bound rho, [seed, agent], and its slope d rho_i / d A_ij, [seed, receiver, giver].
+
     Source:
-        Gemp et al., D3C, arXiv 2010.00575; the rule as recalled, see `bilevel.methods._d3c`.
+        Gemp et al., D3C, arXiv 2010.00575; the rule as recalled, see `D3C`.
 
     Two agents with one parameter each, f = (2, 4), each loss moved by both; agent 0 loses through agent 1:
 
@@ -151,6 +154,10 @@ def loss_bound(game: Game, requested: float | None) -> float:
 
     The default, of a payoff table, is 0 if all payoffs are below 0, so that losses are costs, and else the
     greatest payoff plus the range of payoffs.
+
+    Args:
+        game: the game.
+        requested: the bound; None: the default.
 
     Raises:
         ValueError: no bound is requested and there is no payoff table, or a payoff reaches the bound.

@@ -28,10 +28,14 @@ def policy_learner(
 ) -> PolicyLearner:
     """Build a learner of policies under a fixed outer variable, and of loss weights if configured.
 
-    Args and Raises are those of `PolicyLearner`.
+    Args:
+        method, game, placement, variable, fixed: as for `PolicyLearner`.
+
+    Raises:
+        ValueError: as `PolicyLearner`.
 
     >>> import games
-    >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Selfish
+    >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Placement, Selfish
     >>> method = Selfish(inner=ActorCritic(), loss_weights=LearnedLossWeights())
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=3))
     >>> state, metrics = learner.update(learner.init(seed=0))
@@ -56,6 +60,13 @@ class Fixed(LossWeightMethod):
 
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
+
+    >>> import games
+    >>> from bilevel.methods import Placement
+    >>> learner = Fixed(self_interest=0.6).build(games.make("prisoners-dilemma"), Placement())
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> [round(float(metrics[f"share_0_{receiver}"]), 3) for receiver in (0, 1)]
+    [0.6, 0.4]
     """
 
     self_interest: Annotated[Scheduled, Range(least=0, most=1)] = 0.8
@@ -80,6 +91,15 @@ class Selfish(LossWeightMethod):
 
     Source:
         Naive learners in Foerster et al., LOLA, arXiv 1709.04326.
+
+    >>> import games
+    >>> from bilevel.methods import Placement
+    >>> learner = Selfish().build(games.make("prisoners-dilemma"), Placement())
+    >>> state = learner.init(seed=0)
+    >>> for _ in range(50):
+    ...     state, metrics = learner.update(state)
+    >>> bool(metrics["cooperation"] < 0.1)
+    True
     """
 
     def build(self, game: Game, placement: Placement) -> Learner:
@@ -95,6 +115,15 @@ class Prosocial(LossWeightMethod):
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
+
+    >>> import games
+    >>> from bilevel.methods import Placement
+    >>> learner = Prosocial().build(games.make("prisoners-dilemma"), Placement())
+    >>> state = learner.init(seed=0)
+    >>> for _ in range(50):
+    ...     state, metrics = learner.update(state)
+    >>> bool(metrics["cooperation"] > 0.9)
+    True
     """
 
     def build(self, game: Game, placement: Placement) -> Learner:

@@ -131,6 +131,7 @@ class Gifting(LossWeightMethod):
         without. A suitable amount depends on the game's rewards; the defaults are from no source.
 
     >>> import games
+    >>> from bilevel.methods import Placement
     >>> learner = Gifting(amount=10.0).build(games.make("stag-hunt-gifting"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["incentive_0_1"].shape

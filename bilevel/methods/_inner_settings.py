@@ -53,7 +53,15 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyGradient(InnerLoop, variant="policy-gradient"):
-    """Policy gradients of exact values, or of a surrogate of sampled returns."""
+    """Policy gradients of exact values, or of a surrogate of sampled returns.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> method = Selfish(inner=PolicyGradient(exact=False, surrogate="loaded-dice", episodes=16))
+    >>> play = method.play(games.make("prisoners-dilemma"))
+    >>> play.surrogate, play.episodes
+    (LoadedDice(trace=1.0, dependency_decay=1.0), 16)
+    """
 
     exact: bool = True
     """Use exact values where the game has them (no sampling); off: play episodes."""
@@ -90,7 +98,18 @@ class CriticLoop(InnerLoop, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class ActorCritic(CriticLoop, variant="actor-critic"):
-    """Actor-critic: the surrogate with a critic's advantages (`CriticPlay`), on sampled episodes."""
+    """Actor-critic: the surrogate with a critic's advantages (`CriticPlay`), on sampled episodes.
+
+    Source:
+        Mnih et al., Asynchronous methods for deep reinforcement learning, arXiv 1602.01783; the advantages:
+        Schulman et al., Generalized advantage estimation, arXiv 1506.02438.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> play = Selfish(inner=ActorCritic(gae_lambda=0.9)).play(games.make("escape-room"))
+    >>> type(play).__name__, play.trace
+    ('CriticPlay', 0.9)
+    """
 
     surrogate: SurrogateName = "reinforce"
     """As for policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
@@ -109,7 +128,20 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
 
 @dataclass(frozen=True, kw_only=True)
 class PPO(CriticLoop, variant="ppo"):
-    """Proximal policy optimization: clipped gradient steps on each sample (`PPOPlay`), with a critic."""
+    """Proximal policy optimization: clipped gradient steps on each sample (`PPOPlay`), with a critic.
+
+    Source:
+        Schulman et al., Proximal policy optimization algorithms, arXiv 1707.06347.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> play = Selfish(inner=PPO(clip_coef=0.1, update_epochs=2)).play(games.make("escape-room"))
+    >>> type(play).__name__, play.clip_range, play.epochs
+    ('PPOPlay', 0.1, 2)
+    >>> PPO(update_epochs=0)
+    Traceback (most recent call last):
+    ValueError: inner.update_epochs must be a whole number, 1 or more, not 0.
+    """
 
     clip_coef: Positive = 0.2
     """Clipping range of the ratio of new to old probabilities around 1, above 0."""

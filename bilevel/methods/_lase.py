@@ -115,6 +115,7 @@ class LASE(PolicyMethod):
         (LASE), arXiv 2410.07863.
 
     >>> import games
+    >>> from bilevel.methods import Placement, PolicyGradient
     >>> method = LASE(inner=PolicyGradient(exact=False, entropy_coef=0.1))
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))

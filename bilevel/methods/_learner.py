@@ -40,7 +40,16 @@ from games.core import Game, Streams, require
 
 
 class StepInputs(NamedTuple):
-    """Inputs of an inner step: sampled data and values of schedules."""
+    """Inputs of an inner step: sampled data and values of schedules.
+
+    >>> import games
+    >>> from bilevel.core import Schedule
+    >>> from bilevel.methods import Placement, PolicyGradient, Selfish
+    >>> method = Selfish(inner=PolicyGradient(entropy_coef=Schedule.read("0:0.3, 200:0")))
+    >>> learner = method.build(games.make("prisoners-dilemma"), Placement())
+    >>> learner.inputs(learner.init(seed=0))
+    StepInputs(batch=(), entropy_coef=tensor(0.3000, dtype=torch.float64), learning_rate=None)
+    """
 
     batch: Any
     """Sampled trajectories, or one of their minibatches; an empty tuple where values are exact."""
@@ -74,7 +83,7 @@ class PolicyLearner:
             learner has no hypergradient.
 
     >>> import games
-    >>> from bilevel.methods import Fixed
+    >>> from bilevel.methods import Fixed, Placement
     >>> learner = Fixed(self_interest=0.5).build(games.make("prisoners-dilemma"), Placement(seeds=3))
     >>> before = learner.init(seed=0)
     >>> after, metrics = learner.update(before)

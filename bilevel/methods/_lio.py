@@ -126,7 +126,14 @@ def incentive_costs(transfer: IncentiveTransfer, trajectory: Trajectory, discoun
 
 @dataclass(frozen=True, kw_only=True)
 class SeparateCost(SettingsGroup, part="cost", variant="separate"):
-    """A separate optimizer descends the cost, as in the released code."""
+    """A separate optimizer descends the cost, as in the released code.
+
+    >>> import games
+    >>> from bilevel.methods import LIO, Placement
+    >>> learner = LIO(cost=SeparateCost(learning_rate=0.01)).build(games.make("escape-room"), Placement())
+    >>> "cost_opt_state" in learner.init(seed=0)
+    True
+    """
 
     learning_rate: Annotated[Scheduled, Range(least=0)] = 0.001
     """Learning rate of Adam on the cost of incentives, 0 or more; or a schedule of it."""
@@ -134,7 +141,14 @@ class SeparateCost(SettingsGroup, part="cost", variant="separate"):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
-    """The cost is subtracted from each giver's outer objective."""
+    """The cost is subtracted from each giver's outer objective.
+
+    >>> from bilevel.core import Schedule
+    >>> from bilevel.methods import LIO
+    >>> method = LIO(cost=ObjectiveCost(weight=Schedule.read("0:0, 200:0.5")))
+    >>> method.schedule.value("cost.weight", 100)
+    0.25
+    """
 
     weight: Annotated[Scheduled, Range(least=0)] = 0.1
     """Weight of the cost in the giver's objective, 0 or more; or a schedule of it."""
@@ -142,17 +156,41 @@ class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
 
 @dataclass(frozen=True, kw_only=True)
 class ChargedCost(SettingsGroup, part="cost", variant="charged"):
-    """Incentives are subtracted from the givers' learning rewards."""
+    """Incentives are subtracted from the givers' learning rewards.
+
+    >>> import games
+    >>> from bilevel.methods import LIO, Placement
+    >>> learner = LIO(cost=ChargedCost()).build(games.make("escape-room"), Placement())
+    >>> state = learner.init(seed=0)
+    >>> transfer = learner.transfer(state["phi"])
+    >>> episodes = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
+    >>> torch.allclose(transfer.rewards(episodes).sum(1), episodes.rewards.sum(1))  # over agents
+    True
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownOpponents(SettingsGroup, part="opponents", variant="known"):
-    """Givers know the other agents' policies."""
+    """Givers know the other agents' policies.
+
+    >>> import games
+    >>> from bilevel.methods import LIO, Placement
+    >>> learner = LIO(opponents=KnownOpponents()).build(games.make("escape-room"), Placement())
+    >>> "models" in learner.init(seed=0)
+    False
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModeledOpponents(SettingsGroup, part="opponents", variant="modeled"):
-    """Givers model the other agents' policies (bilevel check still tests the gradient of true steps)."""
+    """Givers model the other agents' policies (bilevel check still tests the gradient of true steps).
+
+    >>> import games
+    >>> from bilevel.methods import LIO, Placement
+    >>> learner = LIO(opponents=ModeledOpponents(steps=5)).build(games.make("escape-room"), Placement())
+    >>> "models" in learner.init(seed=0)
+    True
+    """
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the models' cross-entropy."""
@@ -189,6 +227,7 @@ class LIO(OuterMethod):
         episodes of a policy step, and more agents than two, each with access to the others' incentives.
 
     >>> import games
+    >>> from bilevel.methods import Placement, PolicyGradient
     >>> method = LIO(inner=PolicyGradient(exact=False, entropy_coef=0.1))
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))

@@ -27,6 +27,16 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
 
     Raises:
         ValueError: as `SettingsGroup`; or a batch does not fit into the buffer.
+
+    Source:
+        Mnih et al., Human-level control through deep reinforcement learning, Nature 2015.
+
+    >>> from bilevel.methods import LToS
+    >>> LToS(inner=QLearning(exploration=0.5, exploration_decay=0.5)).exploration_at(2)
+    0.125
+    >>> QLearning(batch_size=100, buffer_size=50)
+    Traceback (most recent call last):
+    ValueError: A batch is drawn from the buffer: batch_size must be 50 or less, not 100.
     """
 
     optimizer: OptimizerName = "rmsprop"
@@ -68,7 +78,18 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
 
 @dataclass(frozen=True, kw_only=True)
 class SharingAscent(SettingsGroup, part="outer"):
-    """Gradient ascent of the sharing networks on the action values."""
+    """Gradient ascent of the sharing networks on the action values.
+
+    >>> import games
+    >>> from bilevel.methods import LToS, Placement, QLearning
+    >>> method = LToS(inner=QLearning(episodes=2, steps=1), outer=SharingAscent(every=2, updates=1))
+    >>> learner = method.build(games.make("escape-room"), Placement())
+    >>> states = [learner.init(seed=0)]
+    >>> for _ in range(3):
+    ...     states.append(learner.update(states[-1])[0])
+    >>> [bool((after["phi"] != before["phi"]).any()) for before, after in zip(states, states[1:])]
+    [False, True, False]
+    """
 
     optimizer: OptimizerName = "adam"
     """Optimizer of the sharing networks."""
@@ -112,6 +133,7 @@ class LToS(Method):
         2112.08702; their code for traffic signals (in RoadnetSZ).
 
     >>> import games
+    >>> from bilevel.methods import Placement, QLearning
     >>> method = LToS(inner=QLearning(episodes=2, steps=2))
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
@@ -148,6 +170,7 @@ class LToS(Method):
     def exploration_at(self, count: int) -> float:
         """Probability of a random action in a round, counted from 0.
 
+        >>> from bilevel.methods import QLearning
         >>> q = QLearning(exploration_decay=0.5, exploration_min=0.15)
         >>> [LToS(inner=q).exploration_at(count) for count in (0, 1, 2)]
         [0.4, 0.2, 0.15]

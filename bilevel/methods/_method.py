@@ -37,6 +37,13 @@ class Method(abc.ABC):
 
     Raises:
         ValueError: a setting is of another type, an unknown name, or out of range.
+
+    >>> import games
+    >>> from bilevel.methods import METHODS, Placement
+    >>> method: Method = METHODS["tos"]()
+    >>> learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=4))
+    >>> learner.update(learner.init(seed=0))[1]["welfare"].shape
+    torch.Size([4])
     """
 
     def __post_init__(self) -> None:
@@ -71,10 +78,12 @@ class Method(abc.ABC):
         return game
 
     def with_settings(self: AnyMethod, settings: Mapping[str, Any]) -> AnyMethod:
-        """Copy with some settings replaced, by their dotted names.
+        """Copy with some settings replaced.
 
         A group is chosen by its variant's name, or is an object; settings that both variants have are kept.
-        Schedules, estimators and phases may be in their text forms.
+
+        Args:
+            settings: dotted name -> value; schedules, estimators and phases may be in their text forms.
 
         Raises:
             ValueError: a setting is unknown (names the nearest), missing, or invalid.
@@ -172,7 +181,19 @@ def suggesting_episodes() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyMethod(Method, abc.ABC):
-    """A method whose policies learn by policy gradients."""
+    """A method whose policies learn by policy gradients.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, PolicyLearner
+    >>> from bilevel.sharing import FixedMatrix
+    >>> class Swap(PolicyMethod):
+    ...     def build(self, game, placement):
+    ...         swapped = FixedMatrix(torch.eye(game.num_agents, dtype=torch.float64).roll(1, 0))
+    ...         return PolicyLearner(self, game, placement, swapped)
+    >>> learner = Swap().build(games.make("prisoners-dilemma"), Placement())
+    >>> learner.update(learner.init(seed=0))[1]["share_0_1"]
+    tensor([1.], dtype=torch.float64)
+    """
 
     policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy = AutoPolicy()
     """Policies of the agents."""
@@ -221,7 +242,19 @@ class PolicyMethod(Method, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeightMethod(PolicyMethod, abc.ABC):
-    """A method that can learn the weights of its loss terms, where these include a critic's."""
+    """A method that can learn the weights of its loss terms, where these include a critic's.
+
+    Raises:
+        ValueError: as `Method`; or loss weights are to be learned without a critic.
+
+    >>> from bilevel.methods import PPO, LearnedLossWeights, Selfish
+    >>> method = Selfish(inner=PPO(), loss_weights=LearnedLossWeights())
+    >>> isinstance(method, LossWeightMethod), method.loss_weights.objective
+    (True, 'own-return')
+    >>> Selfish(loss_weights=LearnedLossWeights())
+    Traceback (most recent call last):
+    ValueError: Loss weights are learned where there is a critic's loss besides the policy's, and ...
+    """
 
     loss_weights: LearnedLossWeights | None = None
     """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
@@ -249,6 +282,17 @@ class OuterMethod(LossWeightMethod, abc.ABC):
 
     Raises:
         ValueError: as `Method`; or settings are incompatible (with the reason).
+
+    >>> import games
+    >>> from bilevel.methods import OuterLearner, Placement
+    >>> from bilevel.sharing import OBJECTIVES, LearnedMatrix, Sharing
+    >>> class Fair(OuterMethod):
+    ...     def build(self, game, placement):
+    ...         rows = LearnedMatrix(Sharing(game.neighbours, 0.9))
+    ...         return OuterLearner(self, game, placement, rows, objective=OBJECTIVES["maximin"])
+    >>> learner = Fair().build(games.make("prisoners-dilemma"), Placement())
+    >>> learner.update(learner.init(seed=0))[1]["share_0_0"]
+    tensor([0.9000], dtype=torch.float64)
     """
 
     outer: OuterLoop = OuterLoop()

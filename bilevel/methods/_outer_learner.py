@@ -41,6 +41,10 @@ def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
     By `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
     of the other seeds. The learner determines them: the estimator's own values are replaced.
 
+    Args:
+        estimator: an estimator, or its text form.
+        play: exact or sampled, with its surrogate.
+
     Raises:
         ValueError: as `make_hypergradient`; or the estimator needs exact values, episodes of its own, or
             another surrogate (names the remedy).
@@ -83,7 +87,18 @@ def _require_suits_episodes(estimator: Estimator, play: SampledPlay) -> None:
 
 
 class Cost(NamedTuple):
-    """A cost of giving."""
+    """A cost of giving.
+
+    >>> import games
+    >>> from bilevel.methods import OuterLearner, Placement, ToS
+    >>> from bilevel.sharing import OBJECTIVES, LearnedMatrix, Sharing
+    >>> given = Cost(lambda transfer, data: 1 - transfer.matrix.diagonal(dim1=1, dim2=2), "cost_weight")
+    >>> game, method = games.make("prisoners-dilemma"), ToS(cost_weight=0.5)
+    >>> variable, welfare = LearnedMatrix(Sharing(game.neighbours, 0.8)), OBJECTIVES["welfare"]
+    >>> learner = OuterLearner(method, game, Placement(), variable, objective=welfare, cost=given)
+    >>> given.of(learner.transfer(learner.init(seed=0)["phi"]), ())
+    tensor([[0.2000, 0.2000]], dtype=torch.float64)
+    """
 
     of: Callable[[Any, Any], Tensor]
     """(transfer, sampled episodes) -> each agent's cost, [seed, agent], in the game's units of value."""
@@ -94,7 +109,18 @@ class Cost(NamedTuple):
 
 
 class OuterInputs(NamedTuple):
-    """Inputs of the outer loss: sampled data and values of schedules."""
+    """Inputs of the outer loss: sampled data and values of schedules.
+
+    >>> import games
+    >>> from bilevel.core import Purpose, Schedule
+    >>> from bilevel.methods import Placement, ToS
+    >>> method = ToS(cost_weight=Schedule.read("0:0.5, 200:0"))
+    >>> learner = method.build(games.make("prisoners-dilemma"), Placement())
+    >>> state = learner.init(seed=0)
+    >>> problem = learner.problem_at(state, learner.streams(state, Purpose.TRAINING))
+    >>> problem.outer_data(state["theta"], state["phi"])
+    OuterInputs(batch=(), cost_weight=tensor(0.5000, dtype=torch.float64))
+    """
 
     batch: Any
     """Sampled trajectories; an empty tuple where values are exact."""
@@ -117,6 +143,15 @@ class OuterLearner(PolicyLearner):
     Raises:
         ValueError: as `PolicyLearner`; or the method's estimator does not suit the game's exact or sampled
             values.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, ToS
+    >>> learner = ToS(own_share=0.9).build(games.make("prisoners-dilemma"), Placement())
+    >>> isinstance(learner, OuterLearner)
+    True
+    >>> state, metrics = learner.update(learner.init(seed=0))
+    >>> bool(learner.transfer(state["phi"]).matrix[0, 0, 0] < 0.9)  # giving raises welfare
+    True
     """
 
     learns_loss_weights = True

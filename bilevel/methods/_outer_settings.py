@@ -27,6 +27,11 @@ class OuterLoop(SettingsGroup, part="outer"):
 
     Raises:
         ValueError: as `SettingsGroup`; or `reset` would discard what a stateful estimator carries.
+
+    >>> from bilevel import Truncated
+    >>> from bilevel.methods import ToS
+    >>> ToS(outer=OuterLoop(hypergradient=Truncated(steps=2), reset="each-outer-step")).outer.hypergradient
+    Truncated(steps=2)
     """
 
     optimizer: OptimizerName = "adam"
@@ -66,7 +71,12 @@ class Training(SettingsGroup, abc.ABC, part="training"):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Training, variant="joint"):
-    """Update policies and outer variables in each outer step."""
+    """Update policies and outer variables in each outer step.
+
+    >>> from bilevel.methods import ToS
+    >>> ToS(training=Joint()).schedule.phase(0).moves
+    'both'
+    """
 
     def training_phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0),)
@@ -74,7 +84,12 @@ class Joint(Training, variant="joint"):
 
 @dataclass(frozen=True, kw_only=True)
 class Alternating(Training, variant="alternating"):
-    """Before each outer step, train policies for rounds of inner steps under fixed outer variables."""
+    """Before each outer step, train policies for rounds of inner steps under fixed outer variables.
+
+    >>> from bilevel.methods import ToS
+    >>> ToS(training=Alternating(rounds=3)).schedule.phase(0).rounds
+    3
+    """
 
     rounds: Whole
     """Rounds of inner steps before the round that an outer step differentiates, 1 or more."""
@@ -88,6 +103,11 @@ class Staged(Training, variant="staged"):
     """Learn the outer variables first; then train new policies under them.
 
     Schedules of the entropy bonus and of the policies' learning rate restart with the new policies.
+
+    >>> from bilevel.methods import ToS
+    >>> schedule = ToS(training=Staged(outer_steps=100)).schedule
+    >>> [(schedule.phase(step).moves, schedule.phase(step).policies) for step in (99, 100)]
+    [('both', 'kept'), ('policies', 'new')]
     """
 
     outer_steps: Whole
@@ -100,7 +120,14 @@ class Staged(Training, variant="staged"):
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum(Training, variant="curriculum"):
-    """Phases of outer steps, which select the variables to update, and change settings."""
+    """Phases of outer steps, which select the variables to update, and change settings.
+
+    >>> from bilevel.methods import ToS, read_phases
+    >>> phases = read_phases("0-100(moves=policies), 100-300(cost_weight=0.5)")
+    >>> schedule = ToS(training=Curriculum(phases=phases)).schedule
+    >>> schedule.phase(99).moves, schedule.value("cost_weight", 100)
+    ('policies', 0.5)
+    """
 
     phases: tuple[Phase, ...]
     """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5);
@@ -122,6 +149,13 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     Source:
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its
         outer loss is an actor-critic's own.
+
+    >>> import games
+    >>> from bilevel.methods import PPO, Placement, Selfish
+    >>> method = Selfish(inner=PPO(steps=2), loss_weights=LearnedLossWeights(objective="welfare"))
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=4))
+    >>> learner.init(seed=0)["phi"]["loss_weights"].shape  # seed, agent, term
+    torch.Size([4, 2, 3])
     """
 
     objective: ObjectiveName = "own-return"

@@ -21,7 +21,14 @@ POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate"})
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Successive outer steps that update the same variables."""
+    """Successive outer steps that update the same variables.
+
+    >>> from bilevel.methods import Curriculum, ToS
+    >>> first = Phase(begin=0, end=100, moves="policies", settings={"inner.steps": 3})
+    >>> schedule = ToS(training=Curriculum(phases=(first, Phase(begin=100, end=300)))).schedule
+    >>> [(schedule.phase(step).moves, schedule.steps(step)) for step in (0, 100)]
+    [('policies', 3), ('both', 1)]
+    """
 
     begin: int
     """First outer step, counted from 0."""
@@ -45,9 +52,10 @@ OWN = {"moves": "both", "policies": "kept", "rounds": 0}
 def read_phases(text: str) -> tuple[Phase, ...]:
     """Read phases from their text form, BEGIN-END(SETTING=VALUE, ...), with commas between them.
 
-    A phase has the outer steps from BEGIN, counted from 0, to END, exclusive. Settings are moves, policies,
-    rounds, inner.steps, and any that may change during a run: a number, or a schedule in quotes, whose steps
-    are counted from BEGIN.
+    Args:
+        text: each phase has the outer steps from BEGIN, counted from 0, to END, exclusive. Settings are
+            moves, policies, rounds, inner.steps, and any that may change during a run: a number, or a
+            schedule in quotes, whose steps are counted from BEGIN.
 
     Raises:
         ValueError: the text cannot be read, or a value has the wrong form.
@@ -72,6 +80,7 @@ def read_phases(text: str) -> tuple[Phase, ...]:
 def write_phases(phases: Sequence[Phase]) -> str:
     """Write phases in the text form from which `read_phases` builds equal ones.
 
+    >>> from bilevel.methods import Phase
     >>> write_phases([Phase(begin=0, end=5, moves="policies", settings={"inner.steps": 3})])
     '0-5(moves=policies, inner.steps=3)'
     """
@@ -108,6 +117,11 @@ def check_phases(phases: Sequence[Phase], ranges: Mapping[str, Range]) -> tuple[
 def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
     """Raise ValueError unless phases end with the run.
 
+    Args:
+        phases: successive phases.
+        outer_steps: outer steps of the run.
+
+    >>> from bilevel.methods import read_phases
     >>> require_end(read_phases("0-5, 5-9"), 10)
     Traceback (most recent call last):
     ValueError: phases end at outer step 9, but the run has 10: nothing says what happens from 9 on.
@@ -125,6 +139,8 @@ def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
 class TrainingSchedule:
     """Schedules of a method's settings, and phases that replace them.
 
+    >>> from bilevel.core import Schedule
+    >>> from bilevel.methods import Phase
     >>> phases = Phase(begin=0), Phase(begin=5, policies="new", settings={"rate": Schedule.read("0:1, 2:3")})
     >>> schedule = TrainingSchedule({"rate": 0.5, "inner.entropy_coef": Schedule.read("0:4, 4:0")}, phases, 1)
     >>> [schedule.value("rate", step) for step in (4, 5, 6, 7)]

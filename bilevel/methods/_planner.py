@@ -136,6 +136,7 @@ class CentralPlanner(OuterMethod):
         incentive design with multi-agent meta-gradient reinforcement learning, arXiv 2112.10859.
 
     >>> import games
+    >>> from bilevel.methods import Placement, PolicyGradient
     >>> method = CentralPlanner(inner=PolicyGradient(exact=False, entropy_coef=0.1))
     >>> learner = method.build(games.make("escape-room"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))

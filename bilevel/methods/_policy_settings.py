@@ -60,7 +60,18 @@ class AutoPolicy(PolicySettings, variant="auto"):
 
 @dataclass(frozen=True, kw_only=True)
 class TabularPolicy(PolicySettings, variant="tabular"):
-    """A table of logits; observations must be integers."""
+    """A table of logits; observations must be integers.
+
+    Raises:
+        ValueError: at build, observations or actions are not integers.
+
+    >>> import games
+    >>> TabularPolicy().build(games.make("repeated-chicken"))
+    Tabular(num_observations=5, num_actions=2, initial_scale=1.0, every_logit=False)
+    >>> TabularPolicy().build(games.make("escape-room"))
+    Traceback (most recent call last):
+    ValueError: A tabular policy needs observations that are numbers, but EscapeRoom's have the ...
+    """
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
@@ -114,7 +125,13 @@ class NetworkPolicy(PolicySettings, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPPolicy(NetworkPolicy, variant="mlp"):
-    """A multilayer perceptron."""
+    """A multilayer perceptron.
+
+    >>> import games
+    >>> policy = MLPPolicy(hidden_size=(64, 64)).build(games.make("escape-room"))
+    >>> policy.network.sizes  # features, hidden units, actions
+    (7, 64, 64, 3)
+    """
 
     def _network(self, game: Game, space: Space) -> Policy:
         return MLP(**self._vector_inputs(game, space))
@@ -122,7 +139,16 @@ class MLPPolicy(NetworkPolicy, variant="mlp"):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvPolicy(NetworkPolicy, variant="conv"):
-    """Convolutions, then a perceptron; observations must be planes of a grid, [plane, row, column]."""
+    """Convolutions, then a perceptron; observations must be planes of a grid, [plane, row, column].
+
+    Raises:
+        ValueError: at build, observations are not planes of a grid, or a kernel does not fit them.
+
+    >>> import games
+    >>> policy = ConvPolicy(channels=(8,), hidden_size=(16,)).build(games.make("coin-game"))
+    >>> policy.planes, policy.convolutions.shapes[-1]
+    ((4, 3, 3), (8, 3, 3))
+    """
 
     channels: tuple[int, ...] = (16,)
     """Output planes of each convolutional layer."""
@@ -159,7 +185,13 @@ class ConvPolicy(NetworkPolicy, variant="conv"):
 
 @dataclass(frozen=True, kw_only=True)
 class GRUPolicy(NetworkPolicy, variant="gru"):
-    """A gated recurrent unit, with a perceptron before it."""
+    """A gated recurrent unit, with a perceptron before it.
+
+    >>> import games
+    >>> policy = GRUPolicy(recurrent_size=16).build(games.make("escape-room"))
+    >>> policy.memory(torch.zeros(2, policy.num_parameters), samples=5).shape  # agent, unit, sample
+    torch.Size([2, 16, 5])
+    """
 
     recurrent_size: Whole = 32
     """Units of the recurrent state, 1 or more."""

@@ -94,6 +94,7 @@ class InequityAverse(LossWeightMethod):
         1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount is the game's.
 
     >>> import games
+    >>> from bilevel.methods import Placement
     >>> learner = InequityAverse().build(games.make("escape-room"), Placement(seeds=2))
     >>> learner.update(learner.init(seed=0))[1]["welfare"].shape
     torch.Size([2])
@@ -139,6 +140,7 @@ class SVO(LossWeightMethod):
         2002.02325.
 
     >>> import games
+    >>> from bilevel.methods import Placement
     >>> learner = SVO(target=90.0).build(games.make("escape-room"), Placement(seeds=2))
     >>> learner.update(learner.init(seed=0))[1]["welfare"].shape
     torch.Size([2])

@@ -26,12 +26,16 @@ METHODS: Registry[type[Method]] = Registry(
         "svo": "bilevel.methods._preferences:SVO",
     },
 )
+"""Name -> method, as the command line selects it; `register_method` adds one."""
 
 
 def register_method(name: str, method: type[Method], *, replace: bool = False) -> None:
-    """Register a method, a frozen dataclass whose fields all have defaults, for the rest of the process.
+    """Register a method for the rest of the process.
 
-    The name is for the command line and figures: lower case, words joined by hyphens.
+    Args:
+        name: for the command line and figures: lower case, words joined by hyphens.
+        method: a frozen dataclass whose fields all have defaults.
+        replace: replace a method of this name.
 
     Raises:
         ValueError: the name is taken, or has another form.

@@ -39,6 +39,16 @@ class SettingsGroup:
 
     Raises:
         ValueError: a setting is of another type, an unknown name, or out of range (names it).
+
+    >>> from dataclasses import dataclass
+    >>> from typing import Annotated
+    >>> from bilevel.core import Range
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Warmup(SettingsGroup, part="warmup"):
+    ...     steps: Annotated[int, Range(least=1)] = 10
+    >>> Warmup(steps=0)
+    Traceback (most recent call last):
+    ValueError: warmup.steps must be a whole number, 1 or more, not 0.
     """
 
     prefix: ClassVar[str] = ""
@@ -77,7 +87,12 @@ def check_fields(settings: Any, prefix: str = "") -> None:
 
 
 def hints_of(kind: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields, in order."""
+    """Types of a dataclass's fields, in order.
+
+    >>> from bilevel.methods import Staged
+    >>> hints_of(Staged)
+    {'outer_steps': typing.Annotated[int, Range(least=1, above=-inf, most=inf)]}
+    """
     return _hints_of(kind)
 
 
@@ -88,7 +103,12 @@ def _hints_of(kind: Any) -> dict[str, Any]:
 
 
 def parts_of(kind: Any) -> dict[str, dict[str, type[SettingsGroup] | None]]:
-    """Parts of a method -> the variants of each, by name; "none" stands for None."""
+    """Parts of a method -> the variants of each, by name; "none" stands for None.
+
+    >>> from bilevel.methods import LIO
+    >>> list(parts_of(LIO)["cost"])
+    ['separate', 'objective', 'charged']
+    """
     return {
         name: {"none" if k is NoneType else k.variant: None if k is NoneType else k for k in _kinds(hint)}
         for name, hint in hints_of(kind).items()
@@ -110,10 +130,19 @@ def scheduled(settings: Any, prefix: str = "") -> dict[str, tuple[Scheduled, Ran
 
 
 def read_value(name: str, hint: Any, value: Any) -> Any:
-    """Parse a value from JSON or the command line: text, or a list for a tuple.
+    """Parse a value from JSON or the command line.
+
+    Args:
+        name: name of the setting, for messages.
+        hint: its type.
+        value: text, or a list for a tuple; other values stay as they are.
 
     Raises:
         ValueError: the text cannot be read.
+
+    >>> from bilevel.core import Scheduled
+    >>> read_value("inner.learning_rate", Scheduled, "0:1, 200:0.1")(100)
+    0.55
     """
     plain, _ = _unpack(hint)
     if isinstance(value, list):
@@ -134,6 +163,9 @@ def read_value(name: str, hint: Any, value: Any) -> Any:
 
 def plain_settings(settings: Any) -> dict[str, Any]:
     """Convert settings for JSON: nested by parts, each with its variant's name where there is a choice.
+
+    Args:
+        settings: a method, or a group of settings.
 
     Raises:
         ValueError: an estimator has no name (says how to register one).

@@ -27,12 +27,27 @@ from games.core import Game, require
 
 @dataclass(frozen=True, kw_only=True)
 class StaticSharing(SettingsGroup, part="sharing", variant="static"):
-    """One sharing matrix for all steps."""
+    """One sharing matrix for all steps.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, ToS
+    >>> learner = ToS(sharing=StaticSharing()).build(games.make("escape-room"), Placement(seeds=4))
+    >>> learner.init(seed=0)["phi"].shape  # logits, [seed, giver, receiver]
+    torch.Size([4, 2, 2])
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class StateDependentSharing(SettingsGroup, part="sharing", variant="state-dependent"):
-    """Shares by a network of the giver's observation; needs episodes, so exact values are refused."""
+    """Shares by a network of the giver's observation; needs episodes, so exact values are refused.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, ToS
+    >>> method = ToS(sharing=StateDependentSharing(hidden_size=(8,)))
+    >>> learner = method.build(games.make("escape-room"), Placement(seeds=4))
+    >>> learner.init(seed=0)["phi"].shape  # parameters of the networks, [seed, giver, parameter]
+    torch.Size([4, 2, 82])
+    """
 
     hidden_size: tuple[int, ...] = (32,)
     """Units of each hidden layer of a giver's network."""
@@ -65,6 +80,7 @@ class ToS(OuterMethod):
         2112.08702: the end-to-end forms.
 
     >>> import games
+    >>> from bilevel.methods import Placement
     >>> learner = ToS(own_share=0.8).build(games.make("prisoners-dilemma"), Placement(seeds=2))
     >>> state, metrics = learner.update(learner.init(seed=0))
     >>> metrics["share_0_0"]  # during the inner step
