@@ -240,7 +240,7 @@ ours = {
     "unrolled": (Unrolled(), unrolled(phi, steps)),
     "truncated to 3": (Truncated(steps=3), truncated(phi, steps, 3)),
     "forward": (Forward(), forward(phi, steps)),
-    "implicit": (Implicit(accept_distance=float("inf")), implicit(phi, steps)),
+    "implicit": (Implicit(max_distance=float("inf")), implicit(phi, steps)),
 }
 for name, (estimator, scratch) in ours.items():
     gradient = estimator(problem, START, inner.init(START), phi, steps=steps).gradient

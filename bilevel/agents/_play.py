@@ -276,14 +276,14 @@ def block_length(horizon: int, training: int, episodes: int, reporting: Reportin
         horizon: time steps of an episode.
         training: episodes per seed of a training sample.
         episodes: episodes per seed of the evaluation.
-        reporting: of the transfer; a block is a multiple of its `hold`.
+        reporting: of the transfer; a block is a multiple of its `interval`.
 
     >>> from bilevel.sharing import Reporting
     >>> block_length(150, 32, 1024, None), block_length(5, 64, 1024, Reporting("steps", 2))
     (4, 2)
     """
-    hold = 1 if reporting is None else reporting.hold
-    return min(horizon, max(hold, horizon * training // episodes // hold * hold))
+    interval = 1 if reporting is None else reporting.interval
+    return min(horizon, max(interval, horizon * training // episodes // interval * interval))
 
 
 def measure_blocks(

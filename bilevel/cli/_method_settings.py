@@ -22,7 +22,6 @@ MOVED = {
     "inner": ("exact", "episodes", "surrogate", "discount", "batch-size", "exploration", "exploration-decay"),
     "outer": ("hypergradient", "reset"),
     "training": ("phases",),
-    "sharing": ("hold",),
 }
 RENAMED = {name: f"{part}.{name}" for part, names in MOVED.items() for name in names} | {
     "policy": "policy",
@@ -69,8 +68,11 @@ RENAMED = {name: f"{part}.{name}" for part, names in MOVED.items() for name in n
     "model-optimizer": "opponents.optimizer",
     "model-learning-rate": "opponents.learning-rate",
     "model-steps": "opponents.steps",
+    "hold": "sharing.interval (method.interval of ltos)",
+    "sharing.hold": "sharing.interval",
+    "least-log-weight": "method.min-log-weight",
 }
-"""Names of settings in an earlier version, without parts -> their current names."""
+"""Names of settings in an earlier version, without `method.` -> their current names."""
 PARTS = {"policy", "inner", "outer", "training", "loss_weights", "sharing"}
 
 
@@ -202,6 +204,8 @@ def _require_known(word: str, method: Method, unfilled: Mapping[str, Any]) -> No
     )
     kind = unfilled.get(part, type(getattr(method, part)))
     if dot and setting.removeprefix("no_") not in (hints_of(kind) if dataclasses.is_dataclass(kind) else ()):
+        now = RENAMED.get(name.replace("_", "-"))
+        require(now is None, f"--{name.replace('_', '-')} is now --{now}.")
         method.refuse(f"{part}.{setting.removeprefix('no_')}")
 
 

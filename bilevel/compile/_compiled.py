@@ -112,7 +112,7 @@ def differentiated_steps(estimator: Estimator, phi: Tree, steps: int) -> int | N
     if type(estimator) is Forward:
         leaves = [leaf[(0,) * estimator.batch_dims] for leaf in split_floating(phi)[0]]
         entries = sum(leaf.numel() for leaf in leaves)
-        return steps if estimator.limit is None or entries <= estimator.limit else None
+        return steps if estimator.max_entries is None or entries <= estimator.max_entries else None
     return None
 
 

@@ -137,7 +137,7 @@ class Checkpointing:
     | segments=s                | about s + n / s                              | n at most         |
     | segments="sqrt"           | about 2 sqrt(n)                              | n at most         |
     | segments="sqrt", levels=l | about (l + 1) times the (l + 1)-th root of n | l n at most       |
-    | memory="512MB"            | as many as fit                               | as few as can be  |
+    | memory_budget="512MB"     | as many as fit                               | as few as can be  |
 
     Every step is taken forward once besides, and once more with its vector-Jacobian product. A step that is
     taken again uses the same data, so the gradient is the same bit for bit (if the device computes alike
@@ -145,7 +145,7 @@ class Checkpointing:
 
     Source:
         Chen et al., Training deep nets with sublinear memory cost, arXiv 1604.06174 (segments); Griewank and
-        Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000 (memory).
+        Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000 (memory_budget).
     """
 
     recompute: Literal["auto"] | bool = "auto"
@@ -157,7 +157,7 @@ class Checkpointing:
     levels: int = 1
     """Number of times that segments are cut again into as many, at least 1; with sqrt, the (levels + 1)-th
     root of the steps. Each level takes every step forward once more."""
-    memory: str | None = None
+    memory_budget: str | None = None
     """Bound of the kept states, the last one included, such as 512MB or 1.5GiB: the schedule with the fewest
     steps taken again that fits is chosen. The graph of one step and the data come on top."""
     keep_dtype: LowPrecision | None = None
@@ -175,8 +175,8 @@ class Checkpointing:
         )
         require(
             self.recompute is not False or self.keeps_states,
-            "recompute=False keeps the graph of every step: segments, memory, keep_dtype and offload, which "
-            "keep less than their states, do not go with it.",
+            "recompute=False keeps the graph of every step, so it excludes segments, memory_budget, "
+            "keep_dtype and offload, which keep states only.",
         )
         if isinstance(self.segments, str):
             require_name(self.segments, ("sqrt",), "choice of segments")
@@ -187,29 +187,30 @@ class Checkpointing:
             self.levels == 1 or self.segments is not None,
             f"levels={self.levels} says how often segments are cut: give segments as well.",
         )
-        if self.memory is not None:
+        if self.memory_budget is not None:
             require(
                 self.segments is None,
-                "segments and memory both say which states are kept: give one of the two.",
+                "segments and memory_budget both determine which states are kept: set one of them.",
             )
-            parse_bytes(self.memory)
+            parse_bytes(self.memory_budget)
         if self.keep_dtype is not None:
             require_name(self.keep_dtype, DTYPES, "keep_dtype")
 
     @property
     def keeps_states(self) -> bool:
         """True if every state is kept, as it is."""
-        bounds = self.segments, self.levels, self.memory, self.keep_dtype, self.offload
+        bounds = self.segments, self.levels, self.memory_budget, self.keep_dtype, self.offload
         return bounds == (None, 1, None, None, False)
 
     def schedule(self, length: int, state_bytes: int) -> CheckpointSchedule:
-        """Choose which states, of this size, are kept; ValueError if the fewest do not fit in `memory`."""
-        if self.memory is not None:
-            states, needed = parse_bytes(self.memory) // max(state_bytes, 1), fewest_states(length)
+        """Choose the states to keep, of this size; ValueError if the fewest exceed `memory_budget`."""
+        if self.memory_budget is not None:
+            states, needed = parse_bytes(self.memory_budget) // max(state_bytes, 1), fewest_states(length)
             require(
                 states >= needed,
-                f"memory='{self.memory}' holds {states} states of {format_bytes(state_bytes)}, but {length} "
-                f"steps need {needed}: give at least memory='{format_bytes(needed * state_bytes)}'.",
+                f"memory_budget='{self.memory_budget}' holds {states} states of {format_bytes(state_bytes)}, "
+                f"but {length} steps need {needed}: give at least "
+                f"memory_budget='{format_bytes(needed * state_bytes)}'.",
             )
             return fit(length, states)
         if self.segments is None:

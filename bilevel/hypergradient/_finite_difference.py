@@ -34,7 +34,7 @@ class FiniteDifference(StatelessEstimator):
     |theta| |v| / epsilon. For K > 1 also the effect of phi in all steps but the last, and through the
     optimizer's state. No variance but that of the data.
     Cost: K steps, one backward pass of the outer loss, and 2 steps for each entry of phi (of one member's).
-    Memory: `chunk` times 2 theta; nothing grows with K but the data.
+    Memory: `chunk_size` times 2 theta; nothing grows with K but the data.
     Several objectives share the differences.
 
     Source:
@@ -57,7 +57,7 @@ class FiniteDifference(StatelessEstimator):
     differences are then taken all at once, for the cost of one member."""
     max_entries: int = 1024
     """Largest number of entries of phi (of one member), at least 1: each costs two steps."""
-    chunk: int = 64
+    chunk_size: int = 64
     """Entries differenced in one batch, at least 1: more takes more memory."""
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class FiniteDifference(StatelessEstimator):
             self.epsilon is None or (math.isfinite(self.epsilon) and self.epsilon > 0),
             f"epsilon must be a number above 0, or None, not {self.epsilon}.",
         )
-        for name in ("max_entries", "chunk"):
+        for name in ("max_entries", "chunk_size"):
             value = getattr(self, name)
             require(value >= 1, f"{name} must be at least 1, not {value}.")
 
@@ -87,7 +87,7 @@ class FiniteDifference(StatelessEstimator):
             slope = _slopes(run, sizes, cotangent, members, self.epsilon)
             index = torch.arange(entries, device=flat[0].device)
             states = repeated(split_floating(run.begin)[0], entries)
-            along = torch.vmap(slope, chunk_size=self.chunk)(index, states)  # [entry, objective, member]
+            along = torch.vmap(slope, chunk_size=self.chunk_size)(index, states)  # [entry, objective, member]
         pairs = zip(direct, along.movedim(0, -1).split(sizes, -1), strict=True)
         return run.estimate(loss, tuple(now + part.reshape(now.shape) for now, part in pairs))
 

@@ -43,14 +43,17 @@ class Forward(StatelessEstimator):
     tensor(0.7500)
     """
 
-    limit: int | None = 100
+    max_entries: int | None = 100
     """Largest number of entries of phi (of one member, with `batch_dims`), at least 1; None: no limit."""
     batch_dims: int = 0
     """Number of leading axes of every leaf of phi that count independent members, at least 0; the outer loss
     must have them too, after the axis of its objectives if there are several."""
 
     def __post_init__(self) -> None:
-        require(self.limit is None or self.limit >= 1, f"limit must be at least 1 or None, not {self.limit}.")
+        require(
+            self.max_entries is None or self.max_entries >= 1,
+            f"max_entries must be at least 1 or None, not {self.max_entries}.",
+        )
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
     def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
@@ -79,9 +82,9 @@ class Forward(StatelessEstimator):
         sizes = [leaf[(0,) * self.batch_dims].numel() for leaf in flat]
         entries = sum(sizes)
         require(
-            self.limit is None or entries <= self.limit,
-            f"Forward carries one tangent for each entry of phi, and {entries} are more than the limit of "
-            f"{self.limit}: use Unrolled, or raise the limit (None is without).",
+            self.max_entries is None or entries <= self.max_entries,
+            f"Forward carries one tangent for each entry of phi, and {entries} are more than max_entries, "
+            f"{self.max_entries}: use Unrolled, or raise max_entries (None: no limit).",
         )
         device = flat[0].device
         rows = torch.eye(entries, dtype=torch.float64, device=device)

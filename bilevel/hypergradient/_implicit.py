@@ -68,7 +68,7 @@ class Implicit(StatelessEstimator):
     Bias: of the order of theta's distance from the fixed point, plus the solver's residual times |v|. The
     step is taken with the last step's data.
     Cost: K steps, and one or two Jacobian products for each iteration of the solver ("normal-cg": two), for
-    the gradient and, unless `accept_distance` is infinite, for the distance.
+    the gradient and, unless `max_distance` is infinite, for the distance.
     Memory: a few times theta, whatever K, and each step's data; "gmres": `iterations` times theta.
     Several objectives, and members (see `batch_dims`), are solved for in one batch, each to the tolerance.
     A torch training loop, whose step is no pure function, takes `bilevel.loss_weights.InverseHessian`: the
@@ -96,7 +96,7 @@ class Implicit(StatelessEstimator):
     power 2/3 (4e-11 in float64, 2e-5 in float32)."""
     iterations: int = 100
     """The largest number of iterations of the solver, at least 1."""
-    accept_distance: float = 1e-3
+    max_distance: float = 1e-3
     """Largest distance of theta_K from the fixed point, in units of theta's norm (the greater of start and
     end), above 0, judged by a Newton step; infinite accepts anything."""
     batch_dims: int = 0
@@ -108,7 +108,7 @@ class Implicit(StatelessEstimator):
             self.tolerance is None or self.tolerance > 0, f"tolerance must be above 0, not {self.tolerance}."
         )
         require(self.iterations >= 1, f"iterations must be at least 1, not {self.iterations}.")
-        require(self.accept_distance > 0, f"accept_distance must be above 0, not {self.accept_distance}.")
+        require(self.max_distance > 0, f"max_distance must be above 0, not {self.max_distance}.")
         require(self.batch_dims >= 0, f"batch_dims must be at least 0, not {self.batch_dims}.")
 
     def _estimate(self, problem: BilevelProblem, start: tuple[Tree, Tree], phi: Tree, steps: int) -> Estimate:
@@ -125,7 +125,7 @@ class Implicit(StatelessEstimator):
             linear = LinearizedStep(run.kernels, run.states[-1], data, rows)
             if self.solver == "cg":
                 _require_symmetric(linear.system, right)
-            if math.isfinite(self.accept_distance):
+            if math.isfinite(self.max_distance):
                 self._require_near(run, rows, linear, start[0])
             through_steps = linear.phi_vjp(self._solve(linear, right))
         pairs = zip(gradient, through_steps, strict=True)
@@ -164,9 +164,9 @@ class Implicit(StatelessEstimator):
 
         found = distance(linear)
         require(
-            found <= self.accept_distance,
+            found <= self.max_distance,
             f"Implicit needs the step's fixed point, but theta is about {found:.2g} times its own size away "
-            f"from it, and accept_distance is {self.accept_distance:.2g}: take more steps, or accept that.",
+            f"from it, and max_distance is {self.max_distance:.2g}: take more steps, or raise it.",
         )
         floating, rebuild = split_floating(opt_state)
         if not floating:
@@ -174,7 +174,7 @@ class Implicit(StatelessEstimator):
         elsewhere = rollout.kernels.start(theta, rebuild([leaf / 2 for leaf in floating]))
         found = distance(LinearizedStep(rollout.kernels, elsewhere, rollout.inner_data[-1], rows))
         require(
-            found <= self.accept_distance,
+            found <= self.max_distance,
             "Implicit fixes the optimizer's state, but here the fixed point depends on it: with the state "
             f"halved it lies {found:.2g} times theta's size away (decoupled weight decay does that): use "
             "Unrolled, or another inner optimizer.",

@@ -32,6 +32,14 @@ ESTIMATORS: Registry[type[Estimator]] = Registry(
 )
 """Every estimator by its name: a frozen dataclass of its settings."""
 
+RENAMED = {
+    "accept_distance": "max_distance",
+    "chunk": "chunk_size",
+    "limit": "max_entries",
+    "memory": "memory_budget",
+}
+"""Names of settings in an earlier version -> their current names."""
+
 
 def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator:
     """Build an estimator from its name or its text form; one that is built already is returned.
@@ -91,8 +99,8 @@ def format_hypergradient(estimator: str | Estimator) -> str:
 
     >>> import math
     >>> from bilevel.hypergradient import Implicit
-    >>> format_hypergradient(Implicit(solver="neumann", accept_distance=math.inf))
-    'implicit(solver=neumann, accept_distance=inf)'
+    >>> format_hypergradient(Implicit(solver="neumann", max_distance=math.inf))
+    'implicit(solver=neumann, max_distance=inf)'
     >>> format_hypergradient("one-step()")
     'one-step'
     """
@@ -151,6 +159,8 @@ def _build(name: str, kind: type[Estimator], settings: dict[str, Any]) -> Estima
         f"train --compile always), or, in Python, Compiled({kind.__name__}(...)) of bilevel.compile.",
     )
     for setting, value in settings.items():
+        now = RENAMED.get(setting)
+        require(setting in hints or now not in hints, f"The setting {setting} of {name} is now called {now}.")
         require_name(setting, [field.name for field in fields], f"setting of {name}")
         hint = hints[setting]
         require(

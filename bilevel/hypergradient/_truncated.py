@@ -156,8 +156,8 @@ class Truncated(Checkpointing, Estimator):
         require(self.steps >= 1, f"Truncated needs steps of at least 1, not {self.steps}.")
         require(
             self.keeps_states or not self.window,
-            "A window keeps every state of its steps as it is: segments, levels, memory, keep_dtype and "
-            "offload do not go with window=True.",
+            "A window keeps every state of its steps as it is, so window=True excludes segments, levels, "
+            "memory_budget, keep_dtype and offload.",
         )
 
     def estimate(

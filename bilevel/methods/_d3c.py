@@ -82,7 +82,7 @@ class D3C(PolicyMethod):
     episodes."""
     identity_weight: Annotated[float, Range(least=0)] = 1e-6
     """nu, the weight of the divergence from the own loss alone, 0 or more, in rho per nat."""
-    least_log_weight: float = -8.0
+    min_log_weight: float = -8.0
     """Floor of the log-weights, finite and below -1, in nats."""
     samples: int = 8
     """With episodes: perturbed runs of the inner steps in each outer step, an even number of 2 or more."""
@@ -92,10 +92,10 @@ class D3C(PolicyMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 < self.own_weight < 1, f"own_weight must be above 0 and below 1, not {self.own_weight:g}.")
-        low = self.least_log_weight
+        low = self.min_log_weight
         require(
             math.isfinite(low) and low < -1,
-            f"least_log_weight must be a finite number below -1, not {low:g}.",
+            f"min_log_weight must be a finite number below -1, not {low:g}.",
         )
         require_sampling(self.samples, self.sigma, antithetic=True)
 
@@ -127,7 +127,7 @@ class D3CLearner(PolicyLearner):
         generator, inputs = self.streams(state, Purpose.TRAINING), self.inputs(state)
         step = self._exact if isinstance(self.play, ExactPlay) else self._sampled
         theta, opt_state, data, slope = step(state, generator, inputs)
-        phi, floor = state["phi"], self.settings.least_log_weight
+        phi, floor = state["phi"], self.settings.min_log_weight
         with torch.no_grad():
             metrics = self._measured(theta, self.transfer(phi), data)
             new_phi = mirror_step(self.mixing.weights(phi).log(), slope, self.rate, floor)

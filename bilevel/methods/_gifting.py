@@ -15,7 +15,7 @@ from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
 from bilevel.methods._method import LossWeightMethod, suggesting_episodes
-from bilevel.sharing import Report, Reporting, Trajectory, Transfer, given_report, per_episode
+from bilevel.sharing import Report, Reporting, Trajectory, Transfer, gift_report, per_episode
 from games.core import ExactGame, Game, require
 from games.wrappers import BUDGETS, GiftExactGame, GiftGame, GiftRules
 
@@ -78,9 +78,9 @@ class ChosenGifts(Transfer):
         if trajectory is None:
             return {}
         if trajectory.present is not None:
-            return given_report(per_episode(self.gifts(trajectory), trajectory))
+            return gift_report(per_episode(self.gifts(trajectory), trajectory))
         given = per_episode(self.given(trajectory), trajectory)  # avoids an entry for each pair and step
-        return given_report(given.unsqueeze(-1) * self._split(trajectory)[0])
+        return gift_report(given.unsqueeze(-1) * self._split(trajectory)[0])
 
     @property
     def reporting(self) -> Reporting | None:
@@ -201,5 +201,5 @@ class GiftLearner(PolicyLearner):
     def _metrics(self, theta: Tensor, transfer: Transfer, measured: Measured, report: Report) -> Metrics:
         metrics = super()._metrics(theta, transfer, measured, report)
         if isinstance(self.play, ExactGiftPlay):
-            metrics |= given_report(self.play.gifts(theta).detach())
+            metrics |= gift_report(self.play.gifts(theta).detach())
         return metrics

@@ -28,7 +28,7 @@ from bilevel.sharing import (
     Trajectory,
     Transfer,
     first_parameters,
-    given_report,
+    gift_report,
     only_among_present,
     per_episode,
 )
@@ -114,7 +114,7 @@ class IncentiveTransfer(Transfer):
     def report(self, trajectory: Trajectory | None) -> Report:
         """Report incentives per episode, in reward units: the agents' mean, and each pair's."""
         assert trajectory is not None
-        return given_report(per_episode(self.gifts(trajectory), trajectory))
+        return gift_report(per_episode(self.gifts(trajectory), trajectory))
 
 
 def incentive_costs(transfer: IncentiveTransfer, trajectory: Trajectory, discount: float) -> Tensor:

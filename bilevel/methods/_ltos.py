@@ -106,7 +106,7 @@ class LToS(Method):
     """Learned sharing by a hierarchy: action values of incoming shares, and sharing that ascends them.
 
     High level: each agent j has a network from its observation to its row of the sharing matrix T on the
-    neighbour graph, fixed for `hold` steps. Low level: each agent i learns, by Q-learning with a replay
+    neighbour graph, fixed for `interval` steps. Low level: each agent i learns, by Q-learning with a replay
     buffer and a target network, the values Q_i(o_i, w_in_i, a) of the shared rewards r~_i = sum_j T[j, i]
     r_j, with the incoming shares w_in_i = T[:, i], and acts greedily on them. In every `outer.every`-th round
     the sharing networks ascend sum_i V_i, V_i = max_a Q_i: each receiver passes d V_i / d w_in back to its
@@ -153,8 +153,8 @@ class LToS(Method):
     """Activation between the layers of a giver's network."""
     own_share: float | None = 0.8
     """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
-    hold: Whole = 15
-    """Steps for which the sharing networks' outputs stay fixed, 1 or more."""
+    interval: Whole = 15
+    """Decision interval: the steps for which the sharing networks' outputs stay fixed, 1 or more."""
     noise: Annotated[Scheduled, Range(least=0)] = 0.25
     """Sigma of the noise on the sharing networks' outputs, times the probability of a random action; 0 or
     more, or a schedule of it in rounds."""
@@ -198,7 +198,7 @@ class LToS(Method):
             game.observation_space,
             self.sharing_hidden_size,
             self.sharing_activation,
-            self.hold,
+            self.interval,
         )
         network = QNetwork(
             sharing.encoder.features,

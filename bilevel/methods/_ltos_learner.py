@@ -39,7 +39,7 @@ from bilevel.methods._ltos_transitions import (
     transitions_of,
 )
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer
-from bilevel.sharing import GivenShares, Reporting, SharingNetwork, Trajectory, Transfer
+from bilevel.sharing import MatrixSequence, Reporting, SharingNetwork, Trajectory, Transfer
 from games.core import Game, Streams, normal, require
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class LToSLearner:
     @torch.no_grad()
     def _play(
         self, theta: Tensor, phi: Tensor, exploration: Exploration, episodes: int, generator: torch.Generator
-    ) -> tuple[Trajectory, GivenShares]:
+    ) -> tuple[Trajectory, MatrixSequence]:
         sharers = Sharers(self.variable, self.network, theta, phi, exploration, generator)
         mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
         horizon = self.game.horizon

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bilevel.agents import Acted, QNetwork, StepObservation, epsilon_greedy, observe_step
 from bilevel.methods._ltos_transitions import OrnsteinUhlenbeck, incoming
-from bilevel.sharing import GivenShares, Report, Reporting, SharingNetwork, Trajectory, Transfer
+from bilevel.sharing import MatrixSequence, Report, Reporting, SharingNetwork, Trajectory, Transfer
 from games.core import Game, State
 
 
@@ -30,9 +30,9 @@ GREEDY = Exploration()
 class Sharers:
     """Agents that act in whole episodes, a batch at a time, and record the shares of each step.
 
-    Every `hold` steps each giver's network (and its noise) is evaluated; its output stays fixed, masked in
-    each step by that step's graph. Each agent observes the incoming shares (w_in), and takes the action of
-    the highest value. An instance is used for one batch of episodes.
+    Every `interval` steps each giver's network (and its noise) is evaluated. In between, its output is fixed,
+    and masked in each step by that step's graph. Each agent observes the incoming shares (w_in), and takes
+    the action of the highest value. An instance is used for one batch of episodes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Sharers:
     def act(self, observation: StepObservation) -> Tensor:
         """Choose the actions of a step: integer [seed, agent, episode]."""
         features = self.variable.encoder.encode(observation.observed, self.theta)
-        if self._steps % self.variable.hold == 0:
+        if self._steps % self.variable.interval == 0:
             self._logits = self._explored(self.variable.logits(self.phi, features))
         self._steps += 1
         graph = None if observation.neighbours is None else observation.neighbours.movedim(-1, 1)
@@ -68,9 +68,9 @@ class Sharers:
         """Gifts of the last step, [seed * episode, giver, receiver]."""
         return (self.shares[-1] * rewards.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
 
-    def transfer(self) -> GivenShares:
+    def transfer(self) -> MatrixSequence:
         shares, self.shares = self.shares, []
-        return GivenShares(torch.stack(shares, -2))
+        return MatrixSequence(torch.stack(shares, -2))
 
     def _explored(self, logits: Tensor) -> Tensor:
         """Add noise, if any, to the networks' outputs."""
@@ -111,6 +111,6 @@ class SharingActor(Transfer):
     def report(self, trajectory: Trajectory | None) -> Report:
         return self._last().report(trajectory)
 
-    def _last(self) -> GivenShares:
+    def _last(self) -> MatrixSequence:
         assert self._sharers is not None
-        return GivenShares(self._sharers.shares[-1].unsqueeze(-2))
+        return MatrixSequence(self._sharers.shares[-1].unsqueeze(-2))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bilevel.core import gradient_at
 from bilevel.hypergradient import vjp
-from bilevel.sharing import GivenShares, ObservationEncoder, SharingNetwork, Trajectory
+from bilevel.sharing import MatrixSequence, ObservationEncoder, SharingNetwork, Trajectory
 from games.core import normal
 
 Critic = Callable[[Tensor], Tensor]
@@ -86,7 +86,7 @@ class Transitions(NamedTuple):
 
 
 def transitions_of(
-    trajectory: Trajectory, transfer: GivenShares, encoder: ObservationEncoder
+    trajectory: Trajectory, transfer: MatrixSequence, encoder: ObservationEncoder
 ) -> tuple[Transitions, Tensor]:
     """Split episodes and shares into transitions, with a mask of the steps played, [seed, sample]."""
     seen = encoder.encode_observations(trajectory, trajectory.mask)
@@ -98,7 +98,7 @@ def transitions_of(
         seen_next = encoder.encode_observations(
             trajectory._replace(observations=trajectory.following), trajectory.mask
         )
-    shares = transfer.given.flatten(-2).movedim(-1, 1)
+    shares = transfer.matrices.flatten(-2).movedim(-1, 1)
     graph, legal = trajectory.neighbours, trajectory.legal
     following = None if graph is None else _next(graph, trajectory.cut, -2)
     transitions = Transitions(

@@ -75,9 +75,9 @@ def _require_suits_episodes(estimator: Estimator, play: SampledPlay) -> None:
         "the policies: use exact values, or evolution(members=True, fresh_data=True).",
     )
     require(
-        not isinstance(estimator, Implicit) or math.isinf(estimator.accept_distance),
+        not isinstance(estimator, Implicit) or math.isinf(estimator.max_distance),
         "Implicit needs learning that converges, and on sampled episodes it never does: use exact values "
-        "or another hypergradient (implicit(accept_distance=inf) goes on regardless).",
+        "or another hypergradient (implicit(max_distance=inf) goes on regardless).",
     )
     require(
         not isinstance(estimator, Implicit) or not isinstance(play.surrogate, Reinforce),

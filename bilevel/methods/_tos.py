@@ -53,8 +53,8 @@ class StateDependentSharing(SettingsGroup, part="sharing", variant="state-depend
     """Units of each hidden layer of a giver's network."""
     activation: ActivationName = "tanh"
     """Activation between the layers of a giver's network."""
-    hold: Whole = 1
-    """Steps for which shares stay fixed, 1 or more."""
+    interval: Whole = 1
+    """Decision interval: the steps for which shares stay fixed, 1 or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class ToS(OuterMethod):
 
     Inner loop: every agent i descends its own loss on the shared rewards r~_i = sum_j T[j, i] r_j. T is
     static, or, with state-dependent `sharing`, row j in each step is a network's function of agent j's
-    observation, fixed for `sharing.hold` steps. Outer loop: the logits of T, or the networks, ascend the
+    observation, fixed for `sharing.interval` steps. Outer loop: the logits of T, or the networks, ascend the
     objective of the policies after these inner steps, differentiated through the steps. There is one outer
     step after every `inner.steps` inner ones; with `outer.reset`, policies are reinitialized in each outer
     step (`OuterLoop` compares the two).
@@ -117,12 +117,12 @@ class ToS(OuterMethod):
         if isinstance(sharing, StaticSharing):
             return LearnedMatrix(matrix)
         require(
-            sharing.hold == 1 or not game.takes_gifts,
+            sharing.interval == 1 or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
-            "cannot be fixed for several: leave hold at 1.",
+            "cannot stay fixed for several steps: leave interval at 1.",
         )
         space = game.observation_space
-        return SharingNetwork(matrix, space, sharing.hidden_size, sharing.activation, sharing.hold)
+        return SharingNetwork(matrix, space, sharing.hidden_size, sharing.activation, sharing.interval)
 
     def _costs(self, transfer: Any, data: Any) -> Tensor:
         cost = COSTS[self.cost]

@@ -1,4 +1,4 @@
-from ._network import GivenShares as GivenShares
+from ._network import MatrixSequence as MatrixSequence
 from ._network import ObservationEncoder as ObservationEncoder
 from ._network import SharingNetwork as SharingNetwork
 from ._network import VaryingShares as VaryingShares
@@ -31,7 +31,7 @@ from ._transfer import SharedBy as SharedBy
 from ._transfer import Transfer as Transfer
 from ._transfer import among_present as among_present
 from ._transfer import combine_reports as combine_reports
-from ._transfer import given_report as given_report
+from ._transfer import gift_report as gift_report
 from ._transfer import loss_weight_factors as loss_weight_factors
 from ._transfer import matrix_report as matrix_report
 from ._transfer import only_among_present as only_among_present

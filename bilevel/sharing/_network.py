@@ -131,18 +131,19 @@ class VaryingShares(Transfer, abc.ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class GivenShares(VaryingShares):
-    """Sharing by given matrices, one for each step.
+class MatrixSequence(VaryingShares):
+    """Sharing by a fixed matrix for each step.
 
-    >>> GivenShares(torch.full((1, 2, 2, 3, 4), 0.5)).matrix is None  # seed, giver, receiver, time, episode
+    >>> matrices = torch.full((1, 2, 2, 3, 4), 0.5)  # seed, giver, receiver, time, episode
+    >>> MatrixSequence(matrices).matrix is None
     True
     """
 
-    given: Tensor
+    matrices: Tensor
     """[seed, giver, receiver, time, episode]; a giver's shares sum to 1."""
 
     def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
-        return self.given
+        return self.matrices
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +155,8 @@ class SharingNetwork:
     that step.
 
     Raises:
-        ValueError: the graph or the own share is invalid (see `Sharing`), a layer has no unit, or `hold` is
-            below 1.
+        ValueError: the graph or the own share is invalid (see `Sharing`), a layer has no unit, or `interval`
+            is below 1.
 
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights
@@ -174,12 +175,12 @@ class SharingNetwork:
     """Units of each hidden layer."""
     activation: ActivationName = "tanh"
     """Activation between layers."""
-    hold: int = 1
+    interval: int = 1
     """Steps for which the networks' outputs stay fixed, 1 or more; the graph is that of each step."""
     exact = False
 
     def __post_init__(self) -> None:
-        require(self.hold >= 1, f"Shares are held for 1 step or more, not {self.hold}.")
+        require(self.interval >= 1, f"interval must be 1 step or more, not {self.interval}.")
         self.network.num_parameters  # noqa: B018 - refuses bad layers
 
     @property
@@ -218,7 +219,7 @@ class SharingNetwork:
 
 @dataclass(frozen=True, eq=False)
 class SharedByNetwork(VaryingShares):
-    """Sharing by networks with given parameters: r~_j = sum_i T_ij(o_i) r_i; conserves the total."""
+    """Sharing by networks with fixed parameters: r~_j = sum_i T_ij(o_i) r_i; conserves the total."""
 
     variable: SharingNetwork
     phi: Tensor
@@ -226,15 +227,15 @@ class SharedByNetwork(VaryingShares):
 
     @property
     def reporting(self) -> Reporting:
-        return Reporting("steps", self.variable.hold)
+        return Reporting("steps", self.variable.interval)
 
     def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
         features, graph = (
             self.variable.encoder.encode_observations(trajectory, self.phi),
             trajectory.neighbours,
         )
-        time, hold = torch.arange(features.shape[2], device=features.device), self.variable.hold
-        inputs = features[:, :, time // hold * hold] if hold > 1 else features
+        time, interval = torch.arange(features.shape[2], device=features.device), self.variable.interval
+        inputs = features[:, :, time // interval * interval] if interval > 1 else features
         logits = self.variable.logits(self.phi, inputs.flatten(2, 3)).unflatten(1, inputs.shape[2:4])
         graph_by_step = None if graph is None else graph.permute(0, 3, 4, 1, 2)
         return self.variable.matrices(logits, graph_by_step).permute(0, 3, 4, 1, 2)

@@ -35,7 +35,7 @@ class Reporting(NamedTuple):
 
     mean_over: Literal["steps", "episodes"]
     """Reports are means over all steps, or sums over an episode's steps, averaged over episodes."""
-    hold: int = 1
+    interval: int = 1
     """Number of steps of which the first step of a block is a multiple."""
 
 
@@ -216,22 +216,22 @@ def matrix_report(matrix: Tensor) -> Report:
     return {"given_away": given_away(matrix).mean(-1), **_entries("share", matrix)}
 
 
-def given_report(given: Tensor) -> Report:
+def gift_report(gifts: Tensor) -> Report:
     """Report the agents' mean gift, and every gift.
 
     Args:
-        given: gifts in reward units, [seed, giver, receiver].
+        gifts: in reward units, [seed, giver, receiver].
     Returns:
         "given", [seed], and each gift as "incentive_giver_receiver", [seed]; of more than 16 agents all gifts
         as "incentive", [seed, giver, receiver].
 
-    >>> given_report(torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]))
+    >>> gift_report(torch.tensor([[[0.0, 3.0], [1.0, 0.0]]]))
     {'given': tensor([2.]), 'incentive_0_1': tensor([3.]), 'incentive_1_0': tensor([1.])}
     """
-    named = _entries("incentive", given)
-    own = {f"incentive_{agent}_{agent}" for agent in range(given.shape[-1])}
+    named = _entries("incentive", gifts)
+    own = {f"incentive_{agent}_{agent}" for agent in range(gifts.shape[-1])}
     return {
-        "given": given.sum(-1).mean(-1),
+        "given": gifts.sum(-1).mean(-1),
         **{name: values for name, values in named.items() if name not in own},
     }
 

@@ -109,7 +109,7 @@ NETWORK = [
 ]
 
 FAR = [
-    *ours("ours, memory 180 MB", memory="180MB"),
+    *ours("ours, memory 180 MB", memory_budget="180MB"),
     *(variant for variant in NETWORK if variant.name in ("autograd, one graph", "TorchOpt", "higher")),
 ]
 

@@ -34,7 +34,7 @@ ESTIMATORS: dict[str, tuple[type, dict[str, Any]]] = {
     "truncated": (Truncated, {}),
     "forward": (Forward, {"batch_dims": 1}),
     "forward, one member": (Forward, {}),
-    "implicit": (Implicit, {"batch_dims": 1, "accept_distance": math.inf}),
+    "implicit": (Implicit, {"batch_dims": 1, "max_distance": math.inf}),
     "evolution": (Evolution, {"members": True, "samples": SAMPLES, "sigma": SIGMA}),
 }
 

@@ -43,7 +43,7 @@ def with_gifts(**rules: Any) -> GiftGame:
 VARIABLES: dict[str, tuple[Any, Any]] = {
     "matrix": (ROOM, Mixing(EVERYBODY, own_weight=0.7)),
     "sharing network": (ROOM, SharingNetwork(Sharing(EVERYBODY), ROOM.observation_space)),
-    "sharing network, held": (ROOM, SharingNetwork(Sharing(EVERYBODY), ROOM.observation_space, hold=2)),
+    "sharing network, held": (ROOM, SharingNetwork(Sharing(EVERYBODY), ROOM.observation_space, interval=2)),
     "incentives": (ROOM, Incentives(EVERYBODY, ROOM.observation_space, actions=3)),
     "planner": (ROOM, Planner(ROOM.observation_space, agents=3, actions=3, balanced=True)),
     "gifts": (with_gifts(), ChosenGifts(with_gifts())),

@@ -15,7 +15,7 @@ from bilevel.agents import GRU, MLP, CriticPlay, Policy, PolicyWithCritic, Reinf
 from bilevel.agents._rollout import rollout
 from bilevel.methods import ActorCritic, MLPPolicy, Placement, Selfish
 from bilevel.methods._ltos_transitions import transitions_of
-from bilevel.sharing import GivenShares, ObservationEncoder, SharedBy
+from bilevel.sharing import MatrixSequence, ObservationEncoder, SharedBy
 from games.core import Game, stream
 
 F64 = torch.float64
@@ -123,7 +123,7 @@ def test_values_of_actions_go_on_where_an_episode_was_cut_off() -> None:
     _, episodes = played(game, MLP(2, 2))
     shares = torch.ones(1, 1, 1, STEPS, 3, dtype=F64)
     encoder = ObservationEncoder(game.observation_space, 1, 2)
-    steps, trajectory = transitions_of(episodes, GivenShares(shares), encoder)
+    steps, trajectory = transitions_of(episodes, MatrixSequence(shares), encoder)
     assert trajectory.reshape(STEPS, 3).T.tolist() == [
         [True, False, False],
         [True, True, False],

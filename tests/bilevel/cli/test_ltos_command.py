@@ -87,7 +87,7 @@ def test_it_is_compared_with_others(call: Call) -> None:
     [
         (("--inner.exact",), "no setting of LToS 'inner.exact'"),
         (("--inner.entropy-coef", 0.5), "no setting of LToS 'inner.entropy_coef'"),
-        (("--method.hold", 0), "hold must be a whole number, 1 or more, not 0"),
+        (("--method.interval", 0), "interval must be a whole number, 1 or more, not 0"),
         (("--inner.buffer-size", 30), "batch_size must be 30 or less"),
         (("--inner.buffer-size", 64, "--inner.episodes", 20), "buffer_size must be 100 or more, not 64"),
     ],

@@ -48,8 +48,8 @@ ESTIMATORS: dict[str, Any] = {
     "one-step": OneStep(),
     "forward": Forward(),
     "forward of members": Forward(batch_dims=1),
-    "implicit": Implicit(accept_distance=torch.inf),
-    "implicit of members": Implicit(accept_distance=torch.inf, batch_dims=1, solver="normal-cg"),
+    "implicit": Implicit(max_distance=torch.inf),
+    "implicit of members": Implicit(max_distance=torch.inf, batch_dims=1, solver="normal-cg"),
 }
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "sgd": lambda: sgd(0.1),

@@ -43,7 +43,7 @@ def assert_falls_back(estimator: Any, start: Any, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "estimator",
-    [Unrolled(), Truncated(steps=1), Forward(), Implicit(accept_distance=torch.inf)],
+    [Unrolled(), Truncated(steps=1), Forward(), Implicit(max_distance=torch.inf)],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_a_step_that_branches_on_a_value(estimator: Any, start: Callable[..., Any], built: list[str]) -> None:

@@ -80,8 +80,8 @@ def test_estimators_of_the_same_derivative_are_one_call(
 
 def test_forward_keeps_its_limit(start: Callable[..., Any]) -> None:
     problem, *inputs = start(members=6)
-    with pytest.raises(ValueError, match="more than the limit of 2"):
-        Compiled(Forward(limit=2))(problem, *inputs, steps=4)
+    with pytest.raises(ValueError, match="more than max_entries, 2"):
+        Compiled(Forward(max_entries=2))(problem, *inputs, steps=4)
 
 
 def with_data(inner: Any, outer: Any, members: int = 5) -> Any:

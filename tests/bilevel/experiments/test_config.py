@@ -70,7 +70,7 @@ def test_nested_settings_come_back(tmp_path: Path) -> None:
 
 ESTIMATOR_TEXTS = [
     "truncated(steps=5)",
-    "implicit(solver=normal-cg, accept_distance=inf)",
+    "implicit(solver=normal-cg, max_distance=inf)",
     "one-step",
     "evolution(samples=8, sigma=0.30000000000000004)",
 ]
@@ -131,7 +131,7 @@ def test_provenance_is_recorded(tmp_path: Path) -> None:
         ("method__inner__learning_rate", -1, "inner.learning_rate must be"),
         (
             "method__sharing",
-            {"variant": "state-dependent", "hidden_size": [32, "x"], "activation": "tanh", "hold": 1},
+            {"variant": "state-dependent", "hidden_size": [32, "x"], "activation": "tanh", "interval": 1},
             "method.sharing.hidden_size must be of the type tuple[int, ...]",
         ),
         ("method__own_share", "half", "method.own_share must be of the type float | None"),

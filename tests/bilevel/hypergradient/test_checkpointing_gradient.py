@@ -27,7 +27,7 @@ BOUNDS = {
     "sqrt": {"segments": "sqrt"},
     "two levels": {"segments": "sqrt", "levels": 2},
     "three levels of two": {"segments": 2, "levels": 3},
-    "memory": {"memory": "3KB"},
+    "memory": {"memory_budget": "3KB"},
     "offload": {"offload": True},
     "offload in segments": {"segments": 3, "offload": True},
 }
@@ -153,15 +153,20 @@ def test_data_are_drawn_once_all_the_same():
 
 def test_memory_chooses_the_cheapest_that_fits():
     """A state of 1000 floats: 21 of them keep everything, 20 take a step again, and 7 take most of them."""
-    costs = {states: Counted(1000).run(Unrolled(memory=f"{4 * states}KB"), 20) for states in (21, 20, 7)}
+    costs = {
+        states: Counted(1000).run(Unrolled(memory_budget=f"{4 * states}KB"), 20) for states in (21, 20, 7)
+    }
     assert costs[21] == 40 < costs[20] < costs[7] < 80
 
 
 def test_memory_that_cannot_do():
-    sentence = r"memory='15KB' holds 3 states of 4KB, but 20 steps need 4: give at least memory='16KB'\."
+    sentence = (
+        r"memory_budget='15KB' holds 3 states of 4KB, but 20 steps need 4: "
+        r"give at least memory_budget='16KB'\."
+    )
     with pytest.raises(ValueError, match=sentence):
-        Counted(1000).run(Unrolled(memory="15KB"), 20)
-    assert Counted(1000).run(Unrolled(memory="16KB"), 20) > 60
+        Counted(1000).run(Unrolled(memory_budget="15KB"), 20)
+    assert Counted(1000).run(Unrolled(memory_budget="16KB"), 20) > 60
 
 
 @pytest.mark.parametrize("bounds", [{}, *BOUNDS.values(), {"keep_dtype": "bfloat16"}])
@@ -195,7 +200,7 @@ def test_a_missing_path_is_refused(bounds):
         "unrolled",
         "unrolled(segments=sqrt, levels=2, keep_dtype=bfloat16, offload=True)",
         "unrolled(segments=4)",
-        "unrolled(memory='1.5GiB')",
+        "unrolled(memory_budget='1.5GiB')",
     ],
 )
 def test_settings_are_written_as_text(text):
@@ -215,9 +220,12 @@ REFUSED = {
     "word": ({"segments": "sqr"}, "There is no choice of segments 'sqr'. Did you mean 'sqrt'"),
     "levels": ({"segments": 2, "levels": 0}, "levels must be at least 1, not 0"),
     "levels alone": ({"levels": 2}, "levels=2 says how often segments are cut: give segments as well"),
-    "both": ({"segments": 2, "memory": "1MB"}, "segments and memory both say which states are kept"),
-    "levels of memory": ({"levels": 2, "memory": "1MB"}, "give segments as well"),
-    "size": ({"memory": "lots"}, "a number above 0 and a unit, such as 512MB or 1.5GiB, not 'lots'"),
+    "both": (
+        {"segments": 2, "memory_budget": "1MB"},
+        "segments and memory_budget both determine which states",
+    ),
+    "levels of memory": ({"levels": 2, "memory_budget": "1MB"}, "give segments as well"),
+    "size": ({"memory_budget": "lots"}, "a number above 0 and a unit, such as 512MB or 1.5GiB, not 'lots'"),
     "dtype": ({"keep_dtype": "float8"}, "There is no keep_dtype 'float8'. Did you mean"),
 }
 

@@ -62,7 +62,7 @@ def test_segments_keep_what_their_plan_says(steps, levels):
 def test_memory_is_kept_within(steps):
     for states in (fewest_states(steps), steps // 2 + 3):
         budget = states * STATE
-        assert peak(Unrolled(memory=f"{budget}B"), steps) <= budget + WORK
+        assert peak(Unrolled(memory_budget=f"{budget}B"), steps) <= budget + WORK
 
 
 def test_half_the_bits_are_half_the_memory():

@@ -115,7 +115,7 @@ def test_members_change_the_cost_and_not_the_result(sharing, per_agent_objective
             inner_data=problem.inner_data,
             per_agent_objective=per_agent_objective,
         )
-        estimator = FiniteDifference(members=members, chunk=1)
+        estimator = FiniteDifference(members=members, chunk_size=1)
         state = sgd(0.1).init(sharing.theta)
         return estimator(problem, sharing.theta, state, sharing.phi, steps=1).gradient
 
@@ -127,7 +127,9 @@ def test_members_change_the_cost_and_not_the_result(sharing, per_agent_objective
 
 
 def test_chunks_change_nothing(network, error):
-    whole, chunked = (run(FiniteDifference(chunk=chunk), network, sgd(0.1), 2).gradient for chunk in (64, 4))
+    whole, chunked = (
+        run(FiniteDifference(chunk_size=size), network, sgd(0.1), 2).gradient for size in (64, 4)
+    )
     assert error(chunked, whole) < 1e-9
 
 
@@ -161,7 +163,7 @@ def test_it_can_be_pickled():
         ({"epsilon": 0.0}, "epsilon must be a number above 0, or None, not 0.0"),
         ({"epsilon": math.inf}, "epsilon must be a number above 0, or None, not inf"),
         ({"max_entries": 0}, "max_entries must be at least 1, not 0"),
-        ({"chunk": 0}, "chunk must be at least 1, not 0"),
+        ({"chunk_size": 0}, "chunk_size must be at least 1, not 0"),
     ],
 )
 def test_bad_settings(settings, sentence):

@@ -24,7 +24,7 @@ from bilevel.hypergradient import (
 )
 from bilevel.optimizers import sgd
 
-ANYWHERE = Implicit(accept_distance=math.inf)
+ANYWHERE = Implicit(max_distance=math.inf)
 """Implicit, wherever learning ended."""
 
 EVERY = {
@@ -32,7 +32,7 @@ EVERY = {
     "one-step": OneStep(),
     "forward": Forward(),
     "implicit": ANYWHERE,
-    "normal-cg": Implicit(solver="normal-cg", accept_distance=math.inf, iterations=500),
+    "normal-cg": Implicit(solver="normal-cg", max_distance=math.inf, iterations=500),
 }
 
 OPTIMIZERS = {
@@ -134,9 +134,9 @@ def test_several_objectives_are_separate_runs(sharing, error, estimator):
 BATCHED = {
     "truncated": Truncated(steps=3),
     "one-step": OneStep(),
-    "forward": Forward(batch_dims=1, limit=9),
-    "implicit": Implicit(accept_distance=math.inf, batch_dims=1),
-    "normal-cg": Implicit(solver="normal-cg", accept_distance=math.inf, batch_dims=1, iterations=500),
+    "forward": Forward(batch_dims=1, max_entries=9),
+    "implicit": Implicit(max_distance=math.inf, batch_dims=1),
+    "normal-cg": Implicit(solver="normal-cg", max_distance=math.inf, batch_dims=1, iterations=500),
 }
 
 
@@ -215,10 +215,10 @@ def test_a_step_that_is_not_pure_is_refused(estimator):
 
 
 def test_forward_states_its_limit(sharing):
-    with pytest.raises(ValueError, match="18 are more than the limit of 17: use Unrolled"):
-        learn(Forward(limit=17), sharing, sgd(0.1))
-    assert learn(Forward(limit=18), sharing, sgd(0.1)).gradient.shape == sharing.phi.shape
-    assert learn(Forward(limit=None), sharing, sgd(0.1)).gradient.shape == sharing.phi.shape
+    with pytest.raises(ValueError, match="18 are more than max_entries, 17: use Unrolled"):
+        learn(Forward(max_entries=17), sharing, sgd(0.1))
+    assert learn(Forward(max_entries=18), sharing, sgd(0.1)).gradient.shape == sharing.phi.shape
+    assert learn(Forward(max_entries=None), sharing, sgd(0.1)).gradient.shape == sharing.phi.shape
 
 
 def test_forward_refuses_members_that_mix(sharing):
@@ -266,19 +266,19 @@ def test_conjugate_gradient_is_refused_for_simultaneous_learners():
 def test_conjugate_gradient_is_refused_where_the_loss_curves_downwards():
     with pytest.raises(ValueError, match="needs a positive definite system"):
         simple(
-            Implicit(solver="cg", accept_distance=math.inf),
+            Implicit(solver="cg", max_distance=math.inf),
             lambda theta, phi, data: -quadratic(theta, phi),
         )
 
 
 REFUSED = {
     "steps": (lambda: Truncated(steps=0), "Truncated needs steps of at least 1, not 0"),
-    "limit": (lambda: Forward(limit=0), "limit must be at least 1 or None, not 0"),
+    "max_entries": (lambda: Forward(max_entries=0), "max_entries must be at least 1 or None, not 0"),
     "batch": (lambda: Forward(batch_dims=-1), "batch_dims must be at least 0, not -1"),
     "solver": (lambda: Implicit(solver="gmers"), "There is no solver 'gmers'. Did you mean 'gmres'"),
     "tolerance": (lambda: Implicit(tolerance=0.0), "tolerance must be above 0, not 0.0"),
     "iterations": (lambda: Implicit(iterations=0), "iterations must be at least 1, not 0"),
-    "distance": (lambda: Implicit(accept_distance=0.0), "accept_distance must be above 0, not 0.0"),
+    "distance": (lambda: Implicit(max_distance=0.0), "max_distance must be above 0, not 0.0"),
     "members": (lambda: Implicit(batch_dims=-1), "batch_dims must be at least 0, not -1"),
     "name": (lambda: make_hypergradient("forwards"), "no hypergradient 'forwards'. Did you mean 'forward'"),
     "setting": (lambda: make_hypergradient("truncated", step=1), "no setting of truncated 'step'"),

@@ -111,7 +111,7 @@ def test_the_bias_of_each_is_its_theory():
     """Unrolled: as theta_K and M^K; implicit: |B'A H^-1| times theta's distance, also when it is accepted."""
     q = Quadratic(0)
     for steps in (3, 30):
-        estimate = q.run(Implicit(accept_distance=math.inf), steps)
+        estimate = q.run(Implicit(max_distance=math.inf), steps)
         off = torch.linalg.solve(q.H, estimate.theta - q.fixed_point)
         torch.testing.assert_close(estimate.gradient - q.exact, q.B.T @ q.A @ off, rtol=1e-8, atol=1e-9)
     pace = round(-2 / math.log(q.contraction))

@@ -84,7 +84,7 @@ def test_only_large_states_are_copied(theta, pooled):
 
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
-    "bounds", [{"segments": "sqrt"}, {"segments": 2, "levels": 3}, {"memory": "600B"}], ids=str
+    "bounds", [{"segments": "sqrt"}, {"segments": 2, "levels": 3}, {"memory_budget": "600B"}], ids=str
 )
 def test_reverse_sweeps_give_the_same_bits(monkeypatch, bounds, compiled):
     """Small states, taken for large ones."""

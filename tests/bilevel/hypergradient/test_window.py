@@ -271,10 +271,10 @@ def test_steps_are_tensors():
 
 @pytest.mark.parametrize(
     "bounds",
-    [{"segments": 2}, {"memory": "1MB"}, {"keep_dtype": "float32"}, {"offload": True}],
+    [{"segments": 2}, {"memory_budget": "1MB"}, {"keep_dtype": "float32"}, {"offload": True}],
 )
 def test_a_window_goes_with_no_bounds(bounds):
-    with pytest.raises(ValueError, match="segments, levels, memory, keep_dtype and offload do not go with"):
+    with pytest.raises(ValueError, match="window=True excludes segments, levels, memory_budget, keep_dtype"):
         Truncated(steps=4, window=True, **bounds)
 
 

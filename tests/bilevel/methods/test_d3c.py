@@ -96,7 +96,7 @@ def test_the_slope_of_a_learner_is_that_of_differences() -> None:
 def test_weights_stay_rows_above_their_floor(game: Game) -> None:
     rate = 1e4
     settings = {"loss_bound": 12.0} if game is ROOM else {}
-    learner = build(game, mixing_learning_rate=rate, inner__episodes=4, least_log_weight=-3.0, **settings)
+    learner = build(game, mixing_learning_rate=rate, inner__episodes=4, min_log_weight=-3.0, **settings)
     state = after(learner, 4)
     weights = learner.mixing.weights(state["phi"])
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)), rtol=0, atol=1e-12)
@@ -145,7 +145,7 @@ def test_what_evolution_compares_by_hand() -> None:
         ({"own_weight": 1.0}, "own_weight must be above 0 and below 1, not 1"),
         ({"mixing_learning_rate": 0.0}, "mixing_learning_rate must be a finite number above 0, not 0"),
         ({"identity_weight": -1.0}, "identity_weight must be a finite number of 0 or more, not -1"),
-        ({"least_log_weight": -0.5}, "least_log_weight must be a finite number below -1, not -0.5"),
+        ({"min_log_weight": -0.5}, "min_log_weight must be a finite number below -1, not -0.5"),
         ({"loss_bound": float("nan")}, "loss_bound must be a finite number"),
         ({"samples": 3}, "samples must be even"),
         ({"sigma": 0.0}, "sigma must be a number above 0"),

@@ -166,9 +166,12 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: StateDependentSharing(hold=0), "sharing.hold must be a whole number, 1 or more, not 0"),
         (
-            lambda: ToS().with_settings({"sharing.hold": 3}),
+            lambda: StateDependentSharing(interval=0),
+            "sharing.interval must be a whole number, 1 or more, not 0",
+        ),
+        (
+            lambda: ToS().with_settings({"sharing.interval": 3}),
             "setting of sharing state-dependent, and sharing is static: choose sharing first",
         ),
         (lambda: ToS().with_settings({"sharing": "moody"}), "no sharing 'moody'"),
@@ -178,8 +181,8 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
         ),
         (lambda: LIO(cost=None), "cost must be SeparateCost.* or ChargedCost.*, not None"),
         (
-            lambda: ToS(sharing=StateDependentSharing(hold=2)).build(ROOM, Placement()),
-            "cannot be fixed",
+            lambda: ToS(sharing=StateDependentSharing(interval=2)).build(ROOM, Placement()),
+            "cannot stay fixed",
         ),
         (lambda: LIO().with_settings({"cost": "dear"}), "no cost 'dear'"),
         (

@@ -142,7 +142,7 @@ def test_bad_settings_are_refused(name: str, settings: dict[str, Any], sentence:
             "4 episodes cannot be split into 5 minibatches",
         ),
         (
-            {"inner": "ppo", "outer.hypergradient": "implicit(accept_distance=inf)"},
+            {"inner": "ppo", "outer.hypergradient": "implicit(max_distance=inf)"},
             ROOM,
             "Implicit solves with the derivative of a step by the policies",
         ),

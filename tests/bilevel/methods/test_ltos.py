@@ -104,7 +104,7 @@ def test_networks_that_say_nothing_keep_the_own_share() -> None:
 
 
 def test_what_is_learned_from_was_shared_along_the_edges_of_its_step() -> None:
-    learner = build(JUNGLE, noise=3.0, noise_always=True, hold=2, inner__exploration_decay=1.0)
+    learner = build(JUNGLE, noise=3.0, noise_always=True, interval=2, inner__exploration_decay=1.0)
     items = train(learner, 2)[-1]["replay"].items
     written = slice(0, 2 * 3 * 6)
     shares, graph = items.incoming_shares.mT[:, written], items.graph[:, written]
@@ -122,7 +122,7 @@ def test_what_is_learned_from_was_shared_along_the_edges_of_its_step() -> None:
 
 def test_shared_rewards_have_the_total_of_the_own_ones() -> None:
     """Escape Room pays whole numbers: what is shared of them adds up to one."""
-    learner = build(noise=3.0, noise_always=True, hold=1)
+    learner = build(noise=3.0, noise_always=True, interval=1)
     buffer = train(learner, 3)[-1]["replay"]
     totals = buffer.items.rewards.sum(-1)
     torch.testing.assert_close(totals, totals.round(), rtol=0, atol=1e-12)
@@ -244,7 +244,7 @@ def test_where_receivers_agree_on_a_giver_nothing_moves() -> None:
 @pytest.mark.parametrize("game", [ROOM, JUNGLE], ids=["room", "jungle"])
 def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
     """Side by side with an evaluation: the same actions are those of the film, step by step."""
-    learner = build(game, hold=2)
+    learner = build(game, interval=2)
     state = train(learner, 2)[-1]
     actor, transfer = learner.actor(game, state, 1)
     draws = torch.Generator().manual_seed(5)
@@ -262,7 +262,7 @@ def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
         now, rewards, _ = game.step(now, actions, draws)
         own = rewards.double().T[None, :, None]
         gifts = transfer.gifts(_One(own))
-        expected = given.given[:, :, :, step : step + 1] * own.unsqueeze(2)
+        expected = given.matrices[:, :, :, step : step + 1] * own.unsqueeze(2)
         torch.testing.assert_close(gifts[..., mask], expected[..., mask], rtol=0, atol=1e-9)
         now = game.give(now, gifts[0].squeeze(-2).movedim(-1, 0))
 
@@ -310,7 +310,7 @@ class Alone(EscapeRoom):
         ({"inner.entropy_coef": 0.1}, "no setting of LToS 'inner.entropy_coef'"),
         ({"inner": "ppo"}, "no inner 'ppo'"),
         ({"policy": "conv"}, "no setting of LToS 'policy'"),
-        ({"hold": 0}, "hold must be a whole number, 1 or more, not 0"),
+        ({"interval": 0}, "interval must be a whole number, 1 or more, not 0"),
         ({"outer.every": 0}, "outer.every must be a whole number, 1 or more, not 0"),
         ({"outer.updates": 1.5}, "outer.updates must be a whole number, 1 or more, not 1.5"),
         ({"inner.batch_size": 0}, "inner.batch_size must be a whole number, 1 or more, not 0"),

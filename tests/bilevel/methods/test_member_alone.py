@@ -153,7 +153,7 @@ def test_every_estimator_and_training(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)", "implicit(accept_distance=inf)"]
+    "estimator", ["evolution(samples=4)", "persistent-evolution(samples=4)", "implicit(max_distance=inf)"]
 )
 def test_every_estimator_of_exact_values(estimator: str) -> None:
     assert_members_equal_seeds_alone(

@@ -158,7 +158,7 @@ def test_implicit_where_it_does_not_is_refused() -> None:
             r"use exact values, or evolution\(members=True, fresh_data=True\)",
         ),
         (
-            "implicit(accept_distance=inf)",
+            "implicit(max_distance=inf)",
             "which the surrogate reinforce biases: use dice or loaded-dice, or exact values",
         ),
     ],
@@ -179,7 +179,7 @@ def test_evolution_with_episodes_of_its_own() -> None:
 @pytest.mark.parametrize("surrogate", ["dice", "loaded-dice"])
 def test_implicit_regardless_of_rest(surrogate: str) -> None:
     built = learner(
-        Implicit(accept_distance=float("inf")),
+        Implicit(max_distance=float("inf")),
         inner__exact=False,
         inner__surrogate=surrogate,
         inner__episodes=16,
@@ -197,7 +197,7 @@ def test_seeds_are_members() -> None:
     many = gradient(learner("forward", seeds=40))  # 160 logits, of which one seed has 4: no more than 100
     torch.testing.assert_close(many, gradient(learner("unrolled", seeds=40)), rtol=1e-12, atol=1e-14)
     with pytest.raises(ValueError, match="Forward carries one tangent for each entry of phi, and 4"):
-        gradient(learner("forward(limit=3)"))
+        gradient(learner("forward(max_entries=3)"))
 
 
 def test_one_form_for_each_estimator() -> None:

@@ -26,7 +26,7 @@ REFUSED = {
     "weight decay": (lambda: optimizers.adamw(0.1, weight_decay=-1.0), "weight_decay must be"),
     "norm": (lambda: optimizers.clip_by_norm(0.0), "max_norm must be a number above 0, not 0.0"),
     "axes": (lambda: optimizers.clip_by_norm(1.0, batch_dims=-1), "batch_dims must be at least 0, not -1"),
-    "limit": (lambda: optimizers.clip_by_value(math.inf), "limit must be a number above 0, not inf"),
+    "max_entries": (lambda: optimizers.clip_by_value(math.inf), "limit must be a number above 0, not inf"),
     "members": (
         lambda: optimizers.per_member(optimizers.sgd(0.1), 0),
         "batch_dims must be at least 1, not 0",

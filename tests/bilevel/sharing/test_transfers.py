@@ -79,7 +79,7 @@ BALANCED: dict[str, OuterVariable] = {
     "empathy": empathy(GRAPH),
     "empathy among neighbours": empathy(RING),
     "sharing network": SharingNetwork(Sharing(GRAPH), BOX),
-    "held": SharingNetwork(Sharing(RING, own_share=0.7), BOX, hold=3),
+    "held": SharingNetwork(Sharing(RING, own_share=0.7), BOX, interval=3),
     "incentives that givers pay": Incentives(GRAPH, BOX, ACTIONS, charged=True),
     "balanced payments": Planner(BOX, AGENTS, ACTIONS, balanced=True),
 }
@@ -160,7 +160,7 @@ def test_first_shares_are_nearly_the_own_share_and_streams_differ() -> None:
 
 def test_held_shares_are_those_of_the_step_in_which_they_were_chosen() -> None:
     free = SharingNetwork(Sharing(GRAPH), BOX)
-    held = dataclasses.replace(free, hold=3)
+    held = dataclasses.replace(free, interval=3)
     phi, episodes = random_phi(free), trajectory(5)
     seen_when_chosen = episodes._replace(observations=episodes.observations[:, :, [0, 0, 0, 3]])
     by_step, kept = free.transfer(phi).shares(seen_when_chosen), held.transfer(phi).shares(episodes)
@@ -174,11 +174,11 @@ def moving(seed: int = 0) -> Trajectory:
     return trajectory(seed)._replace(neighbours=graph | torch.eye(AGENTS, dtype=torch.bool)[..., None, None])
 
 
-@pytest.mark.parametrize("hold", [1, 3])
+@pytest.mark.parametrize("interval", [1, 3])
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=20)
-def test_shares_go_along_the_edges_of_their_step(hold: int, seed: int) -> None:
-    variable = SharingNetwork(Sharing(GRAPH, own_share=0.7), BOX, hold=hold)
+def test_shares_go_along_the_edges_of_their_step(interval: int, seed: int) -> None:
+    variable = SharingNetwork(Sharing(GRAPH, own_share=0.7), BOX, interval=interval)
     phi, episodes = random_phi(variable, seed), moving(seed)
     transfer = variable.transfer(phi)
     shares = transfer.shares(episodes)
@@ -201,7 +201,7 @@ def test_the_own_share_is_kept_on_every_graph() -> None:
 def test_what_is_held_is_what_the_network_said_not_the_graph() -> None:
     free = SharingNetwork(Sharing(GRAPH), BOX)
     phi, episodes = random_phi(free), moving(3)
-    held = dataclasses.replace(free, hold=TIME).transfer(phi).shares(episodes)
+    held = dataclasses.replace(free, interval=TIME).transfer(phi).shares(episodes)
     first = episodes.observations[:, :, :1].expand_as(episodes.observations)
     by_step = free.transfer(phi).shares(episodes._replace(observations=first))
     torch.testing.assert_close(held, by_step, rtol=0, atol=0)
@@ -310,7 +310,7 @@ def test_a_matrix_in_every_step_is_that_matrix() -> None:
 @pytest.mark.parametrize(
     ("build", "sentence"),
     [
-        (lambda: SharingNetwork(Sharing(GRAPH), BOX, hold=0), "held for 1 step or more, not 0"),
+        (lambda: SharingNetwork(Sharing(GRAPH), BOX, interval=0), "interval must be 1 step or more, not 0"),
         (lambda: SharingNetwork(Sharing(GRAPH), BOX, hidden=(0,)), "needs 1 unit or more"),
         (lambda: InequityAverse(envy=-1.0), "envy must be 0 or more, not -1"),
         (lambda: InequityAverse(trace=2.0), "trace is from 0 to 1, not 2"),
