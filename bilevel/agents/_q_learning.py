@@ -139,6 +139,9 @@ def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
     Raises:
         ValueError: the rate is out of range.
 
+    Source:
+        Lillicrap et al., Continuous control with deep reinforcement learning, arXiv 1509.02971.
+
     >>> soft_update(torch.tensor([1.0]), torch.tensor([2.0]), 0.25)
     tensor([1.2500])
     """
@@ -148,6 +151,10 @@ def soft_update(target: Tensor, online: Tensor, rate: float) -> Tensor:
 
 class ReplayBuffer(NamedTuple):
     """Ring buffer of the latest items of each seed.
+
+    Source:
+        Lin, Self-improving reactive agents based on reinforcement learning, planning and teaching, Machine
+        Learning 1992.
 
     >>> from bilevel.agents import add, empty_replay_buffer
     >>> buffer = empty_replay_buffer(torch.zeros(1, 1), capacity=3)  # one seed; items are numbers

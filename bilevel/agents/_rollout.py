@@ -112,6 +112,9 @@ def play_blocks(
 ) -> Iterator[Trajectory]:
     """Play episodes with any actions and gifts, and yield blocks of time steps, one in memory at a time.
 
+    The draws, and so the episodes, are the same for every block length. After an episode's end observations
+    and rewards are 0.
+
     Args:
         game: the game.
         act: observations of a step -> actions, integer [seed, agent, episode] if Discrete; called in each

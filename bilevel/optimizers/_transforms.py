@@ -24,11 +24,11 @@ from bilevel.core import Tree, batch_shape, leaves, tree_map
 from games.core import require
 
 GradientTransformation = base.GradientTransformation
-"""TorchOpt's pair of pure functions, which every optimizer of this package is.
+"""Pair of pure functions, in TorchOpt's interface: the type of every optimizer.
 
-`init(params)` returns the first state; `update(updates, state, *, params=None, inplace=True)` returns the
-updates to add to the parameters, and the next state. `GradientTransformation(init, update)` makes one of two
-functions.
+`init(params)` returns the first state. `update(updates, state, *, params=None, inplace=True)` turns gradients
+into the updates to add to the parameters, and returns these and the next state.
+`GradientTransformation(init, update)` builds one.
 """
 
 
