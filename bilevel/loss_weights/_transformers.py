@@ -44,26 +44,23 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
             first step: parameters are sharded, devices are several, gradients are scaled (fp16), or the
             optimizer is not one of torch's.
 
-    >>> from tempfile import TemporaryDirectory
     >>> from transformers import TrainingArguments
     >>> from bilevel.loss_weights import LossWeights
     >>> def losses(model, inputs):
     ...     right = model(**inputs) - 2 * inputs["input"]
     ...     return {"right": right.square().mean(), "shifted": (right - 1).square().mean()}, None
     >>> weights, held_out = LossWeights(["right", "shifted"]), {"input": torch.randn(20, 1)}
-    >>> with TemporaryDirectory() as folder:
-    ...     off = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
-    ...     settings = TrainingArguments(folder, max_steps=20, learning_rate=0.1, use_cpu=True, **off)
-    ...     trainer = LossWeightTrainer(
-    ...         nn.Linear(1, 1),
-    ...         settings,
-    ...         train_dataset=[{"input": torch.randn(1)} for _ in range(40)],
-    ...         losses=losses,
-    ...         validation_loss=lambda model: losses(model, held_out)[0]["right"],
-    ...         weights=weights,
-    ...         outer_optimizer=torch.optim.Adam(weights.parameters(), lr=0.1),
-    ...     )
-    ...     _ = trainer.train()
+    >>> off = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "logging_strategy": "no"}
+    >>> trainer = LossWeightTrainer(
+    ...     nn.Linear(1, 1),
+    ...     TrainingArguments("trained", max_steps=20, learning_rate=0.1, use_cpu=True, **off),
+    ...     train_dataset=[{"input": torch.randn(1)} for _ in range(40)],
+    ...     losses=losses,
+    ...     validation_loss=lambda model: losses(model, held_out)[0]["right"],
+    ...     weights=weights,
+    ...     outer_optimizer=torch.optim.Adam(weights.parameters(), lr=0.1),
+    ... )
+    >>> _ = trainer.train()
     {'train_runtime': ...}
     >>> weights.as_dict()["right"] > weights.as_dict()["shifted"]
     True

@@ -67,7 +67,18 @@ class Page:
 
 
 def page(name: str) -> Page:
-    """Build the page of a game in the catalogue; ValueError if there is no such game (names the nearest)."""
+    """Build the page of a game in the catalogue.
+
+    Args:
+        name: of the catalogue.
+    Returns:
+        Facts, rules and settings, as `text()` or `markdown()`.
+    Raises:
+        ValueError: there is no such game (names the nearest).
+
+    >>> page("pigou").facts["welfare optimum"]
+    '-3 (reward per episode, sum over agents)'
+    """
     entry = games.entry(name)
     game: Any = entry.game
     return Page(

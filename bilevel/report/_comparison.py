@@ -70,14 +70,40 @@ MAX_STEPS = 200
 
 
 def results_table(runs: Sequence[Run]) -> Group:
-    """Build a table for a terminal of 80 columns: one row per run, one part per game."""
+    """Build a table for a terminal of 80 columns: one row per run, one part per game.
+
+    Args:
+        runs: finished runs.
+    Returns:
+        Something that rich prints.
+
+    >>> import rich
+    >>> from bilevel.experiments import train
+    >>> rich.print(results_table([train("chicken", "tos", seeds=3, outer_steps=2, out="run")]))
+    chicken
+    ...
+    """
     games = dict.fromkeys(run.config.game_name for run in runs)
     tables = (_run_table(name, [run for run in runs if run.config.game_name == name]) for name in games)
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
 
 
 def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
-    """Build a table for a terminal of 80 columns: results, differences, loss weights, notes and theory."""
+    """Build a table for a terminal of 80 columns: results, differences, loss weights, notes and theory.
+
+    Args:
+        rows: the methods compared, the baseline first.
+        theory: of `theory_of`; None: no theory.
+    Returns:
+        Something that rich prints.
+
+    >>> import rich
+    >>> from bilevel.experiments import compare
+    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    >>> rich.print(comparison_table(compared.rows))
+    chicken, 3 seeds
+    ...
+    """
     config = rows[0].results.config
     parts: dict[str, Sequence[str]] = {
         f"{config.game_name}, {config.seeds} seeds": REACHED,
@@ -116,9 +142,18 @@ def write_comparison_files(
 ) -> list[Path]:
     """Write the numbers of a comparison; an earlier theory.json is removed if there is no theory.
 
+    Args:
+        rows: the methods compared, the baseline first.
+        folder: created if it does not exist.
+        theory: of `theory_of`; None: no theory.
     Returns:
         The files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
         marl-eval.json; theory.json, if there is any.
+
+    >>> from bilevel.experiments import compare
+    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    >>> [path.name for path in write_comparison_files(compared.rows, Path("report"))]
+    ['table.csv', 'seeds.csv', 'marl-eval.json']
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = marl_eval_data({row.label: row.results for row in rows})

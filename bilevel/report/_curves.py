@@ -61,7 +61,21 @@ def draw_band(
 
 
 def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool = True) -> None:
-    """Draw one metric of runs, by label, over training, with `draw_band`; `log`: on a log scale."""
+    """Draw one metric of runs over training, with `draw_band`.
+
+    Args:
+        axes: the axes to draw on.
+        runs: label -> run.
+        metric: name of the metric, a key of `Run.curves`.
+        log: use a log scale of outer steps.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> axes = Figure().subplots()
+    >>> draw_curves(axes, {"tos": run}, "cooperation", log=False)
+    >>> len(axes.lines), axes.get_xlabel()
+    (1, 'outer step')
+    """
     of_label = looks(list(runs))
     for label, results in runs.items():
         values = results.curves[metric]
@@ -87,7 +101,21 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
 def draw_welfare(
     axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
 ) -> None:
-    """Draw curves of welfare, with the welfare optimum, the welfare of mutual defection, and `levels`."""
+    """Draw curves of welfare, with the welfare optimum and the welfare of mutual defection.
+
+    Args:
+        axes: the axes to draw on.
+        runs: label -> run, all on one game.
+        levels: labels and heights of further levels, in the game's units.
+        log: use a log scale of outer steps.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> axes = Figure().subplots()
+    >>> draw_welfare(axes, {"tos": run}, levels=[("equal shares", -1.0)])
+    >>> axes.get_ylabel()
+    'welfare (reward per episode, all agents)'
+    """
     game = next(iter(runs.values())).config.game
     draw_curves(axes, runs, "welfare", log=log)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")

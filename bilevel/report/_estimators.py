@@ -67,7 +67,24 @@ MEASURES = {
 
 
 def estimators_table(comparison: HypergradientComparison, title: str = "") -> Group:
-    """Build a table for a terminal: a row for each estimator, then the reasons of those that do not apply."""
+    """Build a table for a terminal: a row for each estimator, then the reasons of those that do not apply.
+
+    Args:
+        comparison: of `compare_hypergradients`.
+        title: of the table.
+    Returns:
+        Something that rich prints.
+
+    >>> import rich
+    >>> from bilevel.hypergradient import BilevelProblem, compare_hypergradients
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> start = torch.tensor(0.0), None, torch.tensor(1.0)
+    >>> comparison = compare_hypergradients(problem, *start, steps=2, estimators=["unrolled"])
+    >>> rich.print(estimators_table(comparison))
+    estimator ...
+    unrolled ...
+    """
     columns = [
         Column(heading="estimator", min_width=MAX_NAME),
         *(Column(heading=name, form=measure.text, wrap=False) for name, measure in MEASURES.items()),

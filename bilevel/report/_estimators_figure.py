@@ -65,7 +65,24 @@ def draw_comparison(axes: Axes, comparison: HypergradientComparison, panel: Pane
 
 
 def write_comparison(comparison: HypergradientComparison, folder: Path, title: str = "") -> list[Path]:
-    """Write estimators.png, and the numbers behind it, estimators.csv, into a folder."""
+    """Write a figure of a comparison of estimators, and the numbers behind it.
+
+    Args:
+        comparison: of `compare_hypergradients`.
+        folder: created if it does not exist.
+        title: of the figure.
+    Returns:
+        The files written: estimators.png and estimators.csv.
+
+    >>> import torch
+    >>> from bilevel.hypergradient import BilevelProblem, compare_hypergradients
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> start = torch.tensor(0.0), None, torch.tensor(1.0)
+    >>> comparison = compare_hypergradients(problem, *start, steps=2, estimators=["unrolled"])
+    >>> [path.name for path in write_comparison(comparison, Path("report"))]
+    ['estimators.png', 'estimators.csv']
+    """
     with style():
         figure = Figure(figsize=(14, 1.9 + 0.5 * len(comparison.rows)))
         row = figure.subplots(1, len(PANELS), sharey=True)

@@ -59,9 +59,18 @@ WEIGHTS = {
 def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
+    Args:
+        folder: of the run.
+        results: the run.
+
     Returns:
         The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
         cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> [path.name for path in write_run_figures(RunFolder(run.path), run)]
+    ['welfare.png', 'sharing.png', 'cooperation.png']
     """
     config = results.config
     runs, title = {config.method_name: results}, f"{config.method_name} on {config.game_name}"
@@ -94,7 +103,20 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
 
 
 def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
-    """Write a figure of games, title -> method name -> run: welfare, cooperation and learned sharing."""
+    """Write a figure of several games: welfare, cooperation and the sharing matrix that `tos` learned.
+
+    Args:
+        games: title -> method name -> run; there is a run of `tos` on each game.
+        path: of the file; its extension determines the format.
+
+    Returns:
+        The path.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> write_overview({"chicken": {"tos": run}}, Path("overview.png")).exists()
+    True
+    """
     with style():
         figure = Figure(figsize=(14, 4.2 * len(games)))
         rows = figure.subplots(len(games), 3, squeeze=False, width_ratios=(1.3, 1.3, 1))
@@ -120,9 +142,19 @@ def write_comparison_figures(
 ) -> list[Path]:
     """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
+    Args:
+        rows: the methods compared, the baseline first.
+        folder: of the figures.
+        theory: of `theory_of`, whose levels are drawn; None: no levels.
+
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
         incentives.png, equality.png and loss_weights.png.
+
+    >>> from bilevel.experiments import compare
+    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    >>> [path.name for path in write_comparison_figures(compared.rows, Path("report"))]
+    ['curves.png', 'profile.png', 'sharing.png']
     """
     runs = {row.label: row.results for row in rows}
     game, seeds = rows[0].results.config.game_name, rows[0].results.config.seeds
@@ -162,8 +194,17 @@ def write_weights_figure(history: History, path: Path) -> Path:
         history: of a tuner.
         path: of the file; its extension determines the format.
 
+    Returns:
+        The path.
+
     Raises:
         ValueError: there was no outer step yet.
+
+    >>> history = History()  # `LossWeightTuner.history` is one
+    >>> for step in (1, 2, 3):
+    ...     history.add(step, {"label": 1.0 + step, "contour": 0.5}, 1 / step)
+    >>> write_weights_figure(history, Path("weights.png")).exists()
+    True
     """
     require(len(history.steps) > 0, "There is nothing to draw yet: no outer step was taken.")
     with style():

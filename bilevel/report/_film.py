@@ -44,6 +44,12 @@ def film(
 
     Returns:
         Frames, uint8 [height, width, 3], whose sizes may differ by their captions' lengths.
+
+    >>> from bilevel.agents import random_actor
+    >>> from games import make
+    >>> game = make("chicken")
+    >>> len(list(film(game, random_actor(game), torch.Generator(), episodes=3)))  # start and one step each
+    6
     """
     for episode in range(episodes):
         state = game.reset(1, generator)
@@ -77,7 +83,19 @@ def _earned(rewards: list[float]) -> str:
 
 
 def check_film(path: Path) -> None:
-    """Raise ValueError if a film's name ends in none of `FORMATS`, or FFmpeg is needed but missing."""
+    """Check that a film can be written in the format of its name.
+
+    Args:
+        path: of the film; it ends in .gif, .webp or .mp4.
+
+    Raises:
+        ValueError: there is no such format, or FFmpeg is needed (.mp4) but missing.
+
+    >>> check_film(Path("film.gif"))
+    >>> check_film(Path("film.avi"))
+    Traceback (most recent call last):
+    ValueError: A film's name ends in .gif, .webp or .mp4; film.avi does not.
+    """
     require(
         path.suffix in FORMATS,
         f"A film's name ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}; {path.name} does not.",
@@ -90,15 +108,24 @@ def check_film(path: Path) -> None:
 
 
 def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: float = 4.0) -> Path:
-    """Write frames as a film in an endless loop, and return its path.
+    """Write frames as a film in an endless loop.
 
     Args:
         frames: uint8 [height, width, 3]; smaller ones are padded with white to the right and below.
         path: ends in .gif, .webp, or .mp4, which needs imageio-ffmpeg.
         frames_per_second: above 0.
 
+    Returns:
+        The path.
+
     Raises:
         ValueError: as `check_film`.
+
+    >>> from bilevel.agents import random_actor
+    >>> from games import make
+    >>> game = make("chicken")
+    >>> write_film(film(game, random_actor(game), torch.Generator()), Path("film.gif")).exists()
+    True
     """
     check_film(path)
     listed = list(frames)

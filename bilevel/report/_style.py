@@ -66,12 +66,24 @@ PNG: Any = {"compress_level": 1}
 
 
 def style() -> AbstractContextManager[None]:
-    """Apply this style in a `with` block."""
+    """Apply the style of all figures in a `with` block.
+
+    >>> with style():
+    ...     figure = Figure(figsize=(4, 3))
+    ...     spine = figure.subplots().spines["top"]
+    >>> spine.get_visible()
+    False
+    """
     return mpl.rc_context(SETTINGS)
 
 
 def colors(names: Sequence[str]) -> dict[str, str]:
     """Color of each method, always the same for the known ones.
+
+    Args:
+        names: methods, or other labels of lines.
+    Returns:
+        Name -> color, as #RRGGBB.
 
     >>> colors(["tos", "mine"])
     {'tos': '#009E73', 'mine': '#B5518A'}
@@ -85,6 +97,11 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     Known methods look the same in all figures. Unknown names take the colors and markers of known methods
     that are not among the names. Markers of different lines are shifted along them, and so show where lines
     coincide.
+
+    Args:
+        names: methods, or other labels of lines.
+    Returns:
+        Name -> settings of `axes.plot`.
 
     >>> looks(["tos", "mine"])["mine"]["color"], looks(["tos", "mine"])["tos"]["marker"]
     ('#B5518A', 'o')
@@ -123,7 +140,20 @@ def wrapped(title: str, width: float, size: float = 12) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure atomically in its extension's format; `savefig` would draw it twice for the layout."""
+    """Write a figure atomically in its extension's format.
+
+    Args:
+        figure: drawn in `style()`.
+        path: of the file; its folder is created if it does not exist.
+    Returns:
+        The path.
+
+    >>> with style():
+    ...     figure = Figure(figsize=(4, 3))
+    ...     _ = figure.subplots().plot([1, 2, 3])
+    >>> save(figure, Path("figures", "line.png")).exists()
+    True
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with style():
         if path.suffix == ".png":

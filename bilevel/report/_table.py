@@ -25,7 +25,12 @@ MISSING = "-"
 
 
 def number(value: float | np.ndarray) -> str:
-    """Format a number in up to seven characters: with up to three decimals.
+    """Format a number in up to seven characters, with up to three decimals.
+
+    Args:
+        value: any finite number.
+    Returns:
+        The text.
 
     >>> [number(value) for value in (2 / 3, -1e-9, -123.456, 123456.7, -1234567.0)]
     ['0.667', '0.000', '-123.46', '123457', '-1.2e+06']
@@ -47,7 +52,12 @@ def exact_number(value: float) -> str:
 
 
 def with_interval(interval: Interval | None) -> str:
-    """Format an estimate with its interval, unless the ends are NaN.
+    """Format an estimate with its interval.
+
+    Args:
+        interval: NaN ends are left out; None: missing.
+    Returns:
+        The text, "-" if missing.
 
     >>> from bilevel.experiments import Interval
     >>> with_interval(Interval(np.array(1.0), np.array(-0.5), np.array(2.0)))
@@ -62,6 +72,11 @@ def with_interval(interval: Interval | None) -> str:
 def percent(value: float | np.ndarray) -> str:
     """Format a share as a percentage.
 
+    Args:
+        value: a share, where 1 is the whole.
+    Returns:
+        The text, with one decimal.
+
     >>> percent(0.1234)
     '12.3 %'
     """
@@ -74,7 +89,12 @@ def estimate(form: Callable[[np.ndarray], str]) -> Callable[[Interval], str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a results table."""
+    """A column of a results table.
+
+    >>> column = Column(heading="welfare", form=number)
+    >>> column.text(2 / 3), column.text(None), column.cells(2 / 3)
+    ('0.667', '-', {'welfare': 0.6666666666666666})
+    """
 
     heading: str
     """Heading; its line breaks apply to terminals only."""
@@ -213,6 +233,11 @@ def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None
 
 def folded(sentences: Sequence[str]) -> str:
     """Wrap sentences at 80 characters, each beginning on a new line.
+
+    Args:
+        sentences: one or more.
+    Returns:
+        Their lines, joined by line feeds.
 
     >>> folded(["One.", "Two."])
     'One.\\nTwo.'

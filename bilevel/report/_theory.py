@@ -29,7 +29,23 @@ MAX_ROWS = 6
 
 
 def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
-    """Format optima, pure equilibria and their prices, and minimal transfers, with the proofs."""
+    """Format optima, pure equilibria and their prices, and minimal transfers, with the proofs.
+
+    Args:
+        game: a one-shot game with exact values.
+        anarchy: of `price_of_selfishness`.
+        transfer: of `minimal_transfer`.
+        along_graph: as it was for `minimal_transfer`.
+    Returns:
+        Something that rich prints.
+
+    >>> import rich
+    >>> from games import make, minimal_transfer, price_of_selfishness
+    >>> game = make("chicken")
+    >>> anarchy, transfer = price_of_selfishness(game), minimal_transfer(game)
+    >>> rich.print(theory_report(game, anarchy, transfer, along_graph=False))
+    outcome ...
+    """
     least = transfer.least_share
     demand = (
         f"T_ii >= {exact_number(least)} is required: each agent keeps at least this share of its own reward."
@@ -67,7 +83,12 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
 
 
 def stage_of(game: Game) -> ExactGame | None:
-    """Return the one-shot game with exact values that a game is, or repeats; None if there is none.
+    """Return the one-shot game with exact values that a game is, or repeats.
+
+    Args:
+        game: any game.
+    Returns:
+        The one-shot game; None if there is none.
 
     >>> import games
     >>> stage_of(games.make("repeated-chicken")) == games.make("chicken"), stage_of(games.make("escape-room"))

@@ -41,7 +41,12 @@ class Theory(NamedTuple):
 
 
 def theory_of(game: Game) -> Theory | str:
-    """Compute the theory of a one-shot game or a repeated game's stage, or the reason why there is none.
+    """Compute the theory of a one-shot game or a repeated game's stage.
+
+    Args:
+        game: any game.
+    Returns:
+        Optima, equilibria and minimal transfers; or a sentence with the reason why there are none.
 
     >>> import games
     >>> theory = theory_of(games.make("repeated-prisoners-dilemma"))

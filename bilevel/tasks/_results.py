@@ -178,16 +178,13 @@ def write_tables(
     Raises:
         OSError: a file cannot be written.
 
-    >>> from tempfile import TemporaryDirectory
     >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
     >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
-    >>> with TemporaryDirectory() as folder:
-    ...     paths = write_tables(measures, summarize(measures, trials), trials, 0, Path(folder))
-    ...     print(paths[2].read_text())
+    >>> paths = write_tables(measures, summarize(measures, trials), trials, 0, Path("."))
+    >>> print(paths[2].read_text(), end="")
     weighting,seed,accuracy (%),seconds
     uniform,0,90.0,0.0
     learned,0,93.0,0.0
-    <BLANKLINE>
     """
     fields = ("measure", "weighting", "mean", "difference", "seconds")
     names = ("weighting", "seed", *(measure.name for measure in measures), "seconds")

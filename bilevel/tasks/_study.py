@@ -110,12 +110,10 @@ def open_folder(study: Study, folder: Path) -> None:
         ValueError: it holds trials of another task or other settings (says which), or other files; or it
             cannot be created.
 
-    >>> from tempfile import TemporaryDirectory
     >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
     >>> study = Study(task_name="noisy-digits", task=NoisyDigits(), settings=NoisyDigitsSettings(), seeds=2)
-    >>> with TemporaryDirectory() as folder:
-    ...     open_folder(study, Path(folder) / "study")
-    ...     len(study.missing(Path(folder) / "study"))  # 8 weightings, 2 seeds
+    >>> open_folder(study, Path("study"))
+    >>> len(study.missing(Path("study")))  # 8 weightings, 2 seeds
     16
     """
     try:
@@ -155,15 +153,12 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
         FloatingPointError: a loss became infinite or undefined (says in which trial); earlier ones are kept.
         OSError: a file could not be written; earlier trials are kept.
 
-    >>> from tempfile import TemporaryDirectory
     >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, open_folder
     >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
     >>> what = {"task_name": "noisy-digits", "task": NoisyDigits(), "settings": small}
     >>> study = Study(**what, weightings=("uniform",), seeds=2)
-    >>> with TemporaryDirectory() as folder:
-    ...     open_folder(study, Path(folder) / "study")
-    ...     trials = run_study(study, Path(folder) / "study")
-    >>> len(trials["uniform"])
+    >>> open_folder(study, Path("study"))
+    >>> len(run_study(study, Path("study"))["uniform"])
     2
     """
     if missing := study.missing(folder):

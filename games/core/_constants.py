@@ -24,6 +24,13 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
     and breaks later calls when it outlives it. All of these are settings of one thread, so the tensor is made
     in a thread of its own.
 
+    Args:
+        values: numbers, nested or as an array.
+        dtype: of the tensor.
+        device: of the tensor.
+    Returns:
+        A tensor of the numbers.
+
     >>> constant([[1, 2]], torch.float64, torch.device("cpu"))
     tensor([[1., 2.]], dtype=torch.float64)
     """
@@ -34,8 +41,15 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
 def in_fresh_thread(make: Callable[[], Result]) -> Result:
     """Call a function outside all torch.func transforms and modes of the caller: in a thread of its own.
 
-    >>> in_fresh_thread(lambda: 1)
-    1
+    Args:
+        make: a function without arguments.
+    Returns:
+        Its result.
+
+    >>> with torch.inference_mode():
+    ...     inside, outside = torch.zeros(1), in_fresh_thread(lambda: torch.zeros(1))
+    >>> inside.is_inference(), outside.is_inference()
+    (True, False)
     """
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(make).result()
@@ -44,12 +58,18 @@ def in_fresh_thread(make: Callable[[], Result]) -> Result:
 def cached_constants(make: Callable[[*Arguments], Result]) -> Callable[[*Arguments], Result]:
     """Decorate a function that returns constants: each is made once.
 
-    Its arguments must be hashable and positional. `torch.compile` takes its result as a constant, as long as
-    the cache is hidden from it: `torch.compiler.assume_constant_result` sets the same
-    attribute, but loads the compiler, which takes longer than loading all the games.
+    `torch.compile` takes its result as a constant, as long as the cache is hidden from it:
+    `torch.compiler.assume_constant_result` sets the same attribute, but loads the compiler, which takes
+    longer than loading all the games.
 
-    >>> cached_constants(lambda number: [number])(1)
-    [1]
+    Args:
+        make: function of hashable, positional arguments.
+    Returns:
+        The function with a cache of 1024 results.
+
+    >>> cached = cached_constants(lambda number: [number])
+    >>> cached(1), cached(1) is cached(1)
+    ([1], True)
     """
     cached: Callable[..., Result] = functools.lru_cache(maxsize=1024)(make)
 
@@ -64,7 +84,7 @@ TRACER = "torch.fx.experimental.proxy_tensor"
 
 
 def traced() -> bool:
-    """True while `torch.compile`, `torch.export` or `make_fx` traces the current operations.
+    """Test for a compiler: True while `torch.compile`, `torch.export` or `make_fx` traces the operations.
 
     A tracer whose module is not loaded cannot be tracing; it is not loaded to find out.
 
@@ -89,6 +109,8 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     Args:
         left: [..., row, column], or vectors [..., column].
         right: [column, result].
+    Returns:
+        Products, [..., row, result], or [..., result] of vectors.
 
     >>> product(torch.ones(3, 2), torch.tensor([[1.0], [2.0]])).flatten()
     tensor([3., 3., 3.])

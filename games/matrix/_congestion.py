@@ -84,6 +84,11 @@ class Traffic(NamedTuple):
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     """The loads with the least total cost, by exhaustive search; the first of several.
 
+    Args:
+        network: the roads and routes.
+        drivers: number of drivers, 1 or more.
+    Returns:
+        Drivers on each route, and their mean cost in units of time.
     Raises:
         ValueError: nobody drives, or there are too many possible loads.
 
@@ -136,6 +141,11 @@ def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
 def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
     """The worst pure equilibrium's cost over the optimum's: at most 5/2 with these costs.
 
+    Args:
+        network: the roads and routes.
+        drivers: number of drivers, 1 or more.
+    Returns:
+        The ratio of costs, 1 or more.
     Raises:
         ValueError: as for `social_optimum`, or where driving costs nothing.
     Source:

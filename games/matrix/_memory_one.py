@@ -117,7 +117,14 @@ def observation_weights(agents: int, actions: int = 2) -> list[list[int]]:
 
 
 def observed_states(agents: int, actions: int = 2) -> list[list[int]]:
-    """Observation number (1, 2, ...; 0 is the start) of each joint action: [observer][state].
+    """Numbers of the observations that agents make of the last joint action.
+
+    Args:
+        agents: number of agents.
+        actions: number of actions of each agent.
+    Returns:
+        Observation number from 1 (0 is the start) by observer and joint action, in the order of actions,
+        agent 0's first: [observer][joint action].
 
     >>> observed_states(2)
     [[1, 2, 3, 4], [1, 3, 2, 4]]

@@ -34,6 +34,11 @@ Box = tuple[float, float, float, float]
 class Pen:
     """A canvas; all lengths are in units of `scale` pixels.
 
+    Args:
+        width: of the picture, in units.
+        height: of the picture, in units.
+        scale: pixels of a unit, above 0.
+        paper: color of the background, as #RRGGBB.
     Raises:
         ValueError: the scale is not above 0.
 
@@ -89,13 +94,28 @@ class Pen:
 
 
 def text_width(words: str, size: float) -> float:
-    """Width of a line of text, in the unit of its size."""
+    """Width of a line of text in Pillow's font.
+
+    Args:
+        words: one line.
+        size: of the font, for instance in pixels.
+    Returns:
+        The width, in the unit of the size.
+
+    >>> text_width("wide", 20) > text_width("wide", 10) > text_width("i", 10)
+    True
+    """
     return float(ImageFont.load_default(size).getlength(words))
 
 
 def resized(picture: np.ndarray, scale: float) -> np.ndarray:
-    """Resize a picture, uint8 [height, width, 3], by a scale.
+    """Resize a picture.
 
+    Args:
+        picture: uint8 [height, width, 3].
+        scale: factor of both sides, above 0.
+    Returns:
+        The picture, uint8 [height, width, 3]; the same object if the scale is 1.
     Raises:
         ValueError: the scale is not above 0.
 
@@ -111,7 +131,14 @@ def resized(picture: np.ndarray, scale: float) -> np.ndarray:
 
 
 def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray:
-    """Add a line of text, at `scale` times the usual size, below a picture, uint8 [height, width, 3].
+    """Add a line of text below a picture.
+
+    Args:
+        picture: uint8 [height, width, 3].
+        words: the line.
+        scale: factor of the text's usual size, above 0.
+    Returns:
+        A picture, uint8 [height, width, 3], wide enough for the text.
 
     >>> captioned(np.zeros((10, 400, 3), dtype=np.uint8), "step 3", scale=2).shape
     (66, 400, 3)
@@ -125,7 +152,13 @@ def captioned(picture: np.ndarray, words: str, scale: float = 1.0) -> np.ndarray
 
 
 def framed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pad a picture with white on the right and below to this (height, width).
+    """Pad a picture with white on the right and below.
+
+    Args:
+        picture: uint8 [height, width, 3].
+        size: height and width of the result, in pixels; not below the picture's.
+    Returns:
+        A picture, uint8 [height, width, 3].
 
     >>> framed(np.zeros((4, 6, 3), dtype=np.uint8), (5, 6))[-1, 0]
     array([255, 255, 255], dtype=uint8)
@@ -142,7 +175,7 @@ def draw_table(
     *,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draw rows of text as a ruled table under a title: uint8 [height, width, 3], as large as the text needs.
+    """Draw rows of text as a ruled table under a title.
 
     Args:
         title: one line of text.
@@ -150,6 +183,8 @@ def draw_table(
         marked: (row, column) of the cells to highlight.
         room: rows that are not drawn but fit, so that several tables have the same size.
         scale: factor of the usual size.
+    Returns:
+        A picture, uint8 [height, width, 3], as large as the text needs.
 
     >>> draw_table("prices", [["tea", "2"], ["milk", "1"]], marked={(0, 1)}).dtype
     dtype('uint8')

@@ -107,8 +107,15 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
-    """NashConv / N, the mean gain by a best response; arguments and errors as for `nash_conv`.
+    """NashConv / N: the mean gain of an agent by a unilateral best response.
 
+    Args:
+        game: a one-shot game, of any number of agents.
+        policies: probabilities [..., agent, 1, action].
+    Returns:
+        The mean gain, [...], in the game's units.
+    Raises:
+        ValueError: the game has more than one step or observation.
     Source:
         Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
 

@@ -16,9 +16,18 @@ from games.core import require
 
 
 def efficiency(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The group's reward per step, U = sum_i R_i / T, T being the number of steps played: [...].
+    """Efficiency: the group's reward per step, U = sum_i R_i / T, T being the number of steps played.
 
-    ValueError: the mask does not have the shape of the rewards without their last axis.
+    Args:
+        rewards: [time, ..., agent], in the game's units.
+        mask: steps played, boolean [time, ...]; None: all.
+    Returns:
+        Reward per step, [...].
+    Raises:
+        ValueError: the mask does not have the shape of the rewards without their last axis.
+    Source:
+        Perolat et al., A multi-agent reinforcement learning model of common-pool resource appropriation,
+        arXiv 1707.06600.
 
     >>> efficiency(torch.tensor([[-1.0, 0.0], [0.0, 10.0]]))
     tensor(4.5000)
@@ -28,10 +37,17 @@ def efficiency(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def equality(returns: Tensor) -> Tensor:
-    """One less the Gini coefficient, E = 1 - sum_ij |R_i - R_j| / (2 N sum_i R_i): [..., agent] -> [...].
+    """Equality: 1 minus the Gini coefficient, E = 1 - sum_ij |R_i - R_j| / (2 N sum_i R_i).
 
     From 1/N (one agent has it all) to 1 (all have the same), as long as no return is negative; a negative one
-    can push it below 1/N, and below 0. With N = 1 it is 1. NaN where the returns sum to 0 or less.
+    can push it below 1/N, and below 0. With N = 1 it is 1.
+
+    Args:
+        returns: sums of rewards, [..., agent], in the game's units.
+    Returns:
+        Equality, [...]; NaN where the returns sum to 0 or less.
+    Source:
+        Perolat et al., arXiv 1707.06600.
 
     >>> equality(torch.tensor([[2.0, 2.0], [4.0, 0.0], [1.0, -1.0]]))
     tensor([1.0000, 0.5000, nan])
@@ -42,10 +58,20 @@ def equality(returns: Tensor) -> Tensor:
 
 
 def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean, over agents, of the mean step in which the agent got a positive reward: [...].
+    """Sustainability: the mean, over agents, of the mean step in which the agent got a positive reward.
 
     Steps count from 1. An agent that never got a positive reward has no such step and is left out of the mean
-    over agents (the paper does not say how it is counted). ValueError: as for `efficiency`.
+    over agents (the paper does not say how it is counted).
+
+    Args:
+        rewards: [time, ..., agent], in the game's units.
+        mask: steps played, boolean [time, ...]; None: all.
+    Returns:
+        The mean step, from 1, [...]; NaN where no reward is positive.
+    Raises:
+        ValueError: as for `efficiency`.
+    Source:
+        Perolat et al., arXiv 1707.06600.
 
     >>> sustainability(torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 2.0], [1.0, 0.0, -1.0]]))
     tensor(2.)
@@ -57,10 +83,17 @@ def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def peace(timed_out: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The mean number of agents that are not timed out, P = (N T - agent-steps timed out) / T: [...].
+    """Peace: the mean number of agents that are not timed out, P = (N T - agent-steps timed out) / T.
 
-    Timed out, boolean [time, ..., agent], marks the steps in which an agent was out of the game (tagged).
-    ValueError: as for `efficiency`.
+    Args:
+        timed_out: steps in which an agent was out of the game (tagged), boolean [time, ..., agent].
+        mask: steps played, boolean [time, ...]; None: all.
+    Returns:
+        Number of agents, [...].
+    Raises:
+        ValueError: as for `efficiency`.
+    Source:
+        Perolat et al., arXiv 1707.06600.
 
     >>> peace(torch.tensor([[True, False], [False, False]]))
     tensor(1.5000)

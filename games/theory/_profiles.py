@@ -62,10 +62,12 @@ class Deviations(NamedTuple):
 
 
 def payoff_table(game: Game) -> NDArray[np.float64]:
-    """Payoffs of every pure profile of a one-shot game with exact values, in the game's units.
+    """Payoffs of every pure profile of a one-shot game.
 
+    Args:
+        game: a one-shot game with exact values.
     Returns:
-        float64 [A, ..., A, agent], one axis per agent's action, then the agent.
+        Payoffs in the game's units, float64 [A, ..., A, agent]: one axis per agent's action, then the agent.
     Raises:
         ValueError: the game is sampled, has more than one step or observation, or has too many profiles.
 
@@ -100,7 +102,12 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
 
 
 def rounding(table: NDArray[np.float64]) -> float:
-    """Largest difference of payoffs that counts as rounding, in the game's units.
+    """Largest difference of payoffs that counts as rounding.
+
+    Args:
+        table: payoffs of any shape, in the game's units.
+    Returns:
+        A billionth of the largest payoff's size, in the game's units.
 
     >>> rounding(np.array([[[2.0, -4.0]]])) == 4e-9
     True
@@ -121,7 +128,8 @@ def welfare_optima(game: Game) -> tuple[Outcome, ...]:
 
     Args:
         game: a one-shot game with exact values.
-
+    Returns:
+        The optima in the order of their actions, agent 0's first.
     Raises:
         ValueError: as for `payoff_table`.
 

@@ -19,13 +19,15 @@ FLOAT32_ROUNDING = 1e-6  # tolerance of row sums of a setting, as shares may com
 
 
 def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance: float | None = None) -> None:
-    """Raise ValueError unless this is a row-stochastic sharing matrix, floating, [..., giver, receiver].
+    """Check a row-stochastic sharing matrix.
 
     Args:
-        sharing: the matrix.
+        sharing: the matrix, of a floating dtype, [..., giver, receiver].
         agents: number of agents, or their names, in the order of the rows.
         tolerance: of the row sums; by default the square root of the dtype's rounding unit, 1.5e-8 in
             float64.
+    Raises:
+        ValueError: an entry is negative, a row does not sum to 1, or the shape or dtype is wrong.
 
     >>> check_sharing(torch.tensor([[0.7, 0.3], [0.0, 0.9]]), agents=2)
     Traceback (most recent call last):
@@ -90,7 +92,7 @@ def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
 
 
 def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
-    """Keep the shares of agents that have left with their givers: [..., giver, receiver].
+    """Keep the shares of agents that have left with their givers.
 
     An agent that has left neither gives nor receives, and each row keeps its sum: the total reward of the
     agents present is conserved. Where all are present the result equals the input bit-for-bit.
@@ -98,6 +100,8 @@ def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
     Args:
         shares: shares or amounts, [..., giver, receiver].
         present: the agents that take part, boolean [..., agent] (`Game.present`); None: all.
+    Returns:
+        Shares or amounts of the same shape.
 
     >>> half = torch.full((3, 3), 1 / 4) + torch.eye(3) / 4
     >>> share_among_present(half, torch.tensor([True, True, False]))
@@ -112,7 +116,12 @@ def share_among_present(shares: Tensor, present: Tensor | None) -> Tensor:
 
 
 def both_present(present: Tensor) -> Tensor:
-    """Mask of the pairs of agents that both take part: boolean [..., agent] -> [..., giver, receiver].
+    """Mask of the pairs of agents that both take part.
+
+    Args:
+        present: the agents that take part, boolean [..., agent].
+    Returns:
+        Boolean [..., giver, receiver].
 
     >>> both_present(torch.tensor([True, False])).tolist()
     [[True, False], [False, False]]

@@ -177,7 +177,8 @@ def test_what_cannot_be_done_is_refused(settings: dict[str, Any], sentence: str,
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-def test_the_example_of_the_docstring() -> None:
+def test_the_example_of_the_docstring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     module = importlib.import_module("bilevel.loss_weights._transformers")
     found = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert found.attempted > 0
