@@ -97,7 +97,7 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     facts = {
         "source": source or "none: defined by its author",
         "agents": str(game.num_agents),
-        "interchangeable": "yes" if game.symmetric else "no: roles differ, or may differ",
+        "symmetric": _symmetry(game),
         "actions": _actions(game),
         "observation": _observation(game.observation_space),
         "horizon": f"{counted(game.horizon, 'step')} at most",
@@ -113,6 +113,14 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     if not game.neighbours.all():
         facts["neighbours"] = "sharing is restricted to a graph"
     return facts
+
+
+def _symmetry(game: Game) -> str:
+    if game.fully_symmetric:
+        return "yes: agents are interchangeable"
+    if game.symmetric:
+        return "partly: all agents have the same role, but swapping two of them may change the game"
+    return "no: roles differ, or may differ"
 
 
 def _actions(game: Game) -> str:

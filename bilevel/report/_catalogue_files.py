@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from PIL import Image
 
 import games
 from bilevel.agents import random_actor
+from bilevel.core import counted
 from bilevel.experiments import write_atomic, write_text
 from bilevel.report._catalogue import page
-from bilevel.report._style import BLACK, BLUE, RED, save_with_numbers, style
+from bilevel.report._style import BLACK, BLUE, RED, save_with_numbers, style, wrapped
 from bilevel.report._table import csv_text
 from games.adapters import ForeignGame
 from games.core import Game
@@ -26,17 +28,27 @@ from games.theory import EVERYBODY, Estimated, ScriptedSchelling, scripted_schel
 
 PICTURED_AFTER = 10
 """Number of steps after which a game is drawn, unless the episode is shorter."""
-LOOKS = {"cooperator": (BLUE, "o", "-"), "defector": (RED, "s", "--"), "all agents": (BLACK, "D", ":")}
+LOOKS: dict[str, dict[str, Any]] = {
+    "cooperator": {"color": BLUE, "linestyle": "-"},
+    "defector": {"color": RED, "linestyle": "--", "markerfacecolor": "white"},
+    "all agents": {"color": BLACK, "linestyle": "-"},
+}
+MARKERS = ("o", "^", "s", "v", "D", "<", "p", ">")
+"""Markers of agents that are not interchangeable."""
+AREAS: dict[str, dict[str, Any]] = {
+    "defection": {"facecolor": "#F7DCCB", "edgecolor": RED, "hatch": "//", "linewidth": 0},
+    "cooperation": {"facecolor": "#D6E8F4", "edgecolor": BLUE, "linewidth": 0},
+}
 
 HEAD = """\
 # The games
 
-Every game of the catalogue, as `bilevel games --out docs/reference/games` wrote it; `bilevel games GAME`
-prints one page, and `games.make("GAME", setting=value)` makes the game. Repeated games have the rules of
-`repeated-prisoners-dilemma`, with another game as the stage. Schelling diagrams show the values of scripted
-cooperators and defectors (`bilevel games GAME --out FOLDER` draws one and writes its numbers as CSV), and the
-conditions of a social dilemma that hold between these two policies; no other policies were tried. Agents that
-are not interchangeable have separate lines. Pictures are drawn after at most ten random steps.
+All games of the catalogue, as written by `bilevel games --out docs/reference/games`. `bilevel games GAME`
+prints one page, and `games.make("GAME", setting=value)` creates the game. Repeated games follow the rules of
+`repeated-prisoners-dilemma` with another stage game. Schelling diagrams show the returns of scripted
+cooperators and defectors (`bilevel games GAME --out FOLDER` draws one and writes its numbers) and name the
+conditions of a social dilemma that hold between these two scripts; no other policies were tested. Agents
+that are not interchangeable have separate lines. Frames show the game after at most ten random steps.
 """
 
 
@@ -122,7 +134,7 @@ def document_text() -> str:
         section = page(name).markdown(picture=f"{name}.png")
         if has_diagram(games.entry(name).game):
             section += (
-                f"\n\n![Values of a cooperator and a defector in {name}, by the number of other cooperators]"
+                f"\n\n![Returns of a cooperator and a defector in {name} by the number of other cooperators]"
                 f"({name}-schelling.png)"
             )
         sections.append(section)
@@ -152,51 +164,94 @@ def _write_picture(game: Game, path: Path, seed: int) -> Path:
     return path
 
 
-def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    """Draw the values of a cooperator and a defector by the number of other cooperators.
+def dominance(replies: Sequence[int]) -> str:
+    """Describe which of cooperating (-1) and defecting (1) pays more, by the number of other cooperators.
 
-    Agents that are not interchangeable have separate lines, paler for later ones.
+    >>> dominance([1, 1, 1]), dominance([0, -1, -1])
+    ('defection dominates', 'cooperation dominates weakly')
+    >>> dominance([1, 0, -1, -1])
+    'cooperation pays more from 2 others on'
+    """
+    names = {1: "defection", -1: "cooperation"}
+    found = [(others, reply) for others, reply in enumerate(replies) if reply]
+    if not found:
+        return "cooperation and defection pay the same"
+    last = found[-1][1]
+    if all(reply == last for _, reply in found):
+        return f"{names[last]} dominates{'' if len(found) == len(replies) else ' weakly'}"
+    switches = [later for (_, reply), later in itertools.pairwise(found) if reply != later[1]]
+    if len(switches) > 1:
+        return f"the better reply changes {len(switches)} times"
+    return f"{names[last]} pays more from {counted(switches[0][0], 'other')} on"
+
+
+def _draw_roles(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
+    """Draw the returns of a cooperator and a defector by the number of other cooperators.
+
+    Agents that are not interchangeable have separate lines with markers of their own. Where all share one
+    pair of lines, the area between them shows which pays more.
     """
     for role, values in (("cooperator", data.cooperator), ("defector", data.defector)):
         for row, agent in enumerate(data.agents):
             of_agent = Estimated(values.mean[row], values.error[row])
             label = role if agent == EVERYBODY else f"{role}, agent {agent}"
-            _draw(axes, of_agent, role, label, opacity=1 - 0.7 * row / len(data.agents))
-    axes.set_xlabel("number of other cooperators")
-    axes.set_ylabel(f"value of one agent\n({unit})")
-    axes.legend()
+            _draw(axes, of_agent, role, label, marker=MARKERS[row % len(MARKERS)])
+    replies = data.better_replies()
+    if len(replies) == 1:
+        others, low, high = range(data.num_agents), data.cooperator.mean[0], data.defector.mean[0]
+        for name, where in (("defection", high > low), ("cooperation", high < low)):
+            if where.any():
+                met = where | (high == low)  # areas end where the lines meet
+                label = f"{name} pays more"
+                axes.fill_between(others, low, high, where=met, interpolate=True, label=label, **AREAS[name])
+    answers = [dominance(row) for row in replies.tolist()]
+    if len(set(answers)) > 1:
+        answers = [f"agent {agent}: {answer}" for agent, answer in zip(data.agents, answers, strict=True)]
+    axes.set_title("\n".join(["Return of one agent", *dict.fromkeys(answers)]), fontsize=12)
+    axes.set_xlabel("number of other agents who cooperate")
+    axes.set_ylabel(f"return of one agent\n({unit})")
 
 
 def _draw_average(axes: Axes, data: ScriptedSchelling, unit: str) -> None:
-    _draw(axes, data.average, "all agents", "all agents")
-    axes.set_xlabel("number of cooperators")
-    axes.set_ylabel(f"value, mean over all agents\n({unit})")
+    _draw(axes, data.average, "all agents", "mean of all agents", marker="D")
+    best = data.best_counts()
+    count = counted(best[0], "cooperator") if len(best) == 1 else f"{best[0]} to {best[-1]} cooperators"
+    axes.set_title(f"Mean return of all agents\nhighest with {count}", fontsize=12)
+    axes.set_xlabel("number of agents who cooperate")
+    axes.set_ylabel(f"mean return of all agents\n({unit})")
 
 
 def _write_schelling(name: str, game: Game, path: Path, episodes: int, seed: int) -> list[Path]:
     data = scripted_schelling(game, torch.Generator().manual_seed(seed), episodes=episodes)
     with style():
-        figure = Figure(figsize=(10, 4.8))
-        roles, average = figure.subplots(1, 2)
-        _draw_roles(roles, data, game.value_unit)
-        _draw_average(average, data, game.value_unit)
-        heading = f"{name}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
-        figure.suptitle(f"{heading}\n{textwrap.fill(str(data.verdict()), 100)}", fontsize=12)
+        figure = schelling_figure(data, name, game.value_unit)
     return save_with_numbers(figure, path, csv_text(data.records()))
 
 
-def _draw(axes: Axes, values: Estimated, look: str, label: str, opacity: float = 1.0) -> None:
-    """Draw values with their 95 % intervals."""
-    color, marker, dashes = LOOKS[look]
+def schelling_figure(data: ScriptedSchelling, name: str, unit: str) -> Figure:
+    """Draw the Schelling diagram of a game, with the legend below."""
+    figure = Figure(figsize=(11, 5.8))
+    roles, average = figure.subplots(1, 2)
+    _draw_roles(roles, data, unit)
+    _draw_average(average, data, unit)
+    heading = f"{name}: scripted agents, means of {data.episodes} episodes each with 95 % intervals"
+    figure.suptitle(wrapped(f"{heading}\n{data.verdict()}", 11), fontsize=12)
+    entries = dict(zip(*reversed(roles.get_legend_handles_labels()), strict=True))
+    labels = sorted(entries, key=lambda label: label.endswith("pays more"))  # lines first
+    figure.legend([entries[label] for label in labels], labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _draw(axes: Axes, values: Estimated, look: str, label: str, *, marker: str) -> None:
+    """Draw means with their 95 % intervals."""
     axes.errorbar(
         range(len(values.mean)),
         values.mean,
         yerr=1.96 * values.error,
-        color=color,
         marker=marker,
-        linestyle=dashes,
+        markersize=7,
         capsize=3,
-        alpha=opacity,
         label=label,
+        **LOOKS[look],
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

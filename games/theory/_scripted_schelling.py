@@ -83,6 +83,27 @@ class ScriptedSchelling:
             margins[rule] = float(np.where(np.abs(margin) > TIE_ERRORS * error, margin, 0.0).min())
         return ScriptedVerdict(*judge(margins, self.num_agents))
 
+    def better_replies(self) -> NDArray[np.int64]:
+        """The role that pays an agent more, for each number of cooperating others: [agent, m].
+
+        1: defecting, -1: cooperating, 0: they differ by two standard errors or less.
+        """
+        margin = self.defector.mean - self.cooperator.mean
+        error = np.hypot(self.defector.error, self.cooperator.error)
+        return np.where(np.abs(margin) > TIE_ERRORS * error, np.sign(margin), 0).astype(np.int64)
+
+    def best_counts(self) -> range:
+        """Numbers of cooperators around the best one whose average is within two standard errors of it."""
+        mean, error = self.average
+        best = int(mean.argmax())
+        tied = mean[best] - mean <= TIE_ERRORS * np.hypot(error, error[best])
+        first, last = best, best
+        while first > 0 and tied[first - 1]:
+            first -= 1
+        while last < self.num_agents and tied[last + 1]:
+            last += 1
+        return range(first, last + 1)
+
     def records(self) -> list[dict[str, str | int | float]]:
         """The data as rows: role, agent, number of cooperating others (group: of all agents), mean, error."""
         lines = [

@@ -55,7 +55,7 @@ def test_a_page_comes_with_files(call: Call) -> None:
     assert said.code == 0
     assert said.out.rstrip().endswith("found/frame.png, found/schelling.png, found/schelling.csv")
     with Image.open("found/frame.png") as frame:
-        assert frame.size == (384, 384)
+        assert frame.size == (384, 384 + 26)  # the map and its key
     with Path("found/schelling.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 + 4 + 5

@@ -10,22 +10,22 @@ from tests.bilevel.loss_weights.reference import ESTIMATORS, SCENARIOS, STEPS, C
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "tuner-scenarios.md"
 HEAD = """# Scenarios of the tuner: right, or refused
 
-Each row is a training loop as users write them, each column an estimator of `LossWeightTuner`, for 1 virtual
-step and for 3. **right**: the hypergradient is within 1e-6, relative to its largest entry, of five-point
-central differences taken in float64 through torch's own optimizer on the user's own model, and with an outer
-learning rate of 0 the model, its optimizer and the random streams are, bit for bit, those of the plain loop.
-**refused**: one sentence, listed below the table, and nothing has changed. `implicit` is compared with
-differences of its own formula at the model as it is, and `one-step` and `finite-difference()` with what the
-last step alone contributes: that is what they promise. `evolution` is a random estimate, and is tested by its
-statistics elsewhere.
+Each row is a training loop as users write them; each column is an estimator of `LossWeightTuner`, with 1 and
+with 3 virtual steps. **right**: the hypergradient agrees within 1e-6, relative to its largest entry, with
+five-point central differences in float64 through torch's own optimizer and the user's own model; with an
+outer learning rate of 0, the model, its optimizer and the random streams equal those of the plain loop bit
+for bit. **refused**: the tuner raises one sentence, listed below the table, and leaves everything unchanged.
+`implicit` is compared with differences of its own formula at the current model, `one-step` and
+`finite-difference()` with the contribution of the last step alone, as documented. `evolution` is a random
+estimate; other tests check its statistics.
 
-The page is written from what is found by
+This command measures all cells and writes the page:
 
 ```sh
 python -m tests.bilevel.loss_weights.scenario_page
 ```
 
-and a test finds the cells in which estimators differ anew, every time.
+A test repeats the cells in which estimators differ.
 
 """
 NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?(?![\w.])")
@@ -59,7 +59,11 @@ def page(outcomes: dict[str, dict[str, list[Cell]]]) -> str:
     top = ["| Scenario | " + " | ".join(f"`{e}`" if "," not in e else e for e in ESTIMATORS) + " |"]
     top.append("|---" * (len(ESTIMATORS) + 1) + "|")
     rows = [row(name, of) for name, of in outcomes.items()]
-    return HEAD + "\n".join([*top, *rows, "", "## What refusals say", "", *refusals(outcomes)]) + "\n"
+    return (
+        HEAD
+        + "\n".join([*top, *rows, "", "## Error messages of refused scenarios", "", *refusals(outcomes)])
+        + "\n"
+    )
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import torch
 
 import games
 from games.matrix import MatrixGame, NormalForm
-from games.theory import ScriptedSchelling, dilemma_test, schelling, scripted_schelling
+from games.theory import Estimated, ScriptedSchelling, dilemma_test, schelling, scripted_schelling
 from games.theory._scripted_schelling import ScriptedVerdict
 
 GREED, FEAR, BOTH = "by greed.", "by fear.", "by greed and fear."
@@ -150,3 +150,16 @@ def test_what_two_scripts_do_not_show_is_not_denied() -> None:
 def test_one_episode_says_nothing_of_errors() -> None:
     with pytest.raises(ValueError, match="2 episodes or more, not from 1"):
         scripted_schelling(games.make("chicken"), torch.Generator(), episodes=1)
+
+
+def of_means(cooperator: list[float], defector: list[float], average: list[float]) -> ScriptedSchelling:
+    """Data with these means, all with a standard error of 1."""
+    parts = (Estimated(np.array(mean), np.ones_like(mean)) for mean in ([cooperator], [defector], average))
+    return ScriptedSchelling(("all",), len(cooperator), 64, *parts)
+
+
+def test_better_replies_and_best_counts_are_ties_within_two_standard_errors() -> None:
+    data = of_means([0.0, 5.0, 9.0], [4.0, 3.0, 5.0], [1.0, 8.0, 10.0, 9.0])  # errors of differences: 1.41
+    assert data.better_replies().tolist() == [[1, 0, -1]]
+    assert data.best_counts() == range(1, 4)
+    assert of_means([0.0], [9.0], [9.0, 0.0]).best_counts() == range(1)
