@@ -73,9 +73,8 @@ class CriticPlay(SampledPlay):
     >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
     >>> play = CriticPlay(games.make("prisoners-dilemma"), policy, Reinforce(trace=0.9), 3, trace=0.9)
     >>> theta = torch.tensor([[[-50.0, 0.0]]]).expand(1, 2, 2)  # always defect; values of 0
-    >>> keep = SharedBy(torch.eye(2)[None])
-    >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
-    >>> (data,) = play.parts(theta, keep, episodes)
+    >>> keep, generator = SharedBy(torch.eye(2)[None]), torch.Generator().manual_seed(0)
+    >>> (data,) = play.parts(theta, keep, play.sample(theta, keep, generator))
     >>> play.terms(theta, theta, keep, data).value  # rewards of -2 against 0
     tensor([[2., 2.]])
     """

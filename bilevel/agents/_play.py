@@ -167,8 +167,7 @@ class SampledPlay(Play):
     >>> from bilevel.sharing import SharedBy
     >>> game, policy = games.make("prisoners-dilemma"), Tabular(num_observations=1, num_actions=2)
     >>> play = SampledPlay(game, policy, SURROGATES["dice"], episodes=3)
-    >>> theta = torch.full((1, 2, 1), -50.0)  # seed, agent, parameter: always defect
-    >>> keep = SharedBy(torch.eye(2)[None])
+    >>> theta, keep = torch.full((1, 2, 1), -50.0), SharedBy(torch.eye(2)[None])  # always defect
     >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
     >>> play.values(theta, episodes)
     tensor([[-2., -2.]])

@@ -188,8 +188,7 @@ class PolicyMethod(Method, abc.ABC):
     >>> from bilevel.sharing import FixedMatrix
     >>> class Swap(PolicyMethod):
     ...     def build(self, game, placement):
-    ...         swapped = FixedMatrix(torch.eye(game.num_agents, dtype=torch.float64).roll(1, 0))
-    ...         return PolicyLearner(self, game, placement, swapped)
+    ...         return PolicyLearner(self, game, placement, FixedMatrix(torch.eye(2).flip(0)))
     >>> learner = Swap().build(games.make("prisoners-dilemma"), Placement())
     >>> learner.update(learner.init(seed=0))[1]["share_0_1"]
     tensor([1.], dtype=torch.float64)
