@@ -100,7 +100,9 @@ class Compared(NamedTuple):
     """
 
     label: str
+    """The method's name in the comparison."""
     results: Run
+    """Its run."""
     measures: dict[str, np.ndarray]
     """Name in `MEASURES` -> [seed]."""
     intervals: dict[str, Interval]

@@ -46,6 +46,7 @@ class Run:
     """
 
     config: RunConfig
+    """The settings."""
     curves: dict[str, np.ndarray]
     """Metric name -> [outer step, seed]."""
     final: dict[str, np.ndarray]

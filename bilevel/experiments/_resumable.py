@@ -143,8 +143,10 @@ class ResumableFolder:
     """
 
     path: Path
+    """Path of the folder."""
 
     settings_file: ClassVar[str] = "settings.json"
+    """Name of the file of settings."""
     content: ClassVar[str] = "trials"
     """Name of the folder's content in messages."""
 

@@ -32,8 +32,11 @@ class Interval(NamedTuple):
     """
 
     estimate: np.ndarray
+    """The estimate, [...]."""
     low: np.ndarray
+    """The lower bound, [...]."""
     high: np.ndarray
+    """The upper bound, [...]."""
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -1,6 +1,7 @@
 from ._check import HypergradientCheck as HypergradientCheck
 from ._check import check_hypergradient as check_hypergradient
 from ._check import in_float64 as in_float64
+from ._checkpointing import Checkpointing as Checkpointing
 from ._compare import COLUMNS as COLUMNS
 from ._compare import REFERENCES as REFERENCES
 from ._compare import EstimatorMeasured as EstimatorMeasured

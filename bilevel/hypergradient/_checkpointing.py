@@ -131,21 +131,33 @@ class Checkpointing:
     reverse sweep computes each step again together with its vector-Jacobian product: the same bits, in about
     a third more time. The other settings keep even fewer states, and imply recompute=True:
 
-    | settings                  | states kept, the end included                | steps taken again |
-    |---------------------------|----------------------------------------------|-------------------|
-    | recompute=True            | n + 1                                        | none              |
-    | segments=s                | about s + n / s                              | n at most         |
-    | segments="sqrt"           | about 2 sqrt(n)                              | n at most         |
-    | segments="sqrt", levels=l | about (l + 1) times the (l + 1)-th root of n | l n at most       |
-    | memory_budget="512MB"     | as many as fit                               | as few as can be  |
+        settings                   states kept, the end included                 steps taken again
+        recompute=True             n + 1                                         none
+        segments=s                 about s + n / s                               n at most
+        segments="sqrt"            about 2 sqrt(n)                               n at most
+        segments="sqrt", levels=l  about (l + 1) times the (l + 1)-th root of n  l n at most
+        memory_budget="512MB"      as many as fit                                as few as can be
 
     Every step is taken forward once besides, and once more with its vector-Jacobian product. A step that is
     taken again uses the same data, so the gradient is the same bit for bit (if the device computes alike
     twice). Data are not counted here: they are kept for every step.
 
+    Raises:
+        ValueError: a setting is out of range, or two of them do not go together.
+
     Source:
         Chen et al., Training deep nets with sublinear memory cost, arXiv 1604.06174 (segments); Griewank and
         Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26, 2000 (memory_budget).
+
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled, measure_peak
+    >>> step = lambda theta, opt_state, phi, data: (torch.sin(theta + phi), opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta)
+    >>> start = torch.zeros(100), None, torch.ones(100)
+    >>> def peak(**settings):  # of 100 steps, in units of theta
+    ...     estimate = lambda: Unrolled(**settings)(problem, *start, steps=100)
+    ...     return round(measure_peak(estimate, torch.device("cpu"))[1] / 400)
+    >>> peak(), peak(segments="sqrt")
+    (205, 27)
     """
 
     recompute: Literal["auto"] | bool = "auto"

@@ -43,6 +43,9 @@ class Evolution(StatelessEstimator):
     Memory: samples times (theta and the optimizer's state), whatever K is, and the data of each step.
     Several objectives share the samples. Draws are named by `seed` and the bits of phi and theta.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Salimans et al., Evolution strategies as a scalable alternative to reinforcement learning, arXiv
         1703.03864; Metz et al., Understanding and correcting pathologies in the training of learned

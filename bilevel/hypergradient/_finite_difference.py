@@ -37,6 +37,9 @@ class FiniteDifference(StatelessEstimator):
     Memory: `chunk_size` times 2 theta; nothing grows with K but the data.
     Several objectives share the differences.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Liu et al., DARTS: Differentiable architecture search, arXiv 1806.09055, equations 7 and 8.
 

@@ -32,6 +32,9 @@ class Forward(StatelessEstimator):
     In float32 a loss that mixes single numbers and tensors may get tangents in float64 from torch; they are
     rounded back after each step, but a matrix product inside the loss may refuse them: use float64 there.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv 1703.01785.
 

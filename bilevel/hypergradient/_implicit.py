@@ -74,6 +74,9 @@ class Implicit(StatelessEstimator):
     A torch training loop, whose step is no pure function, takes `bilevel.loss_weights.InverseHessian`: the
     same solvers on one batch's Hessian, since there is no step to linearize.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Rajeswaran et al., Meta-learning with implicit gradients, arXiv 1909.04630; Lorraine et al.,
         Optimizing millions of hyperparameters by implicit differentiation, arXiv 1911.02590; Grazzi et al.,

@@ -60,6 +60,9 @@ class PersistentEvolution(Estimator):
     Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept between outer
     steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Vicol et al., Unbiased gradient estimation in unrolled computation graphs with persistent evolution
         strategies, arXiv 2112.13835.

@@ -128,6 +128,9 @@ class Truncated(Checkpointing, Estimator):
     Cost with `window`: about K + 2 k steps, and one.
     Memory with `window`: k + 1 times (theta and the optimizer's state), and the data of k steps.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Shaban et al., Truncated back-propagation for bilevel optimization, arXiv 1810.10667; Williams and
         Peng, An efficient gradient-based algorithm for on-line training of recurrent network trajectories,

@@ -106,6 +106,9 @@ class Unrolled(Checkpointing, StatelessEstimator):
     rounds states, changes the gradient.
     Several objectives share one reverse sweep, batched over their cotangents.
 
+    Raises:
+        ValueError: a setting is out of range.
+
     Source:
         Maclaurin et al., Gradient-based hyperparameter optimization through reversible learning, arXiv
         1502.03492; Franceschi et al., Forward and reverse gradient-based hyperparameter optimization, arXiv
