@@ -63,6 +63,7 @@ class GameEntry:
         summary: one line on the game.
         source: reference for its rules and numbers.
 
+    >>> from games import entry
     >>> found = entry("pigou")
     >>> found.summary, found.source, found.game.num_agents
     ('a road that everybody may take, and half should', 'Pigou, The Economics of Welfare, 1920', 4)
@@ -327,6 +328,7 @@ def register(name: str, game: Game, *, summary: str = "", source: str = "", repl
         ValueError: the name is taken or malformed; or `game` is no game (as an environment is before
             `from_pettingzoo`, `from_gymnasium` or `from_openspiel`).
 
+    >>> from games import make
     >>> register("tame-chicken", make("chicken", punishment=-2), summary="chicken without much to fear")
     >>> make("tame-chicken").punishment
     -2

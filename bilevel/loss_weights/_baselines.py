@@ -117,6 +117,7 @@ Trained = TypeVar("Trained")  # the result of a training: a model, measures
 class SearchResult(Generic[Trained]):
     """The best training of a search, and all weights tried.
 
+    >>> from bilevel.loss_weights import random_search
     >>> draws = torch.Generator().manual_seed(0)
     >>> train = lambda weights: (abs(weights["a"] - 2), "a model")  # validation loss, any result
     >>> found = random_search(train, {"a": (1.0, 4.0)}, budget=20, cost=10, generator=draws)
@@ -162,6 +163,7 @@ def random_search(
     Source:
         Bergstra and Bengio, Random search for hyper-parameter optimization, JMLR 13, 2012.
 
+    >>> import math
     >>> def train(weights):  # the best weight is 1
     ...     return math.log(weights["a"]) ** 2, weights["a"]
     >>> generator = torch.Generator().manual_seed(0)

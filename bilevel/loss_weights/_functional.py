@@ -21,7 +21,7 @@ from games.core import require
 class TrainState(NamedTuple):
     """Model parameters and optimizer state of a functional tuner; with seeds, leaves have a row for each.
 
-    >>> from bilevel.loss_weights import LossWeights
+    >>> from bilevel.loss_weights import FunctionalTuner, LossWeights
     >>> from bilevel.optimizers import sgd
     >>> weights = LossWeights(["a", "b"])
     >>> outer = torch.optim.Adam(weights.parameters(), lr=0.1)
@@ -56,8 +56,8 @@ class FunctionalTuner:
         ValueError: a setting is out of range, weights have buffers, or the outer optimizer does not
             update exactly the weights.
 
-    >>> from bilevel.optimizers import sgd
     >>> from bilevel.loss_weights import LossWeights
+    >>> from bilevel.optimizers import sgd
     >>> weights = LossWeights(["right", "wrong"], batch=(3,))
     >>> outer_optimizer = torch.optim.Adam(weights.parameters(), lr=0.1)
     >>> losses = lambda theta, batch: {"right": (theta - 3) ** 2, "wrong": (theta + 3) ** 2}

@@ -36,6 +36,8 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
             accumulated, gradients are scaled, the module clips gradients by itself, or parameters are sharded
             (several devices are one run in DistributedDataParallel).
 
+    >>> from lightning.pytorch import LightningModule, Trainer
+    >>> from torch import nn
     >>> from torch.utils.data import DataLoader
     >>> from bilevel.loss_weights import LossWeights
     >>> class Guess(LightningModule):

@@ -42,6 +42,7 @@ class Reweighter(Resumable):
 
     Two of three samples have gradients in the right direction, one of them twice as long:
 
+    >>> from torch import nn
     >>> guess = nn.Linear(1, 1, bias=False)
     >>> reweighter = Reweighter(guess, torch.optim.SGD(guess.parameters(), lr=0.1))
     >>> each = lambda: guess.weight[0] * torch.tensor([1.0, 2.0, -5.0])

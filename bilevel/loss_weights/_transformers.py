@@ -44,6 +44,7 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
             first step: parameters are sharded, devices are several, gradients are scaled (fp16), or the
             optimizer is not one of torch's.
 
+    >>> from torch import nn
     >>> from transformers import TrainingArguments
     >>> from bilevel.loss_weights import LossWeights
     >>> def losses(model, inputs):

@@ -97,6 +97,7 @@ class LossWeightTuner(Resumable):
 
     Weights of a right and a wrong target, with validation on the right one:
 
+    >>> from torch import nn
     >>> from bilevel.loss_weights import LossWeights, LossWeightTuner
     >>> guess, weights = nn.Linear(1, 1, bias=False), LossWeights(["right", "wrong"])
     >>> optimizer = torch.optim.SGD(guess.parameters(), lr=0.1)

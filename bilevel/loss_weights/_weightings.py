@@ -236,6 +236,7 @@ class GradNorm(WeightedSum):
     Source:
         Chen et al., GradNorm, arXiv 1711.02257.
 
+    >>> from torch import nn
     >>> GradNorm(["a", "b"], list(nn.Linear(2, 2).parameters())).as_dict()
     {'a': 1.0, 'b': 1.0}
     """

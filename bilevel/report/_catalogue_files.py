@@ -77,6 +77,7 @@ def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Pat
     Returns:
         The files written.
 
+    >>> from pathlib import Path
     >>> [path.name for path in write_game("escape-room", Path("game"), episodes=2, seed=0)]
     ['frame.png', 'schelling.png', 'schelling.csv']
     """
@@ -101,8 +102,9 @@ def write_catalogue(
 
     `bilevel games --out FOLDER` calls it; of two games it takes a second:
 
-    >>> import games
+    >>> from pathlib import Path
     >>> from unittest import mock
+    >>> import games
     >>> with mock.patch("games.names", lambda: ("chicken", "escape-room")):
     ...     write_catalogue(Path("catalogue"), episodes=2, seed=0, listener=print)
     1 of 2: chicken

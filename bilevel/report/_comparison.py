@@ -150,6 +150,7 @@ def write_comparison_files(
         The files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
         marl-eval.json; theory.json, if there is any.
 
+    >>> from pathlib import Path
     >>> from bilevel.experiments import compare
     >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
     >>> [path.name for path in write_comparison_files(compared.rows, Path("report"))]

@@ -69,6 +69,7 @@ def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool =
         metric: name of the metric, a key of `Run.curves`.
         log: use a log scale of outer steps.
 
+    >>> from matplotlib.figure import Figure
     >>> from bilevel.experiments import train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
     >>> axes = Figure().subplots()
@@ -109,6 +110,7 @@ def draw_welfare(
         levels: labels and heights of further levels, in the game's units.
         log: use a log scale of outer steps.
 
+    >>> from matplotlib.figure import Figure
     >>> from bilevel.experiments import train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
     >>> axes = Figure().subplots()

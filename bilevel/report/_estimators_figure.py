@@ -74,6 +74,7 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
     Returns:
         The files written: estimators.png and estimators.csv.
 
+    >>> from pathlib import Path
     >>> import torch
     >>> from bilevel.hypergradient import BilevelProblem, compare_hypergradients
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi

@@ -67,7 +67,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
         The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
         cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
 
-    >>> from bilevel.experiments import train
+    >>> from bilevel.experiments import RunFolder, train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
     >>> [path.name for path in write_run_figures(RunFolder(run.path), run)]
     ['welfare.png', 'sharing.png', 'cooperation.png']
@@ -112,6 +112,7 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
     Returns:
         The path.
 
+    >>> from pathlib import Path
     >>> from bilevel.experiments import train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
     >>> write_overview({"chicken": {"tos": run}}, Path("overview.png")).exists()
@@ -151,6 +152,7 @@ def write_comparison_figures(
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
         incentives.png, equality.png and loss_weights.png.
 
+    >>> from pathlib import Path
     >>> from bilevel.experiments import compare
     >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
     >>> [path.name for path in write_comparison_figures(compared.rows, Path("report"))]
@@ -200,6 +202,8 @@ def write_weights_figure(history: History, path: Path) -> Path:
     Raises:
         ValueError: there was no outer step yet.
 
+    >>> from pathlib import Path
+    >>> from bilevel.loss_weights import History
     >>> history = History()  # `LossWeightTuner.history` is one
     >>> for step in (1, 2, 3):
     ...     history.add(step, {"label": 1.0 + step, "contour": 0.5}, 1 / step)

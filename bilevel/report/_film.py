@@ -91,6 +91,7 @@ def check_film(path: Path) -> None:
     Raises:
         ValueError: there is no such format, or FFmpeg is needed (.mp4) but missing.
 
+    >>> from pathlib import Path
     >>> check_film(Path("film.gif"))
     >>> check_film(Path("film.avi"))
     Traceback (most recent call last):
@@ -121,7 +122,9 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
     Raises:
         ValueError: as `check_film`.
 
+    >>> from pathlib import Path
     >>> from bilevel.agents import random_actor
+    >>> from bilevel.report import film
     >>> from games import make
     >>> game = make("chicken")
     >>> write_film(film(game, random_actor(game), torch.Generator()), Path("film.gif")).exists()

@@ -68,6 +68,7 @@ PNG: Any = {"compress_level": 1}
 def style() -> AbstractContextManager[None]:
     """Apply the style of all figures in a `with` block.
 
+    >>> from matplotlib.figure import Figure
     >>> with style():
     ...     figure = Figure(figsize=(4, 3))
     ...     spine = figure.subplots().spines["top"]
@@ -148,6 +149,9 @@ def save(figure: Figure, path: Path) -> Path:
     Returns:
         The path.
 
+    >>> from pathlib import Path
+    >>> from matplotlib.figure import Figure
+    >>> from bilevel.report import style
     >>> with style():
     ...     figure = Figure(figsize=(4, 3))
     ...     _ = figure.subplots().plot([1, 2, 3])

@@ -91,6 +91,7 @@ def estimate(form: Callable[[np.ndarray], str]) -> Callable[[Interval], str]:
 class Column:
     """A column of a results table.
 
+    >>> from bilevel.report import number
     >>> column = Column(heading="welfare", form=number)
     >>> column.text(2 / 3), column.text(None), column.cells(2 / 3)
     ('0.667', '-', {'welfare': 0.6666666666666666})
@@ -135,6 +136,7 @@ class Column:
 class ResultsTable:
     """Results as a table.
 
+    >>> from bilevel.report import Column, percent
     >>> columns = Column(heading="method", code=True), Column(heading="share", form=percent)
     >>> table = ResultsTable(columns=columns, rows=[("tos", 0.5), ("lio", None)], notes=["Of all rewards."])
     >>> print(table.to_markdown(), end="")

@@ -24,6 +24,7 @@ from games.wrappers import share_among_present
 class ObservationEncoder:
     """Encoder of observations and actions as inputs of stacked networks, one network per agent.
 
+    >>> from gymnasium import spaces
     >>> ObservationEncoder(spaces.Box(0, 1, (4, 3)), agents=3, actions=2).features
     12
     """
@@ -95,6 +96,7 @@ class VaryingShares(Transfer, abc.ABC):
 
     The total of each step is conserved, whatever the shares depend on.
 
+    >>> from bilevel.sharing import Trajectory
     >>> class KeepAtFirst(VaryingShares):
     ...     def unmasked_shares(self, trajectory):  # all for oneself in step 0, equal shares from then on
     ...         shares = torch.full((1, 2, 2, 2, 1), 0.5)  # seed, giver, receiver, time, episode
@@ -162,6 +164,8 @@ class SharingNetwork:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights
         of the high level, fixed for several decisions of the low one; here trained end to end.
 
+    >>> from gymnasium import spaces
+    >>> from bilevel.sharing import Sharing
     >>> network = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), spaces.Discrete(5))
     >>> network.initial(seed=0, seeds=3).shape  # seed, giver, parameter
     torch.Size([3, 2, 258])

@@ -108,6 +108,7 @@ def gini_welfare(returns: Tensor) -> Tensor:
 class Objective:
     """An outer objective: a function of all returns, or, for each agent, its own.
 
+    >>> from bilevel.sharing import OBJECTIVES
     >>> values, costs = torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)  # seed, agent
     >>> OBJECTIVES["welfare"].losses(values, costs)
     tensor([-4.])
@@ -169,6 +170,7 @@ def register_objective(name: str, welfare: Welfare, *, replace: bool = False) ->
     Raises:
         ValueError: the name is taken, or is no such name; or the function does not reduce the agents.
 
+    >>> from bilevel.sharing import OBJECTIVES
     >>> register_objective("first-agent", lambda returns: returns[..., 0])
     >>> OBJECTIVES["first-agent"].losses(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2))
     tensor([-1.])
@@ -187,6 +189,7 @@ def register_objective(name: str, welfare: Welfare, *, replace: bool = False) ->
 class GroupObjectives:
     """Objectives of groups of outer variables, whose gradients come from one outer loss.
 
+    >>> from bilevel.sharing import OBJECTIVES
     >>> groups = GroupObjectives({"sharing": OBJECTIVES["welfare"], "costs": OBJECTIVES["maximin"]})
     >>> groups.per_agent  # the objectives differ: losses are the agents', [agent, seed]
     True

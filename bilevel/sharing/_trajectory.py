@@ -10,6 +10,7 @@ from torch import Tensor
 class Trajectory(NamedTuple):
     """Sampled episodes; after an episode's end observations, rewards and `mask` are 0.
 
+    >>> from bilevel.sharing import per_episode
     >>> rewards = torch.tensor([[[[1.0], [2.0]], [[0.0], [4.0]]]])  # 1 seed, 2 agents, 2 steps, 1 episode
     >>> played = Trajectory(
     ...     observations=torch.zeros(1, 2, 2, 1, 3),
@@ -86,6 +87,7 @@ def per_episode(values: Tensor, trajectory: Trajectory) -> Tensor:
     Returns:
         [seed, ...], in the unit of the values.
 
+    >>> from bilevel.sharing import Trajectory
     >>> zeros, mask = torch.zeros(1, 2, 3, 1), torch.tensor([[[[1.0], [1.0], [0.0]]]])  # ends after 2 steps
     >>> episode = Trajectory(zeros, zeros, zeros, mask, cooperated=None)
     >>> per_episode(torch.full((1, 2, 3, 1), 5.0), episode)
@@ -104,6 +106,7 @@ def per_step(values: Tensor, trajectory: Trajectory) -> Tensor:
     Returns:
         [seed, ...], in the unit of the values.
 
+    >>> from bilevel.sharing import Trajectory
     >>> zeros, mask = torch.zeros(1, 2, 3, 1), torch.tensor([[[[1.0], [1.0], [0.0]]]])  # ends after 2 steps
     >>> episode = Trajectory(zeros, zeros, zeros, mask, cooperated=None)
     >>> per_step(torch.full((1, 2, 3, 1), 5.0), episode)

@@ -27,6 +27,7 @@ MOST_NAMED = 16
 class Reporting(NamedTuple):
     """Rule that combines reports of successive blocks of time steps into one of whole episodes.
 
+    >>> from bilevel.sharing import combine_reports
     >>> first, second = {"given": torch.tensor([1.0])}, {"given": torch.tensor([2.0])}
     >>> steps = [torch.tensor([8.0]), torch.tensor([8.0])]  # of each seed, in each block
     >>> combine_reports([first, second], steps, Reporting("episodes"))  # gifts of an episode add up
@@ -49,6 +50,7 @@ def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reportin
     Returns:
         A report of the same names.
 
+    >>> from bilevel.sharing import Reporting
     >>> first, second = {"moved": torch.tensor([1.0])}, {"moved": torch.tensor([4.0])}
     >>> steps = [torch.tensor([2.0]), torch.tensor([1.0])]
     >>> [combine_reports([first, second], steps, Reporting(over))["moved"] for over in ("steps", "episodes")]
@@ -73,6 +75,7 @@ class Transfer(Protocol):
     Nothing goes to or from an agent that has left the game (`Trajectory.present`): the share of a reward
     that would go to it stays with its giver.
 
+    >>> from bilevel.sharing import Trajectory
     >>> class CommonReward(Transfer):
     ...     def rewards(self, trajectory):  # the mean of all rewards, for everybody
     ...         own = trajectory.rewards
@@ -144,6 +147,7 @@ def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
     Returns:
         Shared rewards, [seed, agent, time, episode], in the game's units.
 
+    >>> from bilevel.sharing import Trajectory
     >>> own = torch.tensor([[[[1.0]], [[0.0]]]])  # seed, agent, time, episode
     >>> played = Trajectory(own, own, own, mask=torch.ones(1, 1, 1, 1), cooperated=None)
     >>> redistributed(played, torch.tensor([[[0.75, 0.25], [0.0, 1.0]]])).flatten()
@@ -165,6 +169,7 @@ def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
         Shares, [seed, giver, receiver, time, episode]; as they are if no agent ever leaves. See
         `games.wrappers.share_among_present`.
 
+    >>> from bilevel.sharing import Trajectory
     >>> own = torch.zeros(1, 2, 1, 1)  # seed, agent, time, episode
     >>> present = torch.tensor([True, False]).reshape(1, 2, 1, 1)
     >>> played = Trajectory(own, own, own, torch.ones(1, 1, 1, 1), cooperated=None, present=present)
@@ -187,6 +192,7 @@ def only_among_present(amounts: Tensor, trajectory: Trajectory) -> Tensor:
     Returns:
         Amounts of the same shape.
 
+    >>> from bilevel.sharing import Trajectory
     >>> own = torch.zeros(1, 2, 1, 1)  # seed, agent, time, episode
     >>> present = torch.tensor([True, False]).reshape(1, 2, 1, 1)
     >>> played = Trajectory(own, own, own, torch.ones(1, 1, 1, 1), cooperated=None, present=present)
@@ -314,6 +320,7 @@ class LearnedMatrix:
     Source:
         Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702.
 
+    >>> from bilevel.sharing import Sharing
     >>> variable = LearnedMatrix(Sharing(torch.ones(2, 2, dtype=torch.bool), own_share=0.75))
     >>> logits = variable.initial(seed=0, seeds=1).clone().requires_grad_()
     >>> matrix = variable.transfer(logits).matrix

@@ -204,6 +204,7 @@ class NoisyDigits:
     Source:
         The kind of task: Shu et al., Meta-Weight-Net, arXiv 1902.07379, there on CIFAR.
 
+    >>> from bilevel.tasks import NoisyDigitsSettings
     >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
     >>> trial = NoisyDigits().run(small, "learned", 0, lambda fraction: None)
     >>> list(trial.measures)

@@ -61,6 +61,7 @@ def summarize(measures: Sequence[Measure], trials: Trials) -> list[Row]:
     Returns:
         A row for each measure and weighting.
 
+    >>> from bilevel.tasks import Measure, Trial
     >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
     >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
     >>> rows = summarize(measures, trials)
@@ -112,6 +113,7 @@ def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> 
         Something that rich prints.
 
     >>> import rich
+    >>> from bilevel.tasks import Measure, Trial, summarize
     >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
     >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
     >>> rich.print(task_table("digits", measures, summarize(measures, trials)))
@@ -178,6 +180,8 @@ def write_tables(
     Raises:
         OSError: a file cannot be written.
 
+    >>> from pathlib import Path
+    >>> from bilevel.tasks import Measure, Trial, summarize
     >>> measures = [Measure("accuracy (%)", "of test images.", "higher")]
     >>> trials = {"uniform": [Trial({"accuracy (%)": 90.0})], "learned": [Trial({"accuracy (%)": 93.0})]}
     >>> paths = write_tables(measures, summarize(measures, trials), trials, 0, Path("."))

@@ -110,7 +110,8 @@ def open_folder(study: Study, folder: Path) -> None:
         ValueError: it holds trials of another task or other settings (says which), or other files; or it
             cannot be created.
 
-    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings
+    >>> from pathlib import Path
+    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Study
     >>> study = Study(task_name="noisy-digits", task=NoisyDigits(), settings=NoisyDigitsSettings(), seeds=2)
     >>> open_folder(study, Path("study"))
     >>> len(study.missing(Path("study")))  # 8 weightings, 2 seeds
@@ -153,7 +154,8 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
         FloatingPointError: a loss became infinite or undefined (says in which trial); earlier ones are kept.
         OSError: a file could not be written; earlier trials are kept.
 
-    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, open_folder
+    >>> from pathlib import Path
+    >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Study, open_folder
     >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
     >>> what = {"task_name": "noisy-digits", "task": NoisyDigits(), "settings": small}
     >>> study = Study(**what, weightings=("uniform",), seeds=2)

@@ -56,6 +56,7 @@ class Task(Protocol):
     All randomness of a trial comes from its seed.
 
     >>> from dataclasses import make_dataclass
+    >>> from bilevel.tasks import Measure, Trial
     >>> class Coin:
     ...     summary = "a coin that is tossed"
     ...     measures = (Measure("heads (%)", "of all tosses.", "neither"),)
@@ -179,6 +180,7 @@ def register_task(name: str, task: Task | type[Task], *, replace: bool = False) 
     Raises:
         ValueError: the name is taken or malformed.
 
+    >>> from bilevel.tasks import make_task
     >>> register_task("noisy-digits", make_task("noisy-digits"))
     Traceback (most recent call last):
     ValueError: The task 'noisy-digits' exists already: replace=True puts the new one in its place.

@@ -109,6 +109,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     Raises:
         ValueError: as `parallel_env`.
 
+    >>> from games import make
     >>> view = ParallelView(make("chicken"))
     >>> _ = view.reset(seed=0)
     >>> view.step({"agent_0": 0, "agent_1": 1})[1]  # rewards; agent 0 swerves
@@ -434,6 +435,7 @@ def register_pettingzoo() -> tuple[str, ...]:
     Raises:
         ValueError: this PettingZoo has no registry.
 
+    >>> import pettingzoo
     >>> "bilevel/chicken-v0" in register_pettingzoo()
     True
     >>> pettingzoo.make("parallel", "bilevel/escape-room-v0", agents=3, levers=2).possible_agents

@@ -363,6 +363,7 @@ class DrawnGame(Game):
     Row b of the draws is all the randomness of copy b, so that a batch equals its members bit for bit.
 
     >>> from games import make
+    >>> from games.core import uniform
     >>> game = make("coin-game")
     >>> game.start_draws, game.step_draws
     (5, 1)

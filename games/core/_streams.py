@@ -93,6 +93,7 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
     Raises:
         ValueError: with `Streams`, the first axis is not a multiple of the number of members.
 
+    >>> from games.core import stream
     >>> uniform((2, 3), stream(0)).shape
     torch.Size([2, 3])
     """
@@ -104,6 +105,7 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
 def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw standard normal numbers; the arguments are those of `uniform`.
 
+    >>> from games.core import stream
     >>> normal((2, 3), stream(0), torch.float64).dtype
     torch.float64
     """
@@ -121,6 +123,7 @@ def for_members(generator: torch.Generator, members: int) -> torch.Generator:
     Raises:
         ValueError: with `Streams`, `members` is not a multiple of the number of seeds.
 
+    >>> from games.core import Streams, uniform
     >>> two_seeds = Streams([(0,), (1,)])
     >>> uniform((6, 5), for_members(two_seeds, 6)).shape  # three samples of both seeds
     torch.Size([6, 5])
@@ -140,6 +143,7 @@ def separated(game: Game, generator: torch.Generator, batch: int) -> AbstractCon
         batch: number of copies, the first axis of everything that is drawn.
 
     >>> from games import from_gymnasium
+    >>> from games.core import Streams
     >>> game = from_gymnasium("CartPole-v1")  # draws a seed for each copy
     >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
     >>> with separated(game, both, 2):
@@ -163,6 +167,7 @@ def require_separated(game: Game, generator: torch.Generator) -> None:
         RuntimeError: `Game.draws_by_rows` is True, and yet the game drew with torch's own functions.
 
     >>> from games import make
+    >>> from games.core import Streams
     >>> streams = Streams([(0,), (1,)])
     >>> _ = torch.rand(2, generator=streams)
     >>> require_separated(make("coin-game"), streams)
@@ -186,6 +191,7 @@ class Streams(torch.Generator):
     Raises:
         ValueError: there is no name; from `draw`, the first axis is not a multiple of the number of members.
 
+    >>> from games.core import uniform
     >>> both, alone = Streams([(0,), (1,)]), Streams([(1,)])
     >>> bool(torch.equal(uniform((6, 5), both)[3:], uniform((3, 5), alone)))
     True

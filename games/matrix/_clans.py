@@ -51,11 +51,11 @@ class Clans(DrawnGame):
     Source:
         Made for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
 
-    >>> game = Clans()
-    >>> feud = ClansState(season=torch.tensor([FEUD]), time=torch.tensor([0]))
-    >>> game.step(feud, torch.tensor([[HELP, REST, REST, REST]]), torch.Generator())[1]
+    >>> feud, generator = Clans(feud_chance=1.0), torch.Generator()
+    >>> actions = torch.tensor([[0, 1, 1, 1]])  # agent 0 helps agent 1, and so raids agent 2; the others rest
+    >>> feud.step(feud.reset(1, generator), actions, generator)[1]
     tensor([[-1.,  5., -5.,  0.]])
-    >>> game.best_welfare, game.best_static_welfare
+    >>> Clans().best_welfare, Clans().best_static_welfare
     (4.0, 2.0)
     """
 

@@ -92,6 +92,7 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
     Raises:
         ValueError: nobody drives, or there are too many possible loads.
 
+    >>> from games.matrix import Braess
     >>> social_optimum(Braess().network, drivers=4)
     Traffic(loads=(2, 2, 0), mean_cost=65.0)
     """
@@ -132,6 +133,7 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
 def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
     """The pure equilibrium with the highest cost; arguments and errors as for `social_optimum`.
 
+    >>> from games.matrix import Braess
     >>> worst_equilibrium(Braess().network, drivers=4)
     Traffic(loads=(0, 0, 4), mean_cost=80.0)
     """
@@ -152,6 +154,7 @@ def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
         Koutsoupias and Papadimitriou, Worst-case equilibria, STACS 1999; the bound: Christodoulou and
         Koutsoupias, The price of anarchy of finite congestion games, STOC 2005.
 
+    >>> from games.matrix import Pigou
     >>> round(price_of_anarchy(Pigou().network, drivers=4), 12)
     1.333333333333
     """
@@ -169,6 +172,7 @@ class CongestionGame(MatrixGame):
     Raises:
         ValueError: there are fewer than 2 drivers or more than 10, or the network is bad.
 
+    >>> from games.matrix import RoadNetwork
     >>> class Bridge(CongestionGame):
     ...     network = RoadNetwork(routes=((0,), (1,)), fixed=(3, 1), slope=(0, 1))
     >>> Bridge(agents=2).payoffs()[1]  # agent 0 takes the bridge, agent 1 the way round or the bridge

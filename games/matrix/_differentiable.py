@@ -25,6 +25,7 @@ class DifferentiableGame:
     Source:
         Balduzzi et al., The Mechanics of n-Player Differentiable Games, arXiv 1802.05642.
 
+    >>> from games.matrix import TANDEM
     >>> TANDEM.gradients(torch.tensor([[0.5], [0.5]]))  # stationary on the line x + y = 1
     tensor([[0.],
             [0.]])

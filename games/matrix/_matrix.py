@@ -100,6 +100,7 @@ class MatrixGame(ExactGame):
     def values(self, policies: Tensor) -> Tensor:
         """Each agent's expected reward, [..., agent], by averaging over the agents' actions one at a time.
 
+        >>> from games.matrix import NormalForm
         >>> game = NormalForm(table=(((1, -1), (-1, 1)), ((-1, 1), (1, -1))))
         >>> game.values(torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
         tensor([0., 0.])

@@ -28,6 +28,7 @@ class FrameWindow:
 
     With a display, `FrameWindow("coin game").show(game.render(state), seconds=0.25)` shows a frame; without:
 
+    >>> import matplotlib.pyplot as plt
     >>> plt.switch_backend("agg")  # draws into memory
     >>> FrameWindow("coin game")
     Traceback (most recent call last):

@@ -29,6 +29,7 @@ class SchellingData:
         improves cooperation in intertemporal social dilemmas, arXiv 1803.08884.
 
     >>> from games import make
+    >>> from games.theory import schelling
     >>> schelling(make("stag-hunt")).cooperator  # of each agent, alone and with the other
     array([[0., 3.],
            [0., 3.]])
@@ -182,6 +183,7 @@ class DilemmaReport(Verdict):
     """The conditions of a social dilemma that a matrix game meets; `str` gives a sentence.
 
     >>> from games import make
+    >>> from games.theory import dilemma_test
     >>> report = dilemma_test(make("stag-hunt"))
     >>> report.is_dilemma, report.motive
     (True, 'fear')

@@ -149,6 +149,7 @@ class Price(NamedTuple):
     """A ratio of totals, or the reason why it is undefined.
 
     >>> from games import make
+    >>> from games.theory import price_of_selfishness
     >>> price_of_selfishness(make("matching-pennies")).price_of_anarchy
     Price(value=None, reason='There is no pure equilibrium.')
     """
@@ -161,6 +162,7 @@ class Anarchy(NamedTuple):
     """The optima and pure equilibria of a one-shot game, and their ratios of welfare.
 
     >>> from games import make
+    >>> from games.theory import price_of_selfishness
     >>> found = price_of_selfishness(make("stag-hunt"))
     >>> found.price_of_anarchy.value, found.price_of_stability.value
     (3.0, 1.0)

@@ -69,6 +69,7 @@ class FeasibleTransfer(NamedTuple):
     """A sharing matrix under which every agent's part of the optimum is dominant.
 
     >>> from games import make
+    >>> from games.theory import minimal_transfer
     >>> found = minimal_transfer(make("prisoners-dilemma")).symmetric
     >>> isinstance(found, FeasibleTransfer), round(found.share, 6), round(found.gap, 6)
     (True, 0.666667, 0.0)
@@ -89,6 +90,7 @@ class InfeasibleTransfer(NamedTuple):
     in Farkas' lemma.
 
     >>> from games import make
+    >>> from games.theory import minimal_transfer
     >>> proof = minimal_transfer(make("assurance")).general
     >>> proof.gain, proof.weights[0]
     (1.0, (Deviation(agent=0, action=1, profile=(0, 1)), 0.5))
@@ -207,6 +209,7 @@ class MinimalTransfer(NamedTuple):
     """The minimal transfer with one share for all (s*) and with a share of each agent's own (g*).
 
     >>> from games import make
+    >>> from games.theory import minimal_transfer
     >>> found = minimal_transfer(make("cyclical-prisoners-dilemma"))
     >>> found.optimum, round(found.s, 6), round(found.g, 6)
     (Outcome(profile=(0, 0, 0), welfare=9.0), 0.6, 0.75)

@@ -22,6 +22,7 @@ class Estimated(NamedTuple):
     """Means over episodes, with their standard errors.
 
     >>> from games import make
+    >>> from games.theory import scripted_schelling
     >>> average = scripted_schelling(make("stag-hunt"), torch.Generator()).average
     >>> average.mean, average.error  # of both agents, if none, one or both cooperate
     (array([1., 1., 3.]), array([0., 0., 0.]))
@@ -53,6 +54,7 @@ class ScriptedSchelling:
     would hide that some gain where others lose.
 
     >>> from games import make
+    >>> from games.theory import scripted_schelling
     >>> data = scripted_schelling(make("escape-room"), torch.Generator(), episodes=4)
     >>> data.agents, data.cooperator.mean.shape  # agent, number of other cooperators
     (('all',), (1, 2))

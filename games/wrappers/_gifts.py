@@ -167,6 +167,7 @@ class GiftGame(PaidGame):
         only positive rewards of the game fill a replenishable one.
 
     >>> from games import make
+    >>> from games.wrappers import GiftRules
     >>> game = GiftGame(game=make("escape-room"), rules=GiftRules(amount=2.0))
     >>> game.action_names[-1]
     'door and give'
@@ -278,6 +279,7 @@ class GiftExactGame(GiftGame, WrappedExactGame):
         ValueError: the game is neither, or the budget of a repeated game is limited; or as `GiftGame`.
 
     >>> from games import make
+    >>> from games.wrappers import GiftRules
     >>> game = GiftExactGame(game=make("prisoners-dilemma"), rules=GiftRules(amount=2.0))
     >>> policies = torch.tensor([[[1.0, 0, 0, 0]], [[0, 0.5, 0, 0.5]]])  # agent 1 defects, half with a gift
     >>> game.values(policies), game.paid_values(policies)
