@@ -59,18 +59,16 @@ COMMANDS = {
         "train": "train a method on a game, many seeds at once; or resume a run",
         "demo": "train four methods on two dilemmas: a table and figures in a minute or two",
         "compare": "compare methods on a game: a table with intervals, figures, files",
-        "tune": "learn the weights of a task's losses, and compare weightings in a table; or list the tasks",
+        "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",
         "theory": "optima, equilibria and minimal transfers of a one-shot game, with proofs",
         "games": "list the games; or one game's page, picture and Schelling diagram",
-        "play": "write a film of a game, by a random, scripted or learned policy",
+        "play": "render a video of a game, with random, scripted or learned policies",
     }.items()
 } | {
     "methods": Command("list the methods", "_games", "list_methods"),
     "hypergradients": Command("list the hypergradient estimators", "_games", "list_hypergradients"),
-    "cache": Command(
-        "list the packages that steps were compiled into; or delete them", "_cache", "cache_command"
-    ),
+    "cache": Command("list, build or delete the cache of compiled steps", "_cache", "cache_command"),
 }
 
 
@@ -162,7 +160,7 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items())
     return (
-        "bilevel: learn what to share, together with the policies.\n\n"
+        "bilevel: learn reward sharing and loss weights by hypergradients, jointly with the policies.\n\n"
         f"usage: bilevel COMMAND [OPTIONS]\n\n{lines}\n\n"
         "bilevel COMMAND --help says more; for train, name the game and the method first:\n"
         "  bilevel train --game escape-room --method tos --help"

@@ -78,8 +78,8 @@ def list_methods(arguments: list[str]) -> None:
     _require_none(arguments, "methods")
     print_rows({name: _summary(METHODS, name) for name in METHODS})
     print(
-        "\nWith a critic inside (--inner actor-critic or ppo) most of them may also learn the weights of "
-        "their agents' losses: --loss-weights learned."
+        "\nWith a critic (--inner actor-critic or ppo), most methods can also learn the weights of the "
+        "agents' loss terms: --loss-weights learned."
     )
 
 

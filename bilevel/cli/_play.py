@@ -30,7 +30,7 @@ class PlaySettings:
     cooperators: int | None = None
     """Number of agents, the first ones, that cooperate under the scripted policy, 0 or more; None: all."""
     repetition: int = 0
-    """Repetition of a run whose policies play, counted from 0."""
+    """Index of the seed, within the run, whose policies play; counted from 0."""
     episodes: int = 1
     """Number of episodes, 1 or more."""
     max_steps: int = 200
@@ -88,7 +88,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
         arguments,
         prog="bilevel play",
         description=(
-            f"Watch {name}.\n\n"
+            f"Render {name} as a video.\n\n"
             "--policy random (the default) plays any legal action, --policy scripted plays its script, "
             "--policy FOLDER plays what a run has learned. --out NAME says where the film goes and how it is "
             "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "

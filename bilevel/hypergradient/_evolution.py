@@ -25,7 +25,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evolution(StatelessEstimator):
-    """Gaussian perturbations of phi, learned with in one batch; no derivative is taken.
+    """Evolution strategies: Gaussian perturbations of phi, trained in one batch, without derivatives.
 
     With e ~ N(0, I), it estimates the gradient of the smoothed objective E F(phi + sigma e), which is
     E[F(phi + sigma e) e] / sigma. Over pairs (antithetic):

@@ -19,7 +19,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class FiniteDifference(StatelessEstimator):
-    """The last step's effect on the outer loss by central differences, for any step; like DARTS.
+    """Central differences of the last step with respect to phi; applies to any step, similar to DARTS.
 
     With v = dF/dtheta_K and S the last step, taken from (theta_K-1, state_K-1), for each entry j of phi:
 

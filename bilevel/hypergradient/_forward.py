@@ -19,7 +19,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Forward(StatelessEstimator):
-    """Forward mode: d z_k / d phi goes with the steps, one tangent for each entry of phi.
+    """Forward mode: d z_k / d phi is propagated through the steps, one tangent per entry of phi.
 
     With z_k = (theta_k, floating state_k) and z_k+1 = S(z_k, phi):
 

@@ -54,7 +54,7 @@ class LinearizedStep:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Implicit(StatelessEstimator):
-    """Implicit differentiation: the derivative by phi of the fixed point of learning.
+    """Implicit differentiation of the fixed point of inner learning with respect to phi, by a linear solver.
 
     With J = d theta'/d theta of one more step at theta_K, at a fixed state of the optimizer:
 

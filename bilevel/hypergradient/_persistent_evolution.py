@@ -42,7 +42,7 @@ class Particles(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PersistentEvolution(Estimator):
-    """Gradient of the sum of the losses after every K steps of online learning, from their values alone.
+    """Persistent evolution strategies: the gradient of summed online losses, without derivatives.
 
     Each pair of particles keeps its inner state from one outer step to the next, and the sum of the
     perturbations that made it: in outer step t, with draws e_1, ..., e_t ~ N(0, I), it learns with

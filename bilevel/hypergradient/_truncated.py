@@ -26,7 +26,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class OneStep(StatelessEstimator):
-    """Differentiate the last step and nothing before it: the first-order end of the Neumann series.
+    """Differentiate the last step only: the zeroth-order term of the Neumann series.
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
 
@@ -104,7 +104,7 @@ def sweep_window(
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Truncated(Checkpointing, Estimator):
-    """Reverse mode through the last k of K steps; the state before them is a constant.
+    """Reverse mode through the last k of K steps; the state before them is constant.
 
     With a_K and S as in `Unrolled`:
 

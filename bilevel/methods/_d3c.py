@@ -31,7 +31,7 @@ from games.core import Game, require
 
 @dataclass(frozen=True, kw_only=True)
 class D3C(PolicyMethod):
-    """Learned mixing of losses: each agent shifts its weights while the other agents' learning harms it.
+    """Learned mixing of losses: each agent's weights descend an upper bound on the local price of anarchy.
 
     Inner loop: agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of
     A that sum to 1. Outer loop: its row descends

@@ -103,7 +103,7 @@ class SharingAscent(SettingsGroup, part="outer"):
 
 @dataclass(frozen=True, kw_only=True)
 class LToS(Method):
-    """Learned sharing by a hierarchy: action values of incoming shares, and sharing that ascends them.
+    """Hierarchical learned sharing: Q-learning on shared rewards; sharing networks ascend the Q-values.
 
     High level: each agent j has a network from its observation to its row of the sharing matrix T on the
     neighbour graph, fixed for `interval` steps. Low level: each agent i learns, by Q-learning with a replay

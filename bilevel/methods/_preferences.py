@@ -124,7 +124,7 @@ class InequityAverse(LossWeightMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class SVO(LossWeightMethod):
-    """Social value orientation: agents prefer an angle between their own reward and the others'.
+    """Social value orientation: a penalty for deviating from a target angle of own to other agents' rewards.
 
     u_i = r_i - weight |angle_i - target|, with angle_i = atan2(mean of the others' rewards, own reward) in
     each step.

@@ -158,28 +158,34 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
     ),
     "equal": ("all weights 1", _train_by(_unit_weights(*LOSSES))),
     "helpful": (
-        "digit and pair 1, the others 0: set by who knows what helps",
+        "weight 1 for digit and pair, 0 for the others (oracle)",
         _train_by(_unit_weights("digit", "pair")),
     ),
     "learned": ("learned from the validation loss, through one virtual step", _learned()),
-    "simplex": ("learned so, with the sum 1", _learned(constraint="simplex")),
+    "simplex": ("as learned, with weights that sum to 1", _learned(constraint="simplex")),
     "implicit": (
         "learned by implicit differentiation, three terms of a Neumann series (AuxiLearn)",
         _learned("implicit"),
     ),
-    "linear": ("the digit's from 0.1 to 1 and the other weights from 1 to 0.1, linearly", _train_by(_linear)),
+    "linear": (
+        "linear schedules: the digit's weight from 0.1 to 1, the others from 1 to 0.1",
+        _train_by(_linear),
+    ),
     "uncertainty": ("a learned variance for each loss", _train_by(lambda _: Uncertainty(list(LOSSES)))),
     "dynamic-average": (
-        "more for what falls slowly",
+        "dynamic weight averaging: larger weights for losses that fall slowly",
         _train_by(lambda training: DynamicAverage(list(LOSSES), epoch=training.settings.epoch)),
     ),
     "gradnorm": (
-        "gradients of alike length in the trunk",
+        "gradients of similar norm in the trunk (GradNorm)",
         _train_by(lambda training: GradNorm(list(LOSSES), training.network.trunk.parameters())),
     ),
-    "upgrad": ("no weights: a direction in which no loss rises (needs torchjd)", _train_by(_upgrad)),
+    "upgrad": (
+        "no weights: an aggregated direction that increases no loss (needs torchjd)",
+        _train_by(_upgrad),
+    ),
     "random-search": (
-        "the best by validation loss of as many whole trainings as learning one took gradients",
+        "the lowest validation loss of several full trainings, within the gradient budget of `learned`",
         _searched,
     ),
 }

@@ -215,7 +215,7 @@ def losses(
 
 
 def held_out_loss(model: WorldModel, batch: WorldModelBatch, settings: WorldModelSettings) -> Tensor:
-    """The validation loss of learned weights: the policy's surrogate on roll-outs not trained on."""
+    """The validation loss of learned weights: the policy's surrogate on held-out rollouts."""
     encoding = encode(model, batch.roll_out, None)
     return _policy_loss(model, batch, encoding, settings.clip_coef, ent_coef=0.0)
 

@@ -35,7 +35,7 @@ class WorldModelTask:
     ['return', 'return, first quarter']
     """
 
-    summary = "A world model (autoencoder, recurrent dynamics, controller) learns CartPole from pixels."
+    summary = "CartPole from pixels: a weight for each loss of autoencoder, recurrent dynamics and controller"
     measures: Sequence[Measure] = (
         Measure("return", f"{TESTED} the last quarter of the steps.", "higher"),
         *(Measure(f"return, {part}", f"{TESTED} the {part} of the steps.", "higher") for part in QUARTERS),

@@ -31,8 +31,8 @@ WEIGHTINGS = {
     "fixed-dynamics-low": "jointly, the dynamics' weight 0.1",
     "fixed-policy-high": "jointly, the weights of reconstruction and dynamics 0.1",
     "fixed-policy-low": "jointly, the weights of policy and value 0.1",
-    "schedule": "jointly, the policy coming in and the reconstruction going out, by hand",
-    "learned": "jointly, weights learned from the policy's loss on roll-outs not trained on",
+    "schedule": "jointly, a hand-set schedule: the policy's weight rises, the reconstruction's falls",
+    "learned": "jointly, weights learned from the policy loss on held-out rollouts",
     "staged": "autoencoder, then dynamics, then controller, a third of the steps each",
     "alternating": "autoencoder, dynamics and controller in turn, the others frozen",
 }
