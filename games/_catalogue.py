@@ -349,6 +349,8 @@ def make(name: str, **settings: Any) -> Game:
     Args:
         name: one of `names()`.
         settings: fields of the game's dataclass, with their new values.
+    Returns:
+        The game.
     Raises:
         ValueError: there is no such game or setting (suggests the nearest), or the game refuses a value.
 

@@ -234,6 +234,8 @@ def from_gymnasium(
         flat: flatten observations of any shape to vectors.
         channels_last: read observations with three axes as [row, column, channel] rather than planes.
         settings: arguments of the constructor, in place of its defaults.
+    Returns:
+        A game whose settings are those of the constructor.
     Raises:
         ValueError: as `from_pettingzoo`; or `workers` is set for a constructor of vectors.
     Source:

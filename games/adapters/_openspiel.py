@@ -150,6 +150,8 @@ def from_openspiel(
         discount: per step, from 0 to 1.
         workers: number of processes that step the copies; 0: this process.
         parameters: OpenSpiel parameters, in place of the game's defaults.
+    Returns:
+        A game whose settings are OpenSpiel's parameters.
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed (says how to install it).
         ValueError: there is no such game or parameter, or OpenSpiel refuses a value; parameters come with a

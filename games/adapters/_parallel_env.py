@@ -378,6 +378,8 @@ def parallel_env(
         flat: flatten observations to float32 vectors, for learners without image encoders: bytes become
             fractions of 255, and Discrete observations one-hot.
         settings: the game's settings, if it is named.
+    Returns:
+        A PettingZoo environment in which all agents act at once.
     Raises:
         ValueError: there is no such game, setting or render mode; settings come with a game already made;
             "human" finds no window; or `max_cycles` is below 1.
@@ -399,7 +401,14 @@ def raw_env(
 ) -> AECEnv[str, Observation, int]:
     """Make a game's turn-based (AEC) environment, without checks of the order of calls.
 
-    Arguments and errors are those of `parallel_env`.
+    Args:
+        game: a name in the catalogue, or a game.
+        render_mode: as of `parallel_env`.
+        options: further arguments of `parallel_env`, and the game's settings, if it is named.
+    Returns:
+        A PettingZoo environment in which agents act in turn, and rewards come after the last of them.
+    Raises:
+        ValueError: as `parallel_env`.
 
     >>> turns = raw_env("chicken")
     >>> turns.reset(seed=0)
@@ -412,7 +421,14 @@ def raw_env(
 def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AECEnv[str, Observation, int]:
     """Make a game's turn-based (AEC) environment, with PettingZoo's checks of the order of calls.
 
-    Arguments and errors are those of `parallel_env`.
+    Args:
+        game: a name in the catalogue, or a game.
+        render_mode: as of `parallel_env`.
+        options: further arguments of `parallel_env`, and the game's settings, if it is named.
+    Returns:
+        A PettingZoo environment in which agents act in turn, and rewards come after the last of them.
+    Raises:
+        ValueError: as `parallel_env`.
 
     >>> turns = env("chicken")
     >>> turns.reset(seed=0)

@@ -217,6 +217,8 @@ def from_pettingzoo(
         channels_last: read observations with three axes as [row, column, channel], like PettingZoo's images,
             rather than as planes.
         settings: arguments of the constructor, in place of its defaults.
+    Returns:
+        A game whose settings are those of the constructor.
     Raises:
         ValueError: a number is out of range, there is no such setting, or the constructor refuses one; or the
             environment has actions or observations that cannot be laid out, starts without some of its

@@ -45,8 +45,16 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
     then, and is terminated in either case; its actions are ignored. Observations share memory with the game's
     tensors, which are new in each step.
 
-    Arguments and errors are those of `vector_env`, for a game already made; `name` is the environment's name
-    in its metadata.
+    Args:
+        game: a game with Discrete actions.
+        copies: as of `vector_env`.
+        seed: as of `vector_env`.
+        autoreset_mode: as of `vector_env`.
+        flat: as of `vector_env`.
+        render_mode: as of `vector_env`.
+        name: the environment's name in its metadata; the game's class by default.
+    Raises:
+        ValueError: as `vector_env`.
 
     >>> from games import make
     >>> envs = VectorView(make("chicken"), copies=2)
@@ -297,6 +305,8 @@ def vector_env(
         flat: flatten observations to float32 vectors; see `games.adapters.parallel_env`.
         render_mode: "rgb_array" for frames, None if `render` is never called.
         settings: the game's settings, if it is named.
+    Returns:
+        A Gymnasium vector environment with a row for each agent of each copy.
     Raises:
         ValueError: there is no such game, setting or mode; settings come with a game already made; there is
             no copy; or actions are continuous.

@@ -326,6 +326,8 @@ def numbered_actions(game: Game, whose: str) -> int:
     Args:
         game: any game.
         whose: subject of the error sentence, which "needs Discrete actions".
+    Returns:
+        The number of one agent's actions.
     Raises:
         ValueError: actions are continuous.
 

@@ -74,6 +74,8 @@ def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator
     Args:
         numbers: the name: whole numbers, for instance a random seed, a purpose and an outer step.
         device: device of the draws.
+    Returns:
+        A generator that depends on the name alone.
 
     >>> bool(torch.equal(torch.rand(2, generator=stream(0, 1)), torch.rand(2, generator=stream(0, 1))))
     True
@@ -90,6 +92,8 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
         shape: shape of the draws.
         generator: `Streams`, or a generator of torch's.
         dtype: a floating-point type.
+    Returns:
+        Numbers of this shape, uniform in [0, 1).
     Raises:
         ValueError: with `Streams`, the first axis is not a multiple of the number of members.
 
@@ -103,7 +107,16 @@ def uniform(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Draw standard normal numbers; the arguments are those of `uniform`.
+    """Draw standard normal numbers, on the generator's device; with `Streams` as `uniform`.
+
+    Args:
+        shape: shape of the draws.
+        generator: `Streams`, or a generator of torch's.
+        dtype: a floating-point type.
+    Returns:
+        Numbers of this shape, of mean 0 and variance 1.
+    Raises:
+        ValueError: as `uniform`.
 
     >>> from games.core import stream
     >>> normal((2, 3), stream(0), torch.float64).dtype
@@ -120,6 +133,8 @@ def for_members(generator: torch.Generator, members: int) -> torch.Generator:
     Args:
         generator: `Streams`, or a generator of torch's.
         members: size of the batch: a multiple of the number of seeds, sample by sample.
+    Returns:
+        A generator for a batch of this size.
     Raises:
         ValueError: with `Streams`, `members` is not a multiple of the number of seeds.
 
@@ -141,6 +156,8 @@ def separated(game: Game, generator: torch.Generator, batch: int) -> AbstractCon
         game: the game that will draw.
         generator: `Streams`, or a generator of torch's.
         batch: number of copies, the first axis of everything that is drawn.
+    Returns:
+        A context manager.
 
     >>> from games import from_gymnasium
     >>> from games.core import Streams

@@ -131,7 +131,15 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
 
 
 def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
-    """The pure equilibrium with the highest cost; arguments and errors as for `social_optimum`.
+    """The pure equilibrium with the highest cost, by exhaustive search.
+
+    Args:
+        network: the roads and routes.
+        drivers: number of drivers, 1 or more.
+    Returns:
+        Drivers on each route, and their mean cost in units of time.
+    Raises:
+        ValueError: as for `social_optimum`.
 
     >>> from games.matrix import Braess
     >>> worst_equilibrium(Braess().network, drivers=4)

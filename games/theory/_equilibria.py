@@ -35,6 +35,8 @@ def zero_sum_equilibrium(payoffs: Tensor) -> ZeroSumEquilibrium:
 
     Args:
         payoffs: the row agent's payoffs A, [row, column]; the column agent gets -A.
+    Returns:
+        The value of the game, and both agents' mixed strategies.
     Raises:
         ValueError: the payoffs are not a matrix of finite numbers.
         ArithmeticError: the linear program was not solved, or left a gap.
@@ -208,7 +210,8 @@ def price_of_selfishness(game: Game) -> Anarchy:
 
     Args:
         game: a one-shot game with exact values, of any number of agents.
-
+    Returns:
+        Optima, pure equilibria, and the prices of anarchy and of stability.
     Raises:
         ValueError: as for `payoff_table`.
     Source:

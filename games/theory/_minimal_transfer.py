@@ -252,6 +252,8 @@ def minimal_transfer(
         least_share: lower bound on T_ii, from 0 to 1. At 0, the default, agents may swap their rewards; at
             1 / N none gives more than an equal part.
         along_graph: let only `game.neighbours` give to each other; otherwise all may, as in the source.
+    Returns:
+        The solutions with one share for all (s*) and with any shares (g*), or the proofs that there is none.
     Raises:
         ValueError: the game is not one-shot and exact, has one agent or too many deviations, or an argument
             does not fit it.

@@ -130,6 +130,8 @@ def scripted_schelling(game: Game, generator: torch.Generator, *, episodes: int 
         generator: the source of every draw, that of the cooperators included.
         episodes: number of episodes for each number of cooperators and, unless the game is `symmetric`, for
             each agent; at least 2.
+    Returns:
+        Mean values of cooperators and defectors by the number of cooperators, with standard errors.
     Raises:
         ValueError: the game has no script, or there are too few episodes.
     Source:

@@ -32,7 +32,8 @@ def zero_sum(game: Game) -> Game:
 
     Args:
         game: any game whose `episode_value` is linear in the rewards.
-
+    Returns:
+        A game of the same kind: matrix game, exact game or game.
     Raises:
         ValueError: there are fewer than two agents.
 
