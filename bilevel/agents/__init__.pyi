@@ -48,6 +48,7 @@ from ._q_learning import squared_errors as squared_errors
 from ._q_learning import targets as targets
 from ._rollout import StepObservation as StepObservation
 from ._rollout import Trajectory as Trajectory
+from ._rollout import count_environment_steps as count_environment_steps
 from ._rollout import observe_step as observe_step
 from ._rollout import play_blocks as play_blocks
 from ._rollout import step_gifts as step_gifts

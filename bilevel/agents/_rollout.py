@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +59,41 @@ def observe_step(game: Game, state: Any) -> StepObservation:
         None if graph is None else graph.movedim(0, -1)[None],
         None if present is None else present.T[None],
     )
+
+
+_counts: ContextVar[tuple[Tensor, ...]] = ContextVar("counts", default=())
+"""Counts of `count_environment_steps` that are open, int64 [seed] each."""
+
+
+@contextmanager
+def count_environment_steps(seeds: int) -> Iterator[Tensor]:
+    """Count the environment steps of all rollouts in a `with` block, for each seed.
+
+    A step counts until its episode ends; steps that pad an ended episode to the horizon do not. Rollouts of
+    several copies of the seeds, as the perturbed runs of evolution strategies, count for their seeds.
+
+    Args:
+        seeds: number of seeds. A rollout has a multiple of them, copy by copy of all seeds.
+
+    Returns:
+        The count so far, int64 [seed], on the CPU; it grows in the block.
+
+    >>> import games
+    >>> from bilevel.methods import Placement, Selfish
+    >>> method = Selfish().with_settings({"inner.exact": False, "inner.episodes": 4, "inner.steps": 2})
+    >>> learner = method.build(games.make("chicken"), Placement(seeds=3))
+    >>> state = learner.init(seed=0)
+    >>> with count_environment_steps(seeds=3) as count:
+    ...     _ = learner.update(state)
+    >>> count  # 2 inner steps and the evaluation, 4 episodes of 1 step each
+    tensor([12, 12, 12])
+    """
+    count = torch.zeros(seeds, dtype=torch.int64)
+    token = _counts.set((*_counts.get(), count))
+    try:
+        yield count
+    finally:
+        _counts.reset(token)
 
 
 Act = Callable[[StepObservation], Tensor]
@@ -184,6 +221,9 @@ def play_blocks(
         block = _Block(min(steps, game.horizon - begin))
         for time in range(block.steps):
             state, mask = play_step(block, time, state, mask)
+        for count in _counts.get():
+            played = (block.written["mask"] > 0).sum((1, 2, 3)).cpu()
+            count += played.reshape(-1, len(count)).sum(0)
         require_separated(game, generator)
         _require_finite(block.written["rewards"], begin)
         parts: dict[str, Any] = {"cooperated": None, **block.written}

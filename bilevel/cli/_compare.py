@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +21,11 @@ from bilevel.experiments import (
     Comparison,
     DtypeName,
     RunConfig,
+    XAxis,
     compare_runs,
     load_comparison,
     preset,
+    require_environment_steps,
     require_seeds,
     sizes,
 )
@@ -65,6 +67,9 @@ class CompareSettings:
     """Torch device with random generators, for instance cpu or cuda:0."""
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
+    x_axis: XAxis = "outer-steps"
+    """Unit of the x axis of curves: outer steps, or environment steps per seed, all episodes of training
+    included."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seeds)
@@ -72,7 +77,7 @@ class CompareSettings:
     @property
     def comparison(self) -> Comparison:
         """The runs, with the settings of each method; ValueError if these or `Comparison` refuse one."""
-        own = ("methods", "set", "runs")
+        own = ("methods", "set", "runs", "x_axis")
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         names = labeled_methods(self.methods)
         methods = methods_with_settings(self.game_name, names, self.set)
@@ -88,16 +93,19 @@ def compare_command(arguments: list[str]) -> None:
     chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
     settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
     if settings.runs:
-        alone = replace(settings, runs=()) == parse_compare(DEFAULT_GAME, [])
+        alone = replace(settings, runs=(), x_axis="outer-steps") == parse_compare(DEFAULT_GAME, [])
         require(
             alone and chosen.game is None,
-            "--runs takes no other option but --out and --load: finished runs have their own settings.",
+            "--runs takes no other option but --out, --x-axis and --load: finished runs have their own "
+            "settings.",
         )
         rows = compare_runs(load_comparison(settings.runs))
+        _require_x_axis(settings.x_axis, [row.results.config for row in rows])
         with resumable("Run the same command again."):
-            _show(rows, chosen.out)
+            _show(rows, chosen.out, settings.x_axis)
         return
     comparison = settings.comparison
+    _require_x_axis(settings.x_axis, comparison.configs.values())
     out = chosen.out or Path("runs/compare") / settings.game_name
     folders = comparison.folders(out)
     with resumable("Run the same command again: what is done is kept."):
@@ -105,15 +113,22 @@ def compare_command(arguments: list[str]) -> None:
             label: follow(folder, f"run {place} of {len(folders)}")
             for place, (label, folder) in enumerate(folders.items(), 1)
         }
-        _show(compare_runs(results), out)
+        _show(compare_runs(results), out, settings.x_axis)
 
 
-def _show(rows: Sequence[Compared], out: Path | None) -> None:
+def _require_x_axis(x_axis: XAxis, configs: Iterable[RunConfig]) -> None:
+    """Raise ValueError if curves by environment steps are wanted of a run that takes none."""
+    if x_axis == "environment-steps":
+        for config in configs:
+            require_environment_steps(config)
+
+
+def _show(rows: Sequence[Compared], out: Path | None, x_axis: XAxis) -> None:
     """Print the table; write figures and files into a folder, if there is one."""
     theory = report.theory_of(rows[0].results.config.game)
     written: list[Path] = []
     if out is not None:
-        written = report.write_comparison_figures(rows, out, theory)
+        written = report.write_comparison_figures(rows, out, theory, x_axis=x_axis)
         written += report.write_comparison_files(rows, out, theory)
     Console(highlight=False).print(report.comparison_table(rows, theory))
     if out is not None:

@@ -17,11 +17,13 @@ from bilevel.experiments import (
     Run,
     RunConfig,
     RunFolder,
+    XAxis,
     create_run,
     default_config,
     extend_run,
     load_run,
     new_folder,
+    require_environment_steps,
     train,
 )
 from bilevel.methods import hints_of
@@ -31,26 +33,33 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 
 
 def train_command(arguments: list[str]) -> None:
-    chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
+    chosen, rest = split_leading(
+        "bilevel train", arguments, names=("game", "method", "x-axis"), paths=("out", "resume")
+    )
+    x_axis = read_x_axis(chosen.x_axis)
     if chosen.resume is not None:
         parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
         parser.add_argument("--outer-steps", "--outer_steps", type=int)
         resumed, others = parser.parse_known_args(rest)
         require(
             not others and chosen.game is None and chosen.method is None and chosen.out is None,
-            "--resume takes no other option but --load and --outer-steps: the run goes on with the settings "
-            "in its own config.json.",
+            "--resume takes no other option but --load, --outer-steps and --x-axis: the run goes on with the "
+            "settings in its own config.json.",
         )
         folder = RunFolder(chosen.resume)
+        if x_axis == "environment-steps":
+            require_environment_steps(folder.load_config())
         if resumed.outer_steps is not None:
             extend_run(folder, resumed.outer_steps)
     else:
         game, method = chosen.game or DEFAULT_GAME, chosen.method or DEFAULT_METHOD
         config = parse(default_config(game, method), rest)
+        if x_axis == "environment-steps":
+            require_environment_steps(config)
         folder = create_run(config, chosen.out or new_folder(config))
     again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
     with resumable(f"Continue with: {shlex.join(again)}", folder):
-        show(folder, follow(folder))
+        show(folder, follow(folder), x_axis)
 
 
 def follow(folder: RunFolder, place: str = "") -> Run:
@@ -63,8 +72,16 @@ def follow(folder: RunFolder, place: str = "") -> Run:
         return train(folder, listener=progress.show)
 
 
-def show(folder: RunFolder, results: Run) -> None:
-    written = report.write_run_figures(folder, results)
+def read_x_axis(text: str | None) -> XAxis:
+    """Read the unit of the x axis of curves; None: outer steps."""
+    if text is None or text == "outer-steps":
+        return "outer-steps"
+    require(text == "environment-steps", f"--x-axis is outer-steps or environment-steps, not {text!r}.")
+    return "environment-steps"
+
+
+def show(folder: RunFolder, results: Run, x_axis: XAxis = "outer-steps") -> None:
+    written = report.write_run_figures(folder, results, x_axis=x_axis)
     Console(highlight=False).print(report.results_table([results]))
     print(f"Figures: {', '.join(str(path) for path in written)}")
     print(f"Everything else: {folder.path}")
@@ -85,8 +102,9 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
             "are those of this pair. --out FOLDER is the folder of the run (default: a new one in runs/); "
             "--resume FOLDER continues a run that was stopped, or, with --outer-steps N, any run until it "
-            "has N in all. --load FILE.py runs a file of yours that adds a game, a method or an estimator of "
-            "the hypergradient."
+            "has N in all. --x-axis environment-steps draws curves over environment steps, instead of outer "
+            "steps. --load FILE.py runs a file of yours that adds a game, a method or an estimator of the "
+            "hypergradient."
         ),
     )
     return dataclasses.replace(default, method=method, **changed)

@@ -22,6 +22,7 @@ from ._measures import Compared as Compared
 from ._measures import compare_runs as compare_runs
 from ._measures import mean_weight as mean_weight
 from ._measures import normalized_score as normalized_score
+from ._metrics import ENVIRONMENT_STEPS as ENVIRONMENT_STEPS
 from ._metrics import array_path as array_path
 from ._metrics import in_every_step as in_every_step
 from ._policies import AgentPolicy as AgentPolicy
@@ -29,8 +30,10 @@ from ._policies import load_policy as load_policy
 from ._presets import preset as preset
 from ._presets import sizes as sizes
 from ._results import Run as Run
+from ._results import XAxis as XAxis
 from ._results import join_runs as join_runs
 from ._results import load_run as load_run
+from ._results import require_environment_steps as require_environment_steps
 from ._resumable import ResumableFolder as ResumableFolder
 from ._resumable import provenance as provenance
 from ._run import RunInterrupted as RunInterrupted

@@ -118,10 +118,14 @@ class RunConfig:
         _require_device(self.device)
 
     @property
+    def exact(self) -> bool:
+        """True if agents learn from exact values, without episodes."""
+        return self.method.exact and isinstance(self.game, ExactGame)
+
+    @property
     def placement(self) -> Placement:
         """Seeds, precision and device, for `Method.build`."""
-        exact = self.method.exact and isinstance(self.game, ExactGame)
-        name = ("float64" if exact else "float32") if self.dtype == "auto" else self.dtype
+        name = ("float64" if self.exact else "float32") if self.dtype == "auto" else self.dtype
         return Placement(
             seeds=self.seeds, dtype=getattr(torch, name), device=self.device, compile=self.compile == "always"
         )

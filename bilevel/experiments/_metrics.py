@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bilevel.experiments._files import AppendedFile, FilePosition, parse_json
 from games.core import require
 
 KEYS = ("outer_step", "seed")
+ENVIRONMENT_STEPS = "environment_steps"
+"""Metric of training with episodes: environment steps of a seed until the end of an outer step."""
 FORMAT = "bilevel-array/1"
 NAME = re.compile(r"\w+", re.ASCII)
 """Form of the name of an array metric, which is part of a file name."""
@@ -53,6 +56,16 @@ class MetricsFile:
         for name, values in metrics.items():
             if name not in numbers:
                 self._add_array(name, values.cpu().numpy())
+
+    @property
+    def empty(self) -> bool:
+        """True if no outer step was added yet."""
+        return self._table.empty
+
+    def last(self, name: str) -> Tensor | None:
+        """Read a metric of the last outer step from the flushed file: [seed]; None if it is not recorded."""
+        values = read_metrics(self.path).get(name)
+        return None if values is None else torch.from_numpy(values[-1].copy())
 
     @property
     def positions(self) -> dict[str, FilePosition]:

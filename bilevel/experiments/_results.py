@@ -18,7 +18,7 @@ from bilevel.core import counted
 from bilevel.experiments._checkpoint import load_checkpoint
 from bilevel.experiments._config import RunConfig
 from bilevel.experiments._files import digest_of
-from bilevel.experiments._metrics import in_every_step, is_array, read_metrics
+from bilevel.experiments._metrics import ENVIRONMENT_STEPS, in_every_step, is_array, read_metrics
 from bilevel.experiments._policies import AgentPolicy, save_policies
 from bilevel.experiments._resumable import PROVENANCE, RESUMPTIONS, list_differences, resumptions
 from bilevel.experiments._run_folder import RunFolder, config_differences, read_summary
@@ -29,6 +29,8 @@ from games.core import require
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+XAxis = Literal["outer-steps", "environment-steps"]
+"""Unit of the x axis of learning curves."""
 MAY_DIFFER = {"seed", "seeds", "checkpoint_every", "threads"}
 """Settings in which joined runs may differ."""
 
@@ -64,6 +66,32 @@ class Run:
             f"Run({config.method_name} on {config.game_name}: {counted(config.seeds, 'seed')}, "
             f"{counted(config.outer_steps, 'outer step')}, welfare {interquartile_mean(welfare):.4g}"
             f"{'' if self.path is None else f', in {self.path}'})"
+        )
+
+    @property
+    def environment_steps(self) -> np.ndarray:
+        """Environment steps of each seed until the end of each outer step, [outer step, seed].
+
+        All episodes that the method plays in training count, those of outer losses and metrics included; the
+        final evaluation does not. A step counts until its episode ends.
+
+        Raises:
+            ValueError: agents learned from exact values, without environment steps; or they were not counted.
+
+        >>> import bilevel
+        >>> settings = {"seeds": 3, "outer_steps": 2, "inner.episodes": 4, "inner.exact": False}
+        >>> bilevel.train("chicken", "tos", out="run", **settings).environment_steps
+        array([[ 8.,  8.,  8.],
+               [16., 16., 16.]])
+        """
+        counts = self.curves.get(ENVIRONMENT_STEPS)
+        if counts is not None:
+            return counts
+        require_environment_steps(self.config)
+        raise ValueError(
+            f"The environment steps of {self.config.method_name} on {self.config.game_name} were not "
+            "counted, as an earlier version began the run, or the method plays episodes by functions of its "
+            "own: count outer steps, or train again."
         )
 
     def to_pandas(self, part: Literal["curves", "final"] = "curves") -> DataFrame:
@@ -133,6 +161,15 @@ class Run:
         return policy, distribution_of(config.method.training_game(config.game)), theta
 
 
+def require_environment_steps(config: RunConfig) -> None:
+    """Raise ValueError if a run takes no environment steps, as its agents learn from exact values."""
+    require(
+        not config.exact,
+        f"{config.method_name} learns {config.game_name} from exact values, which take no environment steps: "
+        "count outer steps, or play episodes (--inner.no-exact).",
+    )
+
+
 def load_run(folder: str | Path | RunFolder) -> Run:
     """Load a finished run from its folder.
 
@@ -160,8 +197,9 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     for path, table, steps in ((folder.metrics, curves, config.outer_steps), (folder.evaluation, final, 1)):
         shape = next(iter(table.values())).shape
         same = all(values.shape[:2] == (steps, config.seeds) for values in table.values())
+        recorded = {name for name in table if in_every_step(table[name].shape[1:])}
         require(
-            same and {name for name in table if in_every_step(table[name].shape[1:])} == curves.keys(),
+            same and recorded - {ENVIRONMENT_STEPS} == curves.keys() - {ENVIRONMENT_STEPS},
             f"{path} does not belong to this run: it has {shape[0]} steps of {shape[1]} seeds with "
             f"{len(table)} metrics, not {steps} steps of {config.seeds} seeds with {len(curves)} metrics.",
         )
@@ -226,7 +264,11 @@ def join_runs(runs: Sequence[Run]) -> Run:
         following += run.config.seeds
     return Run(
         config=dataclasses.replace(first.config, seeds=following - first.config.seed),
-        curves={name: np.concatenate([run.curves[name] for run in ordered], 1) for name in first.curves},
+        curves={
+            name: np.concatenate([run.curves[name] for run in ordered], 1)
+            for name in first.curves
+            if all(name in run.curves for run in others)
+        },
         final={name: np.concatenate([run.final[name] for run in ordered]) for name in first.final},
         seconds=sum(run.seconds for run in ordered),
         provenance=tuple(record for run in ordered for record in run.provenance),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bilevel.agents import count_environment_steps
 from bilevel.experiments._checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -30,7 +31,7 @@ from bilevel.experiments._checkpoint import (
 from bilevel.experiments._config import RunConfig, configured, from_settings, load_config, named_config
 from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
 from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
-from bilevel.experiments._metrics import MetricsFile, in_every_step
+from bilevel.experiments._metrics import ENVIRONMENT_STEPS, MetricsFile, in_every_step
 from bilevel.experiments._results import Run, load_run
 from bilevel.experiments._resumable import RESUMPTIONS, ProvenanceWarning, list_differences
 from bilevel.experiments._run_folder import (
@@ -290,6 +291,10 @@ class _Training:
             f"{config.outer_steps} only.",
         )
         self._metrics.truncate_to(now.positions)
+        self._environment_steps: torch.Tensor | None = torch.zeros(config.seeds, dtype=torch.int64)
+        if not self._metrics.empty:  # None of exact values, and of a run that an earlier version began
+            last = self._metrics.last(ENVIRONMENT_STEPS)
+            self._environment_steps = None if last is None else last.to(torch.int64)
         folder.note_resumption("outer_step", self._saved)
         self._began = time.perf_counter() - now.seconds
 
@@ -322,7 +327,8 @@ class _Training:
             else:
                 self._mode = "eagerly"
         try:
-            self._state, measured = self._learner.update(self._state)
+            with count_environment_steps(self._config.seeds) as played:
+                self._state, measured = self._learner.update(self._state)
         except FloatingPointError as error:
             self._metrics.flush()
             saved = f"the last checkpoint, after {self._saved} outer steps, is {self._folder.checkpoint}"
@@ -331,6 +337,11 @@ class _Training:
                 f"{saved if self._saved else f'{self._folder.path} has no checkpoint yet'}."
             ) from error
         recorded = {name: values for name, values in measured.items() if in_every_step(values.shape)}
+        if self._metrics.empty and not played.any():
+            self._environment_steps = None
+        if self._environment_steps is not None:
+            self._environment_steps = self._environment_steps + played
+            recorded[ENVIRONMENT_STEPS] = self._environment_steps
         self._metrics.add(self.done - 1, recorded)
         if listener is not None:
             listener(self.done, measured)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,8 +12,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bilevel.experiments import FEWEST_SEEDS, RESAMPLES, Run, interquartile_interval, interquartile_mean
+from bilevel.experiments import (
+    FEWEST_SEEDS,
+    RESAMPLES,
+    Run,
+    XAxis,
+    interquartile_interval,
+    interquartile_mean,
+)
 from bilevel.report._style import GRAY, looks, style, wrapped
+from bilevel.report._table import percent
+from games.core import Game, require_name
 
 POINTS = 60
 """Maximum number of outer steps at which a curve is drawn, as intervals take time."""
@@ -60,47 +69,77 @@ def draw_band(
     return line
 
 
-def draw_curves(axes: Axes, runs: Mapping[str, Run], metric: str, *, log: bool = True) -> None:
+def draw_curves(
+    axes: Axes,
+    runs: Mapping[str, Run],
+    metric: str,
+    *,
+    log: bool = True,
+    x_axis: XAxis = "outer-steps",
+) -> None:
     """Draw one metric of runs over training, with `draw_band`.
 
     Args:
         axes: the axes to draw on.
         runs: label -> run.
-        metric: name of the metric, a key of `Run.curves`.
-        log: use a log scale of outer steps.
+        metric: name of the metric in `Run.curves`.
+        log: draw the x axis on a log scale.
+        x_axis: outer-steps, or environment-steps (`Run.environment_steps`), of which each seed has its own
+            count: at x, a seed has the value of its last outer step that ended by then.
 
+    Raises:
+        ValueError: there is no such unit; or a run has no environment steps (with the reason).
+
+    >>> import bilevel
     >>> from matplotlib.figure import Figure
-    >>> from bilevel.experiments import train
-    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
-    >>> axes = Figure().subplots()
-    >>> draw_curves(axes, {"tos": run}, "cooperation", log=False)
-    >>> len(axes.lines), axes.get_xlabel()
-    (1, 'outer step')
+    >>> settings = {"seeds": 3, "outer_steps": 2, "inner.episodes": 4, "inner.exact": False}
+    >>> run, axes = bilevel.train("chicken", "tos", out="run", **settings), Figure().subplots()
+    >>> draw_curves(axes, {"tos": run}, "welfare", x_axis="environment-steps")
+    >>> axes.lines[0].get_xdata(), axes.get_xlabel()
+    (array([ 8., 16.]), 'environment steps per seed (log scale)')
     """
-    of_label = looks(list(runs))
+    require_name(x_axis, get_args(XAxis), "x axis")
+    of_label, first, last = looks(list(runs)), np.inf, 2.0
     for label, results in runs.items():
-        values = results.curves[metric]
-        space = np.geomspace if log else np.linspace
-        steps = np.unique(space(1, len(values), POINTS).round().astype(int)) - 1
+        x, samples = _points(results, metric, x_axis, log=log)
         look = {**of_label[label], "label": label}
-        if len(steps) == 1:  # markers at distances leave out a line of one point
+        if len(x) == 1:  # markers at distances leave out a line of one point
             del look["markevery"]
-        draw_band(axes, steps + 1, values[steps], look, resamples=500)
-    last = max(len(results.curves[metric]) for results in runs.values())
+        draw_band(axes, x, samples, look, resamples=500)
+        first, last = min(first, x[0]), max(last, x[-1])
+    name = "outer step" if x_axis == "outer-steps" else "environment steps per seed"
     if not log:
         axes.set_xlim(0, last)
-        axes.set_xlabel("outer step")
+        axes.set_xlabel(name)
         return
     axes.set_xscale("log")
-    axes.set_xlim(0.9, 1.1 * max(last, 2))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlim(0.9 * first, 1.1 * last)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if last / first < 1000 else (1,)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}" if value < 1e5 else f"{value:.0e}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("outer step (log scale)")
+    axes.set_xlabel(f"{name} (log scale)")
+
+
+def _points(results: Run, metric: str, x_axis: XAxis, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Points at which a curve is drawn, at most `POINTS`, and the values there, [point, seed]."""
+    values, space = results.curves[metric], np.geomspace if log else np.linspace
+    if x_axis == "outer-steps":
+        steps = np.unique(space(1, len(values), POINTS).round().astype(int))
+        return steps, values[steps - 1]
+    counts = results.environment_steps
+    begin = counts[0].max()  # from here to the last point all seeds have values
+    x = np.unique(space(begin, max(begin, counts[-1].min()), min(POINTS, len(values))).round())
+    at = [np.searchsorted(of_seed, x, side="right") - 1 for of_seed in counts.T]
+    return x, np.stack([of_seed[rows] for of_seed, rows in zip(values.T, at, strict=True)], axis=-1)
 
 
 def draw_welfare(
-    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level] = (), *, log: bool = True
+    axes: Axes,
+    runs: Mapping[str, Run],
+    levels: Sequence[Level] = (),
+    *,
+    log: bool = True,
+    x_axis: XAxis = "outer-steps",
 ) -> None:
     """Draw curves of welfare, with the welfare optimum and the welfare of mutual defection.
 
@@ -108,7 +147,8 @@ def draw_welfare(
         axes: the axes to draw on.
         runs: label -> run, all on one game.
         levels: labels and heights of further levels, in the game's units.
-        log: use a log scale of outer steps.
+        log: draw the x axis on a log scale.
+        x_axis: unit of the x axis, as for `draw_curves`.
 
     >>> from matplotlib.figure import Figure
     >>> from bilevel.experiments import train
@@ -119,18 +159,26 @@ def draw_welfare(
     'welfare (reward per episode, all agents)'
     """
     game = next(iter(runs.values())).config.game
-    draw_curves(axes, runs, "welfare", log=log)
+    draw_curves(axes, runs, "welfare", log=log, x_axis=x_axis)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
-    known = [("welfare optimum", game.best_welfare), ("mutual defection", game.defection_welfare)]
-    own = tuple((text, height) for text, height in known if height is not None)
-    draw_levels(axes, [*own, *levels])
+    draw_levels(axes, [*known_levels(game, "welfare"), *levels])
     axes.margins(y=0.12)
     low, high = axes.get_ylim()
     if high - low < 1e-6 * max(1, abs(low), abs(high)):  # equal values, up to rounding
         axes.set_ylim(low - 1, high + 1)
 
 
-def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
+def known_levels(game: Game, metric: str) -> list[Level]:
+    """Levels of a metric that a game knows: its value at the welfare optimum, and at mutual defection."""
+    known = {
+        "welfare": (game.best_welfare, game.defection_welfare),
+        "cooperation": (game.best_cooperation, None),
+    }
+    named = zip(("welfare optimum", "mutual defection"), known[metric], strict=True)
+    return [(label, height) for label, height in named if height is not None]
+
+
+def draw_levels(axes: Axes, levels: Sequence[Level], form: Callable[[float], str] = "{:.4g}".format) -> None:
     """Mark levels among the curves drawn before: one line per height, labels in free space."""
     merged: list[tuple[list[str], float]] = []
     for text, height in sorted(levels, key=lambda level: -level[1]):
@@ -149,7 +197,7 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
         above = height
         axes.axhline(height, color=GRAY, linewidth=1, linestyle="--", zorder=1)
         axes.annotate(
-            f"{', '.join(words)} {height:.4g}",
+            f"{', '.join(words)} {form(height)}",
             (1, height),
             (0, -3 if below else 3),
             xycoords=("axes fraction", "data"),
@@ -162,19 +210,24 @@ def draw_levels(axes: Axes, levels: Sequence[Level]) -> None:
         )
 
 
-def draw_cooperation(axes: Axes, runs: Mapping[str, Run]) -> None:
-    draw_curves(axes, runs, "cooperation")
+def draw_cooperation(axes: Axes, runs: Mapping[str, Run], *, x_axis: XAxis = "outer-steps") -> None:
+    """Draw curves of the cooperation rate, with that of the welfare optimum where the game knows it."""
+    draw_curves(axes, runs, "cooperation", x_axis=x_axis)
     axes.set_ylabel("cooperation rate")
-    percent_axis(axes)
+    levels = known_levels(next(iter(runs.values())).config.game, "cooperation")
+    draw_levels(axes, levels, percent)
+    percent_axis(axes, top=1.1 if any(height > 0.95 for _, height in levels) else 1.03)
 
 
-def draw_kept(axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level]) -> None:
+def draw_kept(
+    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level], *, x_axis: XAxis = "outer-steps"
+) -> None:
     """Draw the mean own share of runs that share rewards, and `levels`."""
     kept = {
-        label: dataclasses.replace(run, curves={"kept": 1 - run.curves["given_away"]})
+        label: dataclasses.replace(run, curves={**run.curves, "kept": 1 - run.curves["given_away"]})
         for label, run in runs.items()
     }
-    draw_curves(axes, kept, "kept")
+    draw_curves(axes, kept, "kept", x_axis=x_axis)
     draw_levels(axes, levels)
     axes.set_ylabel("share of own reward kept")
     percent_axis(axes, top=1.07)

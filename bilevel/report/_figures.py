@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 
 from bilevel.core import counted
 from bilevel.experiments import (
+    ENVIRONMENT_STEPS,
     FEWEST_SEEDS,
     Compared,
     Interval,
     Run,
     RunFolder,
+    XAxis,
     mean_weight,
     performance_profile,
 )
@@ -56,16 +58,20 @@ WEIGHTS = {
 """Term -> its weight, for axes."""
 
 
-def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
+def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer-steps") -> list[Path]:
     """Write the figures of a finished run into its `figures/`.
 
     Args:
         folder: of the run.
         results: the run.
+        x_axis: unit of the x axis of curves, as for `draw_curves`.
 
     Returns:
         The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
         cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
+
+    Raises:
+        ValueError: as `draw_curves`.
 
     >>> from bilevel.experiments import RunFolder, train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
@@ -78,7 +84,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     enough = config.seeds >= FEWEST_SEEDS
     statistic = f"interquartile mean and 95 % interval, {seeds}" if enough else f"mean over {seeds}"
     drawings: dict[str, tuple[Callable[[Axes], None], str]] = {
-        "welfare": (partial(draw_welfare, runs=runs), statistic)
+        "welfare": (partial(draw_welfare, runs=runs, x_axis=x_axis), statistic)
     }
     shared = final_transfers(results)
     if shared is not None:
@@ -87,7 +93,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
         subtitle = f"{KINDS[shared.kind][1]}, {mean}{transfer_note(shared)}"
         drawings["sharing"] = partial(draw_transfers, transfers=shared), subtitle
     if "cooperation" in results.curves:
-        drawings["cooperation"] = partial(draw_cooperation, runs=runs), statistic
+        drawings["cooperation"] = partial(draw_cooperation, runs=runs, x_axis=x_axis), statistic
     figures = {}
     for name, (draw, subtitle) in drawings.items():
         with style():
@@ -98,7 +104,7 @@ def write_run_figures(folder: RunFolder, results: Run) -> list[Path]:
     learned = agent_weight_curves(results)
     if learned:
         heading = f"{title}: learned loss weights of each agent, {statistic}"
-        figures["loss_weights"] = loss_weight_figure(learned, heading)
+        figures["loss_weights"] = loss_weight_figure(learned, heading, x_axis)
     return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 
 
@@ -139,7 +145,11 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
 
 
 def write_comparison_figures(
-    rows: Sequence[Compared], folder: Path, theory: Theory | str | None = None
+    rows: Sequence[Compared],
+    folder: Path,
+    theory: Theory | str | None = None,
+    *,
+    x_axis: XAxis = "outer-steps",
 ) -> list[Path]:
     """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
@@ -147,10 +157,14 @@ def write_comparison_figures(
         rows: the methods compared, the baseline first.
         folder: of the figures.
         theory: of `theory_of`, whose levels are drawn; None: no levels.
+        x_axis: unit of the x axis of curves, as for `draw_curves`.
 
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
         incentives.png, equality.png and loss_weights.png.
+
+    Raises:
+        ValueError: as `draw_curves`.
 
     >>> from pathlib import Path
     >>> from bilevel.experiments import compare
@@ -163,7 +177,7 @@ def write_comparison_figures(
     statistic = f"interquartile means and 95 % intervals, {seeds} seeds"
     bands = f"{game}: welfare of {seeds} seeds, pointwise 95 % bands"
     figures = {
-        "curves": _curves(runs, f"{game}: {statistic}", theory),
+        "curves": _curves(runs, f"{game}: {statistic}", theory, x_axis),
         "profile": panel_figure([partial(draw_profiles, runs=runs)], bands, ONE_PANEL),
     }
     known = ((label, final_transfers(run)) for label, run in runs.items())
@@ -183,7 +197,7 @@ def write_comparison_figures(
     learned = mean_weight_curves(runs)
     if learned:
         title = f"{game}: learned loss weights, mean over agents; {statistic}"
-        figures["loss_weights"] = loss_weight_figure(learned, title)
+        figures["loss_weights"] = loss_weight_figure(learned, title, x_axis)
     for name in set(OPTIONAL) - figures.keys():
         (folder / f"{name}.png").unlink(missing_ok=True)
     return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
@@ -273,7 +287,8 @@ def agent_weight_curves(results: Run) -> dict[str, Run]:
     """Copies of a run, each with the curves of one agent's learned loss weights, if any."""
     return {
         f"agent {agent}": dataclasses.replace(
-            results, curves={term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}
+            results,
+            curves=_with_steps(results, {term: results.curves[f"{term}_weight_{agent}"] for term in TERMS}),
         )
         for agent in range(results.config.game.num_agents)
         if f"policy_weight_{agent}" in results.curves
@@ -287,15 +302,15 @@ def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
         means = {term: mean_weight(results.curves, term, results.config.game.num_agents) for term in TERMS}
         curves = {term: mean for term, mean in means.items() if mean is not None}
         if curves:
-            with_weights[label] = dataclasses.replace(results, curves=curves)
+            with_weights[label] = dataclasses.replace(results, curves=_with_steps(results, curves))
     return with_weights
 
 
-def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
+def loss_weight_figure(runs: Mapping[str, Run], title: str, x_axis: XAxis = "outer-steps") -> Figure:
     """Draw the weights of each term of `agent_weight_curves` or `mean_weight_curves` over training."""
 
     def draw(axes: Axes, term: str) -> None:
-        draw_curves(axes, runs, term, log=False)
+        draw_curves(axes, runs, term, log=False, x_axis=x_axis)
         axes.set_title(f"{term} term")
         axes.set_ylabel(WEIGHTS[term])
         low, high = axes.get_ylim()
@@ -304,18 +319,28 @@ def loss_weight_figure(runs: Mapping[str, Run], title: str) -> Figure:
     return panel_figure([partial(draw, term=term) for term in TERMS], title, (14.4, 4.6))
 
 
-def _curves(runs: Mapping[str, Run], title: str, theory: Theory | str | None) -> Figure:
+def _curves(
+    runs: Mapping[str, Run], title: str, theory: Theory | str | None, x_axis: XAxis = "outer-steps"
+) -> Figure:
     cooperating = {label: results for label, results in runs.items() if "cooperation" in results.curves}
     sharing = {label: results for label, results in runs.items() if "given_away" in results.curves}
     welfares, shares = (
         (theory_levels(theory), share_levels(theory)) if isinstance(theory, Theory) else ((), ())
     )
-    drawings: list[Callable[[Axes], None]] = [partial(draw_welfare, runs=runs, levels=welfares)]
+    drawings: list[Callable[[Axes], None]] = [
+        partial(draw_welfare, runs=runs, levels=welfares, x_axis=x_axis)
+    ]
     if cooperating:
-        drawings.append(partial(draw_cooperation, runs=cooperating))
+        drawings.append(partial(draw_cooperation, runs=cooperating, x_axis=x_axis))
     if sharing:
-        drawings.append(partial(draw_kept, runs=sharing, levels=shares))
+        drawings.append(partial(draw_kept, runs=sharing, levels=shares, x_axis=x_axis))
     return panel_figure(drawings, title, (2.4 + 5.2 * len(drawings), 4.8))
+
+
+def _with_steps(results: Run, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Curves with the count of environment steps, if the run has it."""
+    counts = results.curves.get(ENVIRONMENT_STEPS)
+    return curves if counts is None else {**curves, ENVIRONMENT_STEPS: counts}
 
 
 def _unit(runs: Mapping[str, Run]) -> str:

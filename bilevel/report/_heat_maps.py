@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from bilevel.experiments import Run
 from bilevel.report._style import style, wrapped
-from games.core import ExactGame
 
 MAX_WITH_DEVIATION = 4
 """Maximum number of agents for which cells show means and standard deviations over seeds."""
@@ -62,8 +61,7 @@ def final_transfers(results: Run) -> Transfers | None:
         values = np.stack([final[f"paid_{agent}"] for agent in agents])[None]
     else:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
-    exact = config.method.exact and isinstance(config.game, ExactGame)
-    unit = "share" if kind == "share" else config.game.value_unit if exact else "reward per episode"
+    unit = "share" if kind == "share" else config.game.value_unit if config.exact else "reward per episode"
     found = Transfers(kind, unit, values)
     return sorted_by_role(found) if config.game.fully_symmetric and roles_differ(found) else found
 

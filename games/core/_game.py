@@ -187,6 +187,11 @@ class Game(abc.ABC):
         return None
 
     @property
+    def best_cooperation(self) -> float | None:
+        """The share of cooperating actions at the welfare optimum; None where unknown or not unique."""
+        return None
+
+    @property
     def defection_welfare(self) -> float | None:
         """The sum of all agents' `episode_value` under full defection; None where that has no meaning.
 

@@ -52,6 +52,7 @@ class CountedFamily(MatrixGame):
     action_space = computed(lambda self: spaces.Discrete(2))
     # the greatest total over numbers of cooperators
     best_welfare = computed(lambda self: float(welfare_by_count(self).max()))
+    best_cooperation = computed(lambda self: best_share(welfare_by_count(self)))
     # the total under full defection
     defection_welfare = computed(lambda self: float(welfare_by_count(self)[0]))
 
@@ -188,6 +189,16 @@ def straight_line(game: CountedFamily) -> tuple[tuple[float, float], tuple[float
         return None
     cooperator, defector = zip(starts.tolist(), slopes.tolist(), strict=True)
     return cooperator, defector
+
+
+def best_share(welfare: NDArray[np.float64]) -> float | None:
+    """Share of cooperators with the greatest welfare, from the welfare by their number; None if several tie.
+
+    >>> best_share(np.array([0.0, 2.0, 1.0])), best_share(np.array([1.0, 0.0, 1.0]))
+    (0.5, None)
+    """
+    best = np.flatnonzero(np.isclose(welfare, welfare.max(), rtol=0, atol=1e-9 * np.abs(welfare).max()))
+    return float(best[0]) / (len(welfare) - 1) if len(best) == 1 else None
 
 
 def welfare_by_count(game: CountedFamily) -> NDArray[np.float64]:

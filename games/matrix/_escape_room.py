@@ -163,6 +163,11 @@ class EscapeRoom(Game):
         return ESCAPE_REWARD * (self.agents - self.levers) + MOVE_REWARD * walkers
 
     @property
+    def best_cooperation(self) -> float | None:
+        """The share of agents that pull the lever in the only step; None with random starts."""
+        return None if self.random_start else self.levers / self.agents
+
+    @property
     def defection_welfare(self) -> float:
         """0: no agent chooses the lever or moves without need.
 

@@ -93,6 +93,16 @@ class MatrixGame(ExactGame):
         return float(payoff_array(self).sum(-1).max())
 
     @property
+    def best_cooperation(self) -> float | None:
+        """The share of agents that play action 0 at the optimum; None where optima differ in it."""
+        if not self.cooperative:
+            return None
+        totals = payoff_array(self).sum(-1)
+        optima = np.argwhere(np.isclose(totals, totals.max(), rtol=0, atol=1e-9 * np.abs(totals).max()))
+        shares = np.unique((optima == 0).mean(-1))
+        return float(shares[0]) if len(shares) == 1 else None
+
+    @property
     def defection_welfare(self) -> float | None:
         """The total when all agents play action 1; None where action 1 does not mean defecting."""
         return float(payoff_array(self)[(1,) * self.num_agents].sum()) if self.cooperative else None

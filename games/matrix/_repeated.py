@@ -95,6 +95,7 @@ class RepeatedGame(ExactGame):
     draws_by_rows = alias("stage.draws_by_rows")
     pure = alias("stage.pure")
     best_welfare = alias("stage.best_welfare")  # per step
+    best_cooperation = alias("stage.best_cooperation")
     defection_welfare = alias("stage.defection_welfare")
     cooperates = alias("stage.cooperates")
     scripted = alias("stage.scripted")

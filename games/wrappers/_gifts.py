@@ -348,6 +348,7 @@ class GiftMatrixGame(matrix.MatrixGame):
         )
 
     neighbours = alias("game.neighbours")
+    best_cooperation = alias("game.best_cooperation")  # gifts leave the optimal actions
     defection_welfare = alias("game.defection_welfare")  # defectors give nothing
 
     def build_payoffs(self) -> NDArray[np.float64]:

@@ -117,6 +117,7 @@ class IncentiveGame(RewardingGame):
 
     pure = False  # incentives may come from a network in training
     best_welfare = computed(lambda self: self.game.best_welfare if self.givers_pay else None)
+    best_cooperation = computed(lambda self: self.game.best_cooperation if self.givers_pay else None)
     defection_welfare = computed(lambda self: self.game.defection_welfare if self.givers_pay else None)
 
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,7 @@ class WrappedGame(Game):
     takes_gifts = alias("game.takes_gifts")
     action_names = alias("game.action_names")
     best_welfare = alias("game.best_welfare")
+    best_cooperation = alias("game.best_cooperation")
     defection_welfare = alias("game.defection_welfare")
 
     observe = _by_game("observe")

@@ -85,7 +85,7 @@ class ZeroSumGame(WrappedGame):
     """The zero-sum form of any game; see `zero_sum`."""
 
     best_welfare = 0.0
-    defection_welfare = None  # all totals are 0
+    best_cooperation = defection_welfare = None  # all totals are 0
 
     def __post_init__(self) -> None:
         _require_opponents(self.game)

@@ -98,6 +98,30 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
     assert json.loads((FOLDER / "generous/config.json").read_text())["method"]["self_interest"] == 0.3
 
 
+@pytest.mark.usefixtures("painted")
+def test_curves_over_environment_steps(call: Call) -> None:
+    sizes = ("--seeds", 3, "--outer-steps", 2, "--evaluation-episodes", 8, "--set", "inner.episodes=4")
+    pair = ("compare", "--game", "escape-room", "--methods", "selfish", "tos", *sizes, "--out", "both")
+    figure = Path("both/curves.png")
+    assert call(*pair).code == 0
+    over_outer_steps = figure.read_bytes()
+    assert call(*pair, "--x-axis", "environment-steps").code == 0
+    over_environment_steps = figure.read_bytes()
+    assert over_environment_steps != over_outer_steps
+    folders = ("--runs", "both/selfish", "both/tos")
+    assert call("compare", *folders, "--out", "both", "--x-axis", "environment-steps").code == 0
+    assert figure.read_bytes() == over_environment_steps
+
+
+def test_exact_values_have_no_environment_steps(call: Call) -> None:
+    said = call(
+        "compare", "--game", "chicken", "--methods", "selfish", "tos", "--x-axis", "environment-steps"
+    )
+    assert said.code == 2
+    assert "selfish learns chicken from exact values, which take no environment steps" in said.sentence()
+    assert not list(Path().iterdir())
+
+
 def test_the_files_hold_what_the_runs_found(pair: str) -> None:
     seeds = rows("seeds.csv")
     with (FOLDER / "tos/evaluation.csv").open(newline="") as file:
@@ -209,8 +233,11 @@ def test_finished_runs_are_compared_without_training(
         ),
         (("--runs", *folders, "open"), "open is not finished: continue it with bilevel train --resume open"),
         (("--runs", *folders, "nowhere"), "nowhere is not a run folder: it has no config.json."),
-        (("--runs", *folders, "--seeds", 5), "--runs takes no other option but --out and --load"),
-        (("--runs", *folders, "--game", "chicken"), "--runs takes no other option but --out and --load"),
+        (("--runs", *folders, "--seeds", 5), "--runs takes no other option but --out, --x-axis and --load"),
+        (
+            ("--runs", *folders, "--game", "chicken"),
+            "--runs takes no other option but --out, --x-axis and --load",
+        ),
     ):
         said = call("compare", *words)
         assert said.code == 2

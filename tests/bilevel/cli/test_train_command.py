@@ -45,7 +45,7 @@ def test_a_run_from_end_to_end(call: Call) -> None:
     assert said.err.splitlines()[0] == "tos on escape-room: 3 seeds, 4 outer steps, in run"
     last = r"outer step 4 of 4: welfare \S+ \(\d+:\d\d:\d\d, \S+ per second, 0:00:00 left\)"
     assert re.fullmatch(last, said.err.splitlines()[-1])
-    assert "welfare [95 % interval]" in said.out
+    assert "[95 % interval]" in said.out
     assert "Everything else: run" in said.out
     assert sorted(path.name for path in Path("run").iterdir()) == [
         "checkpoint.pt",
@@ -62,6 +62,18 @@ def test_the_default_folder_says_game_method_and_seed(call: Call) -> None:
     assert call("train", *SHARING, "--seed", 5).code == 0
     (folder,) = Path("runs").iterdir()
     assert folder.name.startswith("escape-room-tos-5-")
+
+
+@pytest.mark.usefixtures("painted")
+def test_curves_over_environment_steps(call: Call) -> None:
+    assert call("train", *SHARING, "--out", "run", "--x-axis", "environment-steps").code == 0
+    figure = Path("run/figures/welfare.png")
+    over_environment_steps = figure.read_bytes()
+    assert "x_axis" not in Path("run/config.json").read_text()
+    assert call("train", "--resume", "run").code == 0
+    assert figure.read_bytes() != over_environment_steps
+    assert call("train", "--resume", "run", "--x-axis", "environment-steps").code == 0
+    assert figure.read_bytes() == over_environment_steps
 
 
 def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +118,11 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
         (["--resume", "nowhere", "--game", "chicken"], "--resume takes no other option"),
         (["--resume", "nowhere", "--outer-steps", "9", "--seed=1"], "--resume takes no other option"),
         (["--resume", "nowhere", "--outer-steps", "9"], "nowhere is not a run folder"),
+        (["--x-axis", "seconds"], "--x-axis is outer-steps or environment-steps, not 'seconds'."),
+        (
+            ["--game", "chicken", "--x-axis", "environment-steps"],
+            "tos learns chicken from exact values, which take no environment steps",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence(words: list[str], says: str, call: Call) -> None:
@@ -198,7 +215,7 @@ def test_a_finished_run_goes_on_to_more_outer_steps(call: Call) -> None:
     said = call("train", "--resume", "run", "--outer-steps", 6)
     assert said.code == 0
     assert said.err.splitlines()[-1].startswith("outer step 6 of 6: welfare ")
-    assert "welfare [95 % interval]" in said.out
+    assert "[95 % interval]" in said.out
     assert numbers(Path("run")) == numbers(Path("whole"))
     assert Path("run/figures/welfare.png").read_bytes() != before
     said = call("train", "--resume", "run", "--outer-steps", 5)

@@ -56,7 +56,9 @@ def test_what_a_finished_run_holds(whole: RunFolder) -> None:
     assert len(table) == STEPS * 3
     assert list(table.columns[:3]) == ["outer_step", "seed", "welfare"]
     assert (table.dtypes[:2] == np.int64).all()
-    assert (table.dtypes[2:] == np.float64).all()
+    counts = [name for name in table if name == "environment_steps"]
+    assert (table.dtypes[2:].drop(counts) == np.float64).all()
+    assert (table.dtypes[counts] == np.int64).all()
     assert table["outer_step"].tolist() == sorted([*range(STEPS)] * 3)
     assert table["seed"].tolist() == [0, 1, 2] * STEPS
     final = pd.read_csv(whole.evaluation)
@@ -373,7 +375,10 @@ def reseal(folder: RunFolder) -> None:
         (lambda text: text[:-3], "ends with a whole row"),
         (lambda text: text.rpartition("\n")[0].rpartition("\n")[0] + "\n", "lacks rows|does not belong"),
         (lambda text: text.replace("0.", "zero."), "is not a table of metrics"),
-        (lambda text: text.replace("\n", ",1\n").replace("_1_1,1", "_1_1"), "lacks rows or columns"),
+        (
+            lambda text: re.sub(r"^(outer_step.*),1$", r"\1", text.replace("\n", ",1\n"), flags=re.MULTILINE),
+            "lacks rows or columns",
+        ),
         (lambda text: text.replace("given_away", "taken_away"), "does not belong to this run|has 1 steps"),
     ],
 )

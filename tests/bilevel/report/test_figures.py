@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from bilevel.experiments import Run, RunFolder, default_config
-from bilevel.report import colors, draw_welfare, save, style, write_overview, write_run_figures
+from bilevel.report import colors, draw_curves, draw_welfare, save, style, write_overview, write_run_figures
 from bilevel.report._curves import draw_cooperation, draw_levels
 
 
@@ -75,6 +75,52 @@ def test_the_welfare_figure_says_unit_optimum_and_interval() -> None:
     x, y = axes.lines[0].get_data()
     np.testing.assert_array_equal(x, [1, 2, 3, 4, 5])
     np.testing.assert_allclose(y, np.linspace(-1, 0, 5) + 0.05)  # the interquartile mean of 4 seeds
+
+
+@pytest.mark.parametrize(
+    ("game", "labels"),
+    [
+        ("escape-room", ["welfare optimum 50.0 %"]),
+        ("public-goods", ["welfare optimum 100.0 %"]),
+        ("chicken", []),
+    ],
+)
+def test_the_cooperation_figure_marks_the_rate_of_the_optimum(game: str, labels: list[str]) -> None:
+    axes = Figure().subplots()
+    draw_cooperation(axes, {"tos": made_up(game)})
+    assert [text.get_text() for text in axes.texts] == labels
+    assert axes.get_ylabel() == "cooperation rate"
+
+
+def test_environment_steps_as_the_x_axis_are_those_of_each_seed() -> None:
+    results = made_up("escape-room", seeds=2, steps=4)
+    results.curves["environment_steps"] = np.array([[10.0, 12], [20, 24], [30, 36], [40, 48]])
+    results.curves["welfare"] = np.array([[0.0, 10], [1, 11], [2, 12], [3, 13]])
+    axes = Figure().subplots()
+    draw_curves(axes, {"tos": results}, "welfare", log=False, x_axis="environment-steps")
+    x, y = axes.lines[0].get_data()
+    # from where both seeds have ended an outer step, 12, to the end of the one that plays fewer steps, 40
+    np.testing.assert_array_equal(x, [12, 21, 31, 40])
+    np.testing.assert_allclose(y, [(0 + 10) / 2, (1 + 10) / 2, (2 + 11) / 2, (3 + 12) / 2])
+    assert axes.get_xlabel() == "environment steps per seed"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_too_short_for_a_common_range_is_a_point(steps: int) -> None:
+    results = made_up("escape-room", seeds=2, steps=steps)
+    results.curves["environment_steps"] = np.array([[10.0, 40], [20, 50]])[:steps]
+    axes = Figure().subplots()
+    draw_welfare(axes, {"tos": results}, x_axis="environment-steps")
+    assert axes.lines[0].get_xdata()[0] == 40  # type: ignore[index]
+
+
+def test_runs_without_environment_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="tos learns chicken from exact values"):
+        draw_welfare(Figure().subplots(), {"tos": made_up()}, x_axis="environment-steps")
+    with pytest.raises(ValueError, match="on escape-room were not counted"):
+        draw_welfare(Figure().subplots(), {"tos": made_up("escape-room")}, x_axis="environment-steps")
+    with pytest.raises(ValueError, match="There is no x axis 'steps'"):
+        draw_welfare(Figure().subplots(), {"tos": made_up()}, x_axis="steps")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("seeds", "bands"), [(1, 0), (2, 0), (3, 1)])
