@@ -48,7 +48,7 @@ class CriticPlay(SampledPlay):
     with A the generalized advantages of the shared rewards and of V, the critics' values BEFORE the step.
 
     * In the step A and V are constants. The policy's parameters are updated by the surrogate and the entropy
-      alone, the critic's by the value loss alone, towards fixed targets A + V, TD(trace) returns.
+      alone, the critic's by the value loss alone, towards fixed targets A + V, TD(lambda) returns.
     * In the hypergradient through steps, rewards are differentiable in phi, and V in the parameters after
       earlier steps: it includes the effect of phi on critics, and of these on policies. The surrogate
       determines if it includes that episodes depend on policies, as without a critic.
@@ -58,7 +58,7 @@ class CriticPlay(SampledPlay):
     following observation; after termination there is none.
 
     Where observations do not show the time and episodes have a fixed length, a critic can only learn a mean
-    over times; a trace near 1 relies on it least. A recurrent critic's loss unrolls the whole horizon.
+    over times; a gae_lambda near 1 relies on it least. A recurrent critic's loss unrolls the whole horizon.
 
     Raises:
         ValueError: the policy has no critic, or a number is out of range.
@@ -71,7 +71,8 @@ class CriticPlay(SampledPlay):
     >>> from bilevel.agents import PolicyWithCritic, Reinforce, Tabular
     >>> from bilevel.sharing import SharedBy
     >>> policy = PolicyWithCritic.of(Tabular(num_observations=1, num_actions=2))
-    >>> play = CriticPlay(games.make("prisoners-dilemma"), policy, Reinforce(trace=0.9), 3, trace=0.9)
+    >>> game, surrogate = games.make("prisoners-dilemma"), Reinforce(gae_lambda=0.9)
+    >>> play = CriticPlay(game, policy, surrogate, 3, gae_lambda=0.9)
     >>> theta = torch.tensor([[[-50.0, 0.0]]]).expand(1, 2, 2)  # always defect; values of 0
     >>> keep, generator = SharedBy(torch.eye(2)[None]), torch.Generator().manual_seed(0)
     >>> (data,) = play.parts(theta, keep, play.sample(theta, keep, generator))
@@ -80,14 +81,14 @@ class CriticPlay(SampledPlay):
     """
 
     policy: PolicyWithCritic
-    trace: float = 1.0
+    gae_lambda: float = 1.0
     """Lambda of the critic's targets, from 0 to 1; a surrogate that has advantages has its own."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Weights of the policy and value terms; the entropy bonus is an argument of `losses`."""
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
-        Range(least=0, most=1).require("trace", self.trace)
+        Range(least=0, most=1).require("gae_lambda", self.gae_lambda)
         for name in ("policy", "value"):
             weight = getattr(self.weights, name)
             if not isinstance(weight, Tensor):  # learned weights are not checked
@@ -122,10 +123,10 @@ class CriticPlay(SampledPlay):
         return LossTerms(-returns, value, self._entropy(logits, episodes) if regularized else None)
 
     def _advantages(self, data: RolloutBatch) -> Tensor:
-        return generalized_advantages(data.rewards, data.values, self.game.discount, self.trace)
+        return generalized_advantages(data.rewards, data.values, self.game.discount, self.gae_lambda)
 
     def _targets(self, data: RolloutBatch) -> Tensor:
-        """TD(trace) returns."""
+        """TD(lambda) returns."""
         return self._advantages(data) + data.values
 
 

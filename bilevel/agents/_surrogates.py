@@ -57,16 +57,16 @@ def decayed_sums(values: Tensor, decay: float) -> Tensor:
     return returns_to_go(values.flip(-2), decay).flip(-2)
 
 
-def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, trace: float) -> Tensor:
-    """Generalized advantage estimates: A_t = sum_{u >= t} (discount trace)^(u - t) delta_u.
+def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, gae_lambda: float) -> Tensor:
+    """Generalized advantage estimates: A_t = sum_{u >= t} (discount gae_lambda)^(u - t) delta_u.
 
-    delta_t = r_t + discount V_{t+1} - V_t, with V = 0 after the last step. With trace 1 it is G_t - V_t.
+    delta_t = r_t + discount V_{t+1} - V_t, with V = 0 after the last step. With gae_lambda 1 it is G_t - V_t.
 
     Args:
         rewards: r, [..., time, episode], 0 after an episode's end.
         values: V of each step's state, like the rewards.
         discount: per step, from 0 to 1.
-        trace: lambda of the estimate, from 0 (one step, then V) to 1 (sampled returns).
+        gae_lambda: lambda of the estimate, from 0 (one step, then V) to 1 (sampled returns).
 
     Returns:
         Advantages, like the rewards.
@@ -75,11 +75,11 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, tra
         Schulman et al., Generalized advantage estimation, arXiv 1506.02438.
 
     >>> rewards, values = torch.tensor([[1.0], [4.0]]), torch.tensor([[2.0], [3.0]])
-    >>> [generalized_advantages(rewards, values, 0.5, trace).flatten().tolist() for trace in (0.0, 1.0)]
+    >>> [generalized_advantages(rewards, values, 0.5, weight).flatten().tolist() for weight in (0.0, 1.0)]
     [[0.5, 1.0], [1.0, 1.0]]
     """
     following = torch.cat((values[..., 1:, :], torch.zeros_like(values[..., :1, :])), -2)
-    return returns_to_go(rewards + discount * following - values, discount * trace)
+    return returns_to_go(rewards + discount * following - values, discount * gae_lambda)
 
 
 class Surrogate(Protocol):
@@ -125,10 +125,11 @@ def magic_box(log_probabilities: Tensor) -> Tensor:
     return (log_probabilities - log_probabilities.detach()).exp()
 
 
-def _require_critic(trace: float, values: Tensor | None) -> None:
+def _require_critic(gae_lambda: float, values: Tensor | None) -> None:
     require(
-        values is not None or trace == 1,
-        f"A trace of {trace:g}, below 1, needs a critic's values, and there are none: leave it at 1, or "
+        values is not None or gae_lambda == 1,
+        f"A gae_lambda of {gae_lambda:g}, below 1, needs a critic's values, and there are none: "
+        "leave it at 1, or "
         "pass values.",
     )
 
@@ -137,7 +138,7 @@ def _require_critic(trace: float, values: Tensor | None) -> None:
 class _AdvantageSettings:
     """Settings of surrogates with generalized advantages, all from 0 to 1."""
 
-    trace: float = 1.0
+    gae_lambda: float = 1.0
     """Lambda of generalized advantage estimation, from 0 to 1; 1: sampled returns, no bias; below 1, with a
     critic only: less variance for the bias of its values."""
 
@@ -150,12 +151,12 @@ class _AdvantageSettings:
 class Reinforce(_AdvantageSettings):
     """The likelihood-ratio surrogate: mean over episodes of sum_t discount^t log pi_t A_t.
 
-    Its first derivative is unbiased without a critic or with a trace of 1. Differentiated again, it ignores
+    Its first derivative is unbiased without a critic, or if gae_lambda is 1. Differentiated again, it ignores
     that the data depend on theta: a hypergradient through two or more inner steps is biased. Without a
     critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on.
 
     Raises:
-        ValueError: `trace` is not from 0 to 1; in a call, it is below 1 without a critic's values.
+        ValueError: `gae_lambda` is not from 0 to 1; in a call, it is below 1 without a critic's values.
 
     Source:
         Williams 1992; the leave-one-out baseline: Kool et al. 2019, "Buy 4 REINFORCE samples"; with a critic:
@@ -182,12 +183,12 @@ class Reinforce(_AdvantageSettings):
         discount: float,
         values: Tensor | None = None,
     ) -> Tensor:
-        _require_critic(self.trace, values)
+        _require_critic(self.gae_lambda, values)
         if values is None:
             returns = returns_to_go(rewards, discount)
             advantages = (returns - leave_one_out(returns, mask)) * mask
         else:
-            advantages = generalized_advantages(rewards, values * mask, discount, self.trace)
+            advantages = generalized_advantages(rewards, values * mask, discount, self.gae_lambda)
         weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
         return (weights * own * advantages).sum(-2).mean(-1)
 
@@ -230,7 +231,7 @@ class LoadedDice(_AdvantageSettings):
     the same; the higher ones lose the dependencies between steps far apart, with their noise.
 
     Raises:
-        ValueError: a setting is not from 0 to 1; in a call, `trace` is below 1 without a critic's values.
+        ValueError: a setting is not from 0 to 1; in a call, `gae_lambda` is below 1 without a critic.
 
     Source:
         Farquhar, Whiteson and Foerster, Loaded DiCE, arXiv 1909.10549; the advantages: Schulman et al.,
@@ -255,10 +256,10 @@ class LoadedDice(_AdvantageSettings):
         values: Tensor | None = None,
     ) -> Tensor:
         """The surrogate; its value is the mean discounted return, or the mean of a critic's first values."""
-        _require_critic(self.trace, values)
+        _require_critic(self.gae_lambda, values)
         returns = returns_to_go(rewards, discount)
         baseline = (leave_one_out(returns, mask) if values is None else values) * mask
-        advantages = generalized_advantages(rewards, baseline, discount, self.trace)
+        advantages = generalized_advantages(rewards, baseline, discount, self.gae_lambda)
         first = (returns if values is None else baseline)[..., 0, :]
         so_far = decayed_sums(joint, self.dependency_decay)
         dependencies = magic_box(so_far) - magic_box(so_far - joint)

@@ -30,7 +30,7 @@ RENAMED = {name: f"{part}.{name}" for part, names in MOVED.items() for name in n
     "kernel": "policy.kernel-size",
     "memory": "policy.recurrent-size",
     "inner-learner": "inner",
-    "trace": "inner.gae-lambda",
+    "trace": "inner.gae-lambda (method.trace-decay of inequity-aversion)",
     "policy-weight": "inner.policy-coef",
     "value-weight": "inner.vf-coef",
     "clip-range": "inner.clip-coef",

@@ -60,7 +60,7 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     >>> method = Selfish(inner=PolicyGradient(exact=False, surrogate="loaded-dice", episodes=16))
     >>> play = method.play(games.make("prisoners-dilemma"))
     >>> play.surrogate, play.episodes
-    (LoadedDice(trace=1.0, dependency_decay=1.0), 16)
+    (LoadedDice(gae_lambda=1.0, dependency_decay=1.0), 16)
     """
 
     exact: bool = True
@@ -91,7 +91,7 @@ class CriticLoop(InnerLoop, abc.ABC):
             "game": game,
             "policy": PolicyWithCritic.of(policy),
             "episodes": self.episodes,
-            "trace": self.gae_lambda,
+            "gae_lambda": self.gae_lambda,
             "weights": TermWeights(self.policy_coef, self.vf_coef),
         }
 
@@ -107,7 +107,7 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
     >>> import games
     >>> from bilevel.methods import Selfish
     >>> play = Selfish(inner=ActorCritic(gae_lambda=0.9)).play(games.make("escape-room"))
-    >>> type(play).__name__, play.trace
+    >>> type(play).__name__, play.gae_lambda
     ('CriticPlay', 0.9)
     """
 
@@ -117,7 +117,7 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         surrogate: Any = SURROGATES[self.surrogate]
         if self.surrogate != "dice":
-            surrogate = dataclasses.replace(surrogate, trace=self.gae_lambda)
+            surrogate = dataclasses.replace(surrogate, gae_lambda=self.gae_lambda)
         require(
             self.surrogate != "dice" or self.gae_lambda == 1,
             f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
@@ -160,7 +160,7 @@ class PPO(CriticLoop, variant="ppo"):
         surrogate: Any = SURROGATES["reinforce"]
         return PPOPlay(
             **self._common(game, policy),
-            surrogate=dataclasses.replace(surrogate, trace=self.gae_lambda),
+            surrogate=dataclasses.replace(surrogate, gae_lambda=self.gae_lambda),
             clip_range=self.clip_coef,
             epochs=self.update_epochs,
             minibatches=self.num_minibatches,

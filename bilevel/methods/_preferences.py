@@ -19,16 +19,16 @@ from games.core import Game, require
 
 
 def inequity_aversion(
-    rewards: Tensor, present: Tensor | None, *, envy: float, guilt: float, trace: float, discount: float
+    rewards: Tensor, present: Tensor | None, *, envy: float, guilt: float, trace_decay: float, discount: float
 ) -> Tensor:
     """Inequity aversion: u_i = r_i - a / (N-1) sum_j max(e_j - e_i, 0) - b / (N-1) sum_j max(e_i - e_j, 0).
 
-    The rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t; rewards and presence are
+    Compared rewards are smoothed over time, e_t = discount trace_decay e_t-1 + r_t; rewards and presence are
     [seed, agent, time, episode].
     """
     time = torch.arange(rewards.shape[-2], device=rewards.device)
     past = (time[:, None] - time).to(rewards.dtype)
-    weights = (discount * trace) ** past.clamp(min=0) * (past >= 0)
+    weights = (discount * trace_decay) ** past.clamp(min=0) * (past >= 0)
     smoothed = weights @ rewards
     more = smoothed.unsqueeze(1) - smoothed.unsqueeze(2)  # [seed, agent, other, ...]: others have more
     if present is not None:
@@ -81,7 +81,7 @@ class InequityAverse(LossWeightMethod):
     """Inequity aversion: agents learn from their reward minus penalties for envy and guilt.
 
     u_i = r_i - envy / (N-1) sum_j max(e_j - e_i, 0) - guilt / (N-1) sum_j max(e_i - e_j, 0), where the
-    rewards compared are smoothed over time: e_t = discount trace e_t-1 + r_t.
+    rewards compared are smoothed over time: e_t = discount trace_decay e_t-1 + r_t.
 
     Needs: all agents' rewards. Conserves nothing, and no reward is transferred: welfare is that of the game's
     own rewards.
@@ -91,7 +91,7 @@ class InequityAverse(LossWeightMethod):
 
     Source:
         Hughes et al., Inequity aversion improves cooperation in intertemporal social dilemmas, arXiv
-        1803.08884. The defaults of envy, guilt and trace are SocialJax's; the discount is the game's.
+        1803.08884. The defaults of envy, guilt and trace_decay are SocialJax's; the discount is the game's.
 
     >>> import games
     >>> from bilevel.methods import Placement
@@ -106,18 +106,22 @@ class InequityAverse(LossWeightMethod):
     """Weight of disadvantageous inequity (having less), 0 or more."""
     guilt: float = 0.05
     """Weight of advantageous inequity (having more), 0 or more."""
-    trace: float = 0.95
+    trace_decay: float = 0.95
     """Decay of the smoothed rewards, from 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("envy", "guilt"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name):g}.")
-        require(0 <= self.trace <= 1, f"trace is from 0 to 1, not {self.trace:g}.")
+        require(0 <= self.trace_decay <= 1, f"trace_decay is from 0 to 1, not {self.trace_decay:g}.")
 
     def build(self, game: Game, placement: Placement) -> Learner:
         preference = functools.partial(
-            inequity_aversion, envy=self.envy, guilt=self.guilt, trace=self.trace, discount=game.discount
+            inequity_aversion,
+            envy=self.envy,
+            guilt=self.guilt,
+            trace_decay=self.trace_decay,
+            discount=game.discount,
         )
         return policy_learner(self, game, placement, PreferenceTransfer(preference, game.num_agents))
 

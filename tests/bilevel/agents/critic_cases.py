@@ -40,7 +40,11 @@ PLAYED: dict[str, tuple[Game, Policy]] = {
     "gru": (ROOM, GRU(11, 3, (4,), 3)),
     "numbered gru": (ROOM, Numbered(GRU(11 + 3, 3, (4,), 3))),
 }
-SURROGATES = {"reinforce": Reinforce(trace=TRACE), "dice": dice, "loaded-dice": LoadedDice(trace=TRACE)}
+SURROGATES = {
+    "reinforce": Reinforce(gae_lambda=TRACE),
+    "dice": dice,
+    "loaded-dice": LoadedDice(gae_lambda=TRACE),
+}
 
 
 def draw(seed: int, *shape: int) -> Tensor:
@@ -52,7 +56,11 @@ class Case:
 
     def __init__(self, name: str, kind: type[CriticPlay] = CriticPlay, **settings: Any) -> None:
         game, policy = PLAYED[name]
-        settings = {"surrogate": SURROGATES["reinforce"], "episodes": EPISODES, "trace": TRACE} | settings
+        settings = {
+            "surrogate": SURROGATES["reinforce"],
+            "episodes": EPISODES,
+            "gae_lambda": TRACE,
+        } | settings
         self.play = kind(game, PolicyWithCritic.of(policy), **settings)
         self.agents = game.num_agents
         first = initial_parameters(self.play.policy, seed=0, seeds=SEEDS, agents=self.agents)

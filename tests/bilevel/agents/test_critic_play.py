@@ -59,12 +59,13 @@ def test_the_gradient_is_plain_torchs_for_each_agent_and_seed(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["table", "gru"])
-@pytest.mark.parametrize(("surrogate", "trace"), [("dice", 1.0), ("loaded-dice", TRACE)])
-def test_every_surrogate_has_the_same_first_derivative(name: str, surrogate: str, trace: float) -> None:
+@pytest.mark.parametrize(("surrogate", "gae_lambda"), [("dice", 1.0), ("loaded-dice", TRACE)])
+def test_every_surrogate_has_the_same_first_derivative(name: str, surrogate: str, gae_lambda: float) -> None:
     plain, other = (
-        Case(name, trace=trace, surrogate=each) for each in (Reinforce(trace=trace), SURROGATES[surrogate])
+        Case(name, gae_lambda=gae_lambda, surrogate=each)
+        for each in (Reinforce(gae_lambda=gae_lambda), SURROGATES[surrogate])
     )
-    if trace == 1.0:
+    if gae_lambda == 1.0:
         assert other.play.surrogate is SURROGATES["dice"]
     (data,) = plain.parts(plain.theta, plain.phi, plain.data)
     found, expected = (own_gradient(case, case.theta, case.theta, data) for case in (other, plain))
@@ -73,7 +74,7 @@ def test_every_surrogate_has_the_same_first_derivative(name: str, surrogate: str
 
 def test_without_values_the_surrogates_are_those_of_policy_gradients() -> None:
     """A critic that always says 0, and the whole sampled return: no baseline at all."""
-    case = Case("table", trace=1.0, surrogate=Reinforce(trace=1.0))
+    case = Case("table", gae_lambda=1.0, surrogate=Reinforce(gae_lambda=1.0))
     theta = case.theta.clone()
     case.play.policy.split(theta)[1].zero_()
     (data,) = case.parts(theta, case.phi, case.data)
@@ -141,8 +142,8 @@ def test_a_policy_without_a_critic_is_refused(kind: type[CriticPlay]) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"trace": 1.5}, "trace must be a finite number from 0 to 1, not 1.5"),
-        ({"trace": float("nan")}, "trace must be a finite number from 0 to 1, not nan"),
+        ({"gae_lambda": 1.5}, "gae_lambda must be a finite number from 0 to 1, not 1.5"),
+        ({"gae_lambda": float("nan")}, "gae_lambda must be a finite number from 0 to 1, not nan"),
         ({"weights": TermWeights(policy=0.0)}, "policy_weight must be a finite number above 0, not 0"),
         ({"weights": TermWeights(value=-1.0)}, "value_weight must be a finite number above 0, not -1"),
     ],

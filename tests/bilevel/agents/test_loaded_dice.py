@@ -67,12 +67,12 @@ def test_with_a_critic_that_knows_nothing_it_is_dice_without_a_baseline(seed: in
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-@given(seed=SEEDS, discount=SHARES, decay=SHARES, trace=SHARES)
+@given(seed=SEEDS, discount=SHARES, decay=SHARES, gae_lambda=SHARES)
 @settings(max_examples=30)
-def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, trace: float) -> None:
+def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, gae_lambda: float) -> None:
     """Step by step: w <- decay w + log pi, v = w - log pi, J += g^t (box(w) - box(v)) A_t, after V_0."""
     joint, rewards, values, mask = random_batch(seed)
-    advantages = generalized_advantages(rewards, values, discount, trace)
+    advantages = generalized_advantages(rewards, values, discount, gae_lambda)
 
     def by_loop(joint: Tensor) -> Tensor:
         total, so_far = values[:, 0], torch.zeros_like(joint[:, 0])
@@ -84,7 +84,7 @@ def test_it_is_the_papers_algorithm(seed: int, discount: float, decay: float, tr
         return total.mean(-1)
 
     def loaded(joint: Tensor) -> Tensor:
-        surrogate = LoadedDice(dependency_decay=decay, trace=trace)
+        surrogate = LoadedDice(dependency_decay=decay, gae_lambda=gae_lambda)
         return surrogate(joint, joint, rewards, mask, discount, values)
 
     torch.testing.assert_close(loaded(joint), by_loop(joint), rtol=0, atol=1e-12)
@@ -128,15 +128,15 @@ def test_its_second_derivative_is_far_less_noisy_than_that_of_dice() -> None:
     assert noise["loaded"] < 0.1 * noise["dice"]
 
 
-@given(seed=SEEDS, discount=SHARES, trace=SHARES)
+@given(seed=SEEDS, discount=SHARES, gae_lambda=SHARES)
 @settings(max_examples=30)
-def test_advantages_are_the_usual_recursion(seed: int, discount: float, trace: float) -> None:
+def test_advantages_are_the_usual_recursion(seed: int, discount: float, gae_lambda: float) -> None:
     _, rewards, values, _ = random_batch(seed)
-    found = generalized_advantages(rewards, values, discount, trace)
+    found = generalized_advantages(rewards, values, discount, gae_lambda)
     following, value = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)
     for time in reversed(range(4)):
         surprise = rewards[:, time] + discount * value - values[:, time]
-        following, value = surprise + discount * trace * following, values[:, time]
+        following, value = surprise + discount * gae_lambda * following, values[:, time]
         torch.testing.assert_close(found[:, time], following, rtol=0, atol=1e-12)
 
 
@@ -150,7 +150,7 @@ def test_decayed_sums_are_the_usual_recursion(seed: int, decay: float) -> None:
         torch.testing.assert_close(found[:, time], total, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["dependency_decay", "trace"])
+@pytest.mark.parametrize("name", ["dependency_decay", "gae_lambda"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be from 0 to 1, not"):
@@ -160,10 +160,10 @@ def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
 @pytest.mark.parametrize("kind", [LoadedDice, Reinforce])
 def test_a_trace_is_from_0_to_1_and_needs_a_critic(kind: type[LoadedDice] | type[Reinforce]) -> None:
     joint, rewards, _, mask = random_batch(0)
-    with pytest.raises(ValueError, match=r"A trace of 0\.9, below 1, needs a critic's values"):
-        kind(trace=0.9)(joint, joint, rewards, mask, 1.0)
-    with pytest.raises(ValueError, match="trace must be from 0 to 1, not 2"):
-        kind(trace=2.0)
+    with pytest.raises(ValueError, match=r"A gae_lambda of 0\.9, below 1, needs a critic's values"):
+        kind(gae_lambda=0.9)(joint, joint, rewards, mask, 1.0)
+    with pytest.raises(ValueError, match="gae_lambda must be from 0 to 1, not 2"):
+        kind(gae_lambda=2.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -82,13 +82,15 @@ def test_equal_advantages_become_0_and_have_derivatives() -> None:
     assert torch.autograd.grad((found * draw(0, 1, 1, 2, 3)).sum(), flat)[0].isfinite().all()
 
 
-@given(seed=SEEDS, discount=st.floats(0, 1), trace=st.floats(0, 1))
+@given(seed=SEEDS, discount=st.floats(0, 1), gae_lambda=st.floats(0, 1))
 @settings(max_examples=30)
-def test_targets_are_mixtures_of_returns_of_every_length(seed: int, discount: float, trace: float) -> None:
-    """A + V = (1 - trace) sum_n trace^(n-1) G^(n), the last one with the rest of the weight (derived)."""
+def test_targets_are_mixtures_of_returns_of_every_length(
+    seed: int, discount: float, gae_lambda: float
+) -> None:
+    """A + V = (1 - l) sum_n l^(n-1) G^(n), l = gae_lambda; the last has the remaining weight (derived)."""
     mask = (draw(seed, 1, 4, 5) < 0.7).double().cumprod(-2)
     rewards, values = (draw(seed + k, 2, 4, 5) * mask for k in (1, 2))
-    found = generalized_advantages(rewards, values, discount, trace) + values
+    found = generalized_advantages(rewards, values, discount, gae_lambda) + values
     after = torch.cat((values, torch.zeros(2, 1, 5, dtype=torch.float64)), -2)
     for time in range(4):
         expected, total = torch.zeros(2, 5, dtype=torch.float64), torch.zeros(2, 5, dtype=torch.float64)
@@ -96,7 +98,7 @@ def test_targets_are_mixtures_of_returns_of_every_length(seed: int, discount: fl
             total = total + discount ** (length - 1) * rewards[:, time + length - 1]
             bootstrapped = total + discount**length * after[:, time + length]
             last = length == 4 - time
-            expected = expected + trace ** (length - 1) * (1 if last else 1 - trace) * bootstrapped
+            expected = expected + gae_lambda ** (length - 1) * (1 if last else 1 - gae_lambda) * bootstrapped
         torch.testing.assert_close(found[:, time], expected, rtol=0, atol=1e-12)
 
 

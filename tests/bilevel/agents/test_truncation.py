@@ -87,7 +87,7 @@ def test_the_last_reward_has_the_value_of_what_would_have_come(network: Policy) 
     policy = PolicyWithCritic.of(network)
     theta, episodes = played(Walks(), policy)
     theta = theta * 3
-    play = CriticPlay(Walks(), policy, Reinforce(trace=0.5), 3, trace=0.5)
+    play = CriticPlay(Walks(), policy, Reinforce(gae_lambda=0.5), 3, gae_lambda=0.5)
     (batch,) = play.parts(theta, KEEP, episodes)
     bonus = (batch.rewards - episodes.rewards)[0, 0].T
     for copy, length in ((0, 1), (2, 3)):  # a critic that has seen all of the episode, and the step after it

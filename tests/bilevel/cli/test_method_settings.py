@@ -88,7 +88,7 @@ def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[st
     [
         (["--method.inner-learning-rate", "1"], "--method.inner-learning-rate is now --inner.learning-rate."),
         (["--method.no-exact"], "--method.no-exact is now --inner.no-exact."),
-        (["--method.trace=0.9"], "--method.trace is now --inner.gae-lambda."),
+        (["--method.trace=0.9"], "--method.trace is now --inner.gae-lambda (method.trace-decay of"),
         (["--method.policy", "mlp"], "--method.policy is now --policy."),
         (["--method.hold", "3"], "--method.hold is now --sharing.interval (method.interval of ltos)."),
         (["--policy", "MLP"], "There is no policy 'MLP'. Did you mean 'mlp'"),

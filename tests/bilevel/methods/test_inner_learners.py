@@ -161,7 +161,7 @@ def test_settings_reach_the_play() -> None:
         .play(ROOM)
     )
     assert type(actor) is CriticPlay
-    assert (actor.surrogate, actor.trace, actor.episodes) == (LoadedDice(trace=0.7), 0.7, 8)
+    assert (actor.surrogate, actor.gae_lambda, actor.episodes) == (LoadedDice(gae_lambda=0.7), 0.7, 8)
     assert actor.weights == TermWeights(2.0, 0.1)
     own = {
         "inner.clip_coef": 0.3,
@@ -171,8 +171,8 @@ def test_settings_reach_the_play() -> None:
     }
     clipped = configured(Selfish, **{"inner": "ppo", "inner.norm_adv": True, **own, **shared}).play(ROOM)
     assert isinstance(clipped, PPOPlay)
-    assert (clipped.surrogate, clipped.trace, clipped.weights) == (
-        Reinforce(trace=0.7),
+    assert (clipped.surrogate, clipped.gae_lambda, clipped.weights) == (
+        Reinforce(gae_lambda=0.7),
         0.7,
         actor.weights,
     )
@@ -299,14 +299,14 @@ class Countdown(Game):
 
 
 @every_learner
-@pytest.mark.parametrize("trace", [0.0, 0.8, 1.0])
-def test_critics_learn_the_values_of_the_rewards_that_are_seen(trace: float, learner: str) -> None:
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.8, 1.0])
+def test_critics_learn_the_values_of_the_rewards_that_are_seen(gae_lambda: float, learner: str) -> None:
     """Half of 1 + 4 each under the common reward, discounted by a half: 4.375, 3.75 and 2.5 (derived)."""
     settings = {
         "inner.optimizer": "sgd",
         "inner.learning_rate": 1.0,
         "inner.vf_coef": 1.0,
-        "inner.gae_lambda": trace,
+        "inner.gae_lambda": gae_lambda,
     }
     built = build("prosocial", Countdown(), inner=learner, inner__steps=120, **settings)
     _, values = built.play.policy.split(go_on(built, 1)["theta"])

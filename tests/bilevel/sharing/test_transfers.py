@@ -256,7 +256,7 @@ def test_a_planner_keeps_to_its_budget(balanced: bool, seed: int, scale: float) 
 
 PREFERENCES: dict[str, PreferenceTransfer] = {
     "envy": PreferenceTransfer(
-        functools.partial(inequity_aversion, envy=5.0, guilt=0.05, trace=0.95, discount=0.99), AGENTS
+        functools.partial(inequity_aversion, envy=5.0, guilt=0.05, trace_decay=0.95, discount=0.99), AGENTS
     ),
     "orientation": PreferenceTransfer(
         functools.partial(social_value_orientation, weight=0.2, target=45.0), AGENTS
@@ -279,7 +279,7 @@ def test_nothing_passes_after_the_end() -> None:
 def test_inequity_aversion_by_hand() -> None:
     """Two steps, two agents; the second step compares what is left of the first."""
     rewards = torch.tensor([[[[1.0], [0.0]], [[0.0], [0.0]]]], dtype=torch.float64)
-    felt = inequity_aversion(rewards, None, envy=2.0, guilt=0.5, trace=0.5, discount=0.8)
+    felt = inequity_aversion(rewards, None, envy=2.0, guilt=0.5, trace_decay=0.5, discount=0.8)
     expected = torch.tensor([[[[0.5], [-0.2]], [[-2.0], [-0.8]]]], dtype=torch.float64)
     torch.testing.assert_close(felt, expected, rtol=0, atol=1e-12)
 
@@ -313,7 +313,7 @@ def test_a_matrix_in_every_step_is_that_matrix() -> None:
         (lambda: SharingNetwork(Sharing(GRAPH), BOX, interval=0), "interval must be 1 step or more, not 0"),
         (lambda: SharingNetwork(Sharing(GRAPH), BOX, hidden=(0,)), "needs 1 unit or more"),
         (lambda: InequityAverse(envy=-1.0), "envy must be 0 or more, not -1"),
-        (lambda: InequityAverse(trace=2.0), "trace is from 0 to 1, not 2"),
+        (lambda: InequityAverse(trace_decay=2.0), "trace_decay is from 0 to 1, not 2"),
         (lambda: SVO(weight=-1.0), "weight must be 0 or more, not -1"),
         (lambda: SVO(target=200.0), "angle from -180 to 180, not 200"),
     ],
