@@ -65,7 +65,7 @@ def test_chosen_estimators_on_a_sampled_game(call: Call) -> None:
 def test_a_sampled_game_with_exact_values_is_compared_with_them(call: Call) -> None:
     words = (*SMALL, "--inner.no-exact", "--inner.surrogate", "dice", "--estimators", "unrolled")
     said = call("check", *words, "--inner-steps", 1, "--inner.episodes", 512, "--out", "found")
-    assert "against the reference that was given" in " ".join(said.out.split())
+    assert "against the supplied reference" in " ".join(said.out.split())
     assert 0 < float(numbers("found")["unrolled"]["relative_error"]) < 0.5
     assert float(numbers("found")["unrolled"]["cosine"]) > 0.9
 

@@ -41,7 +41,7 @@ def test_they_are_compared(call: Call) -> None:
         *("weights.loss-weights=learned", "both.loss-weights=learned"),
     )
     assert said.code == 0
-    assert "Learned weights of losses, mean over agents" in said.out
+    assert "Learned loss weights, mean over agents" in said.out
     assert Path("found/loss_weights.png").exists()
     with Path("found/table.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
@@ -61,7 +61,7 @@ def test_estimators_are_checked_with_them(call: Call) -> None:
 def test_the_list_and_the_help_tell_of_them(call: Call) -> None:
     said = call("methods")
     assert said.code == 0
-    assert "most of them may also learn the weights of their agents' losses" in said.out
+    assert "most methods can also learn the weights of the agents' loss terms" in said.out
     assert said.out.rstrip().endswith("--loss-weights learned.")
     helped = call("train", "--game", "escape-room", "--method", "selfish", "--help").out
     assert "--loss-weights: learned or none (here none)" in helped
