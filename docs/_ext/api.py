@@ -12,7 +12,7 @@ from typing import Any
 import generated
 from docstrings import inline, prepare
 from docutils import nodes
-from public_names import ROOT, PublicName, example, exports, has_doctest, names, packages, short_names
+from public_names import PublicName, exports, names, packages, short_names, source
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -71,7 +71,7 @@ def package_page(package: str) -> str:
 
 
 def name_page(public: PublicName) -> str:
-    """A name's signature, docstring, members and example."""
+    """A name's signature, docstring and members; of data, the definition."""
     parts = [":orphan:", "", _title(public.name), f".. py:currentmodule:: {public.package}", ""]
     parts += [f"In :doc:`{public.package} <{public.package}>`.", ""]
     if public.kind == "data":
@@ -80,13 +80,10 @@ def name_page(public: PublicName) -> str:
     else:
         parts += [f".. auto{public.kind}:: {public.name}"]
         parts += ["   :members:", "   :show-inheritance:"] if public.kind != "function" else []
-    parts.append("")
-    if not has_doctest(public) and (found := example(public)):
-        where = found.where.relative_to(ROOT)
-        code = found.code.rstrip().splitlines()
-        code = [*code[:MOST_LINES], "..."] if public.kind == "data" and len(code) > MOST_LINES else code
-        label = "Definition" if public.kind == "data" else "Example"
-        parts += [f".. rubric:: {label}", "", f"From ``{where}``:", "", ".. code-block:: python", ""]
+    if public.kind == "data":
+        code = source(public)
+        code = [*code[:MOST_LINES], "..."] if len(code) > MOST_LINES else code
+        parts += ["", ".. rubric:: Definition", "", ".. code-block:: python", ""]
         parts += [f"   {line}".rstrip() for line in code]
     return "\n".join(parts) + "\n"
 
