@@ -12,6 +12,7 @@ from torch.nn import functional
 from games.core import require, require_name
 
 Bounds = tuple[float, float]
+"""Lower and upper bound of a value."""
 
 
 CONSTRAINTS = ("softplus", "projected", "simplex", "bounded", "free")

@@ -15,6 +15,7 @@ Tree = Any
 """A pytree of tensors; None is empty."""
 
 Tensors = tuple[Tensor, ...]
+"""A flat tuple of tensors, for instance the leaves of a tree."""
 
 NAMESPACE = "torchopt"
 """TorchOpt's optree namespace, so that its states and ours flatten alike."""

@@ -44,6 +44,7 @@ FORMAT = "bilevel-run/2"
 OLD_FORMAT = "bilevel-run/1"
 CompileChoice = Literal["auto", "always", "never"]
 DtypeName = Literal["auto", "float32", "float64"]
+"""Floating type of a run; auto: float64 for exact values, float32 for sampled episodes."""
 NOT_SETTINGS = ("format", *PROVENANCE)
 """Entries of config.json that are not settings."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")

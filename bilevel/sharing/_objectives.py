@@ -30,6 +30,7 @@ def kl_to_keeping(sharing: Tensor) -> Tensor:
 
 
 COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
+"""Name -> measure of giving that can be charged, each [..., giver, receiver] -> [..., giver]."""
 
 
 def utilitarian(returns: Tensor) -> Tensor:
@@ -158,6 +159,7 @@ OBJECTIVES: Registry[Objective] = Registry(
         "gini-welfare": Objective(gini_welfare),
     },
 )
+"""Name -> outer objective; `register_objective` adds one."""
 
 
 def register_objective(name: str, welfare: Welfare, *, replace: bool = False) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from games.core import Registry
 
-Progress = Callable[[float], None]  # takes the fraction of a trial that is done, from 0 to 1
+Progress = Callable[[float], None]
+"""Callback that takes the fraction of a trial that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ LIO_10X10 = (
     "@RRP   BB@",
     "@@@@@@@@@@",
 )
+"""The 10x10 map of Cleanup (Yang et al., LIO, arXiv 2006.06051)."""
 LIO_7X7 = (
     "@@@@@@@",
     "@H  PB@",
@@ -78,6 +79,7 @@ LIO_7X7 = (
     "@ P  B@",
     "@@@@@@@",
 )
+"""The 7x7 map of Cleanup (Yang et al., LIO, arXiv 2006.06051)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,7 @@ OPEN = (
     "@PPPPPPPPPPPPPPPPPPPPPP@",
     "@@@@@@@@@@@@@@@@@@@@@@@@",
 )
+"""Map of `harvest-open`: one field without inner walls."""
 CLOSED = (
     "@@@@@@@@@@@@@@@@@@@@@@@@",
     "@AAA    A  @@  A    AAA@",
@@ -71,6 +72,7 @@ CLOSED = (
     "@PPPPPPPPPPPPPPPPPPPPPP@",
     "@@@@@@@@@@@@@@@@@@@@@@@@",
 )
+"""Map of `harvest-closed`: two walled fields, each with one entrance."""
 
 
 SPARED = 2  # cooperators leave an apple with fewer other apples than this beside it

@@ -45,6 +45,7 @@ BUDGETS = {
     "fixed": Budget(pays=False, limited=True, earns=False),
     "replenishable": Budget(pays=False, limited=True, earns=True),
 }
+"""Name -> budget of gifts (Lupu and Precup, 2020): who pays for a gift, and whether gifts are limited."""
 BudgetName = Literal["zero-sum", "fixed", "replenishable"]
 Receivers = Literal["neighbours", "everybody"]
 

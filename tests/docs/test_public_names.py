@@ -15,9 +15,7 @@ def test_every_public_name_is_documented() -> None:
 
 
 def test_every_public_function_and_class_has_an_example() -> None:
-    assert not [
-        full for full, public in names().items() if public.kind != "data" and not has_doctest(public)
-    ]
+    assert not [full for full, public in names().items() if public.kind != "data" and not has_doctest(public)]
 
 
 def test_data_are_shown_by_their_definition() -> None:
