@@ -105,8 +105,8 @@ def short_names() -> dict[str, str]:
 
 
 def definition(public: PublicName) -> ast.stmt | None:
-    """The statement that defines a name in its file."""
-    for node in tree(public.source).body:
+    """The statement that defines a name in its file; of an overloaded function, the last."""
+    for node in reversed(tree(public.source).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == public.name:
             return node
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
