@@ -162,7 +162,14 @@ class Run:
 
 
 def require_environment_steps(config: RunConfig) -> None:
-    """Raise ValueError if a run takes no environment steps, as its agents learn from exact values."""
+    """Raise ValueError if a run takes no environment steps, as its agents learn from exact values.
+
+    >>> from bilevel.experiments import default_config
+    >>> require_environment_steps(default_config("chicken", "selfish"))
+    Traceback (most recent call last):
+    ValueError: selfish learns chicken from exact values, which take no environment steps: count outer steps,
+    or play episodes (--inner.no-exact).
+    """
     require(
         not config.exact,
         f"{config.method_name} learns {config.game_name} from exact values, which take no environment steps: "
