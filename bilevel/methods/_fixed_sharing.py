@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -14,7 +15,15 @@ from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._learner import PolicyLearner
 from bilevel.methods._method import LossWeightMethod
 from bilevel.methods._outer_learner import OuterLearner
-from bilevel.sharing import FixedMatrix, OuterVariable, identity_sharing, self_interest_sharing
+from bilevel.sharing import (
+    CommonReward,
+    FixedEdges,
+    FixedMatrix,
+    OuterVariable,
+    edges_of,
+    self_interest_sharing,
+    shares_kept,
+)
 from games.core import Game
 
 
@@ -47,6 +56,14 @@ def policy_learner(
     return PolicyLearner(method, game, placement, variable, fixed=fixed)
 
 
+def reward_transfer(game: Game, self_interest: float) -> FixedMatrix | FixedEdges:
+    """Sharing by the reward-transfer rule, on the game's matrix, or on its edges if it states them."""
+    if game.edges is None:
+        return FixedMatrix(self_interest_sharing(game.neighbours, self_interest))
+    edges = edges_of(game)
+    return FixedEdges(edges, shares_kept(edges, self_interest))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fixed(LossWeightMethod):
     """Reward transfer: keep a share s, split the rest among neighbours; T_ii = s, T_ij = (1 - s) / (k_i - 1).
@@ -74,13 +91,12 @@ class Fixed(LossWeightMethod):
     LToS's initial own share (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        schedule, graph = self.schedule, game.neighbours
+        variable_at = functools.partial(reward_transfer, game)
 
-        def matrix(outer_step: int) -> Tensor:
-            return self_interest_sharing(graph, schedule.value("self_interest", outer_step))
+        def shares(outer_step: int) -> Tensor:
+            return variable_at(self.schedule.value("self_interest", outer_step)).initial(0, 1)[0]
 
-        variable = FixedMatrix(matrix(0))
-        return policy_learner(self, game, placement, variable, fixed=matrix)
+        return policy_learner(self, game, placement, variable_at(1.0), fixed=shares)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +119,17 @@ class Selfish(LossWeightMethod):
     """
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        return policy_learner(self, game, placement, FixedMatrix(identity_sharing(game.num_agents)))
+        return policy_learner(self, game, placement, reward_transfer(game, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prosocial(LossWeightMethod):
-    """The common reward: r~_j = sum_i r_i / N, regardless of the neighbour graph.
+    """The common reward, the mean or the sum over agents, regardless of the neighbour graph.
 
-    Needs: all agents' rewards. Conserves the total. Each agent gives (N - 1) / N of everything away; with
-    many agents gradients have high variance.
+    r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away. Or
+    r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.
+
+    Needs: all agents' rewards. With many agents gradients have high variance.
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
@@ -126,8 +144,14 @@ class Prosocial(LossWeightMethod):
     True
     """
 
+    common_reward: Literal["mean", "sum"] = "mean"
+    """Reward of every agent: the mean of all agents' rewards, or their sum."""
+
     def build(self, game: Game, placement: Placement) -> Learner:
         agents = game.num_agents
-        everybody = torch.ones(agents, agents, dtype=torch.bool)
-        common = FixedMatrix(self_interest_sharing(everybody, 1 / agents))
-        return policy_learner(self, game, placement, common)
+        if self.common_reward == "mean" and game.edges is None:
+            everybody = torch.ones(agents, agents, dtype=torch.bool)
+            return policy_learner(
+                self, game, placement, FixedMatrix(self_interest_sharing(everybody, 1 / agents))
+            )
+        return policy_learner(self, game, placement, CommonReward(agents, self.common_reward))

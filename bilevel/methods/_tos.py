@@ -16,10 +16,14 @@ from bilevel.nn import ActivationName
 from bilevel.sharing import (
     COSTS,
     OBJECTIVES,
+    EdgeNetwork,
+    LearnedEdges,
     LearnedMatrix,
+    OuterVariable,
     Sharing,
     SharingNetwork,
     check_own_share,
+    edges_of,
     per_step,
 )
 from games.core import Game, require
@@ -58,6 +62,11 @@ class StateDependentSharing(SettingsGroup, part="sharing", variant="state-depend
 
 
 @dataclass(frozen=True, kw_only=True)
+class EdgeNetworkSharing(StateDependentSharing, part="sharing", variant="edge-network"):
+    """Shares by one network for all edges, of the observations of both agents, for any number of agents."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToS(OuterMethod):
     """Learned sharing: a matrix T of softmax rows, updated by the hypergradient of the outer objective.
 
@@ -89,7 +98,7 @@ class ToS(OuterMethod):
     tensor([0.7661, 0.2339], dtype=torch.float64)
     """
 
-    sharing: StaticSharing | StateDependentSharing = StaticSharing()
+    sharing: StaticSharing | StateDependentSharing | EdgeNetworkSharing = StaticSharing()
     """Form of the shares."""
     objective: ObjectiveName = "welfare"
     """Outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
@@ -112,21 +121,22 @@ class ToS(OuterMethod):
         cost = Cost(self._costs, "cost_weight")
         return OuterLearner(self, game, placement, variable, objective=objective, cost=cost)
 
-    def _variable(self, game: Game) -> LearnedMatrix | SharingNetwork:
-        matrix, sharing = Sharing(game.neighbours, self.own_share), self.sharing
+    def _variable(self, game: Game) -> OuterVariable:
+        sharing = self.sharing
         if isinstance(sharing, StaticSharing):
-            return LearnedMatrix(matrix)
+            if game.edges is not None:
+                return LearnedEdges(edges_of(game), self.own_share)
+            return LearnedMatrix(Sharing(game.neighbours, self.own_share))
         require(
             sharing.interval == 1 or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
             "cannot stay fixed for several steps: leave interval at 1.",
         )
-        space = game.observation_space
-        return SharingNetwork(matrix, space, sharing.hidden_size, sharing.activation, sharing.interval)
+        network = game.observation_space, sharing.hidden_size, sharing.activation, sharing.interval
+        if isinstance(sharing, EdgeNetworkSharing):
+            return EdgeNetwork(edges_of(game), self.own_share, *network)
+        return SharingNetwork(Sharing(game.neighbours, self.own_share), *network)
 
     def _costs(self, transfer: Any, data: Any) -> Tensor:
-        cost = COSTS[self.cost]
-        if transfer.matrix is not None:
-            return cost(transfer.matrix)
-        by_step = cost(transfer.shares(data).permute(0, 3, 4, 1, 2)).permute(0, 3, 1, 2)
-        return per_step(by_step, data)
+        costs = COSTS[self.cost](transfer.own_shares(data))
+        return costs if costs.ndim == 2 else per_step(costs, data)

@@ -1,3 +1,10 @@
+from ._edges import EdgeNetwork as EdgeNetwork
+from ._edges import Edges as Edges
+from ._edges import FixedEdges as FixedEdges
+from ._edges import LearnedEdges as LearnedEdges
+from ._edges import SharedOnEdges as SharedOnEdges
+from ._edges import edges_of as edges_of
+from ._edges import shares_kept as shares_kept
 from ._network import MatrixSequence as MatrixSequence
 from ._network import ObservationEncoder as ObservationEncoder
 from ._network import SharingNetwork as SharingNetwork
@@ -22,6 +29,7 @@ from ._trajectory import Trajectory as Trajectory
 from ._trajectory import per_episode as per_episode
 from ._trajectory import per_step as per_step
 from ._transfer import TERMS as TERMS
+from ._transfer import CommonReward as CommonReward
 from ._transfer import FixedMatrix as FixedMatrix
 from ._transfer import LearnedMatrix as LearnedMatrix
 from ._transfer import OuterVariable as OuterVariable

@@ -121,6 +121,10 @@ class VaryingShares(Transfer, abc.ABC):
         """T of every step, masked by the agents present in it: [seed, giver, receiver, time, episode]."""
         return among_present(self.unmasked_shares(trajectory), trajectory)
 
+    def own_shares(self, trajectory: Trajectory) -> Tensor:
+        """The share that each agent keeps in each step, [seed, agent, time, episode]."""
+        return self.shares(trajectory).diagonal(dim1=1, dim2=2).movedim(-1, 1)
+
     def rewards(self, trajectory: Trajectory) -> Tensor:
         return self.gifts(trajectory).sum(1)
 

@@ -16,21 +16,21 @@ Welfare = Callable[[Tensor], Tensor]
 """Returns [..., agent] -> the value to maximize, [...], differentiable."""
 
 
-def given_away(sharing: Tensor) -> Tensor:
-    """Share given away by each giver: [..., giver, receiver] -> [..., giver], from 0 to 1."""
-    return 1 - sharing.diagonal(dim1=-2, dim2=-1)
+def given_away(own_share: Tensor) -> Tensor:
+    """Share given away, from 0 to 1, of the share that an agent keeps."""
+    return 1 - own_share
 
 
-def kl_to_keeping(sharing: Tensor) -> Tensor:
-    """KL(e_i || T_i) = -log T_ii in nats, D3C's regularizer (arXiv 2010.00575): [..., giver].
+def kl_to_keeping(own_share: Tensor) -> Tensor:
+    """KL(e_i || T_i) = -log T_ii in nats, D3C's regularizer (arXiv 2010.00575), of the own share T_ii.
 
     Infinite for an own share of 0, so under this cost no giver ever gives everything away.
     """
-    return -sharing.diagonal(dim1=-2, dim2=-1).log()
+    return -own_share.log()
 
 
 COSTS: dict[str, Cost] = {"l1": given_away, "kl": kl_to_keeping}
-"""Name -> measure of giving that can be charged, each [..., giver, receiver] -> [..., giver]."""
+"""Name -> measure of giving that can be charged, a function of the share that each agent keeps."""
 
 
 def utilitarian(returns: Tensor) -> Tensor:

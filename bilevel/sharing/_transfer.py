@@ -128,6 +128,10 @@ class SharedBy:
     """[seed, giver, receiver]; rows sum to 1."""
     reporting = None
 
+    def own_shares(self, trajectory: Trajectory | None) -> Tensor:
+        """The share that each agent keeps, [seed, agent]; if it varies, [seed, agent, time, episode]."""
+        return own_shares(self.matrix)
+
     def rewards(self, trajectory: Trajectory) -> Tensor:
         return redistributed(trajectory, self.matrix)
 
@@ -136,6 +140,11 @@ class SharedBy:
 
     def report(self, trajectory: Trajectory | None) -> Report:
         return matrix_report(self.matrix)
+
+
+def own_shares(matrix: Tensor) -> Tensor:
+    """The share that each agent keeps: [..., giver, receiver] -> [..., giver]."""
+    return matrix.diagonal(dim1=-2, dim2=-1)
 
 
 def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
@@ -219,7 +228,7 @@ def matrix_report(matrix: Tensor) -> Report:
     >>> {name: list(values.shape) for name, values in matrix_report(torch.eye(17)[None]).items()}
     {'given_away': [1], 'share': [1, 17, 17]}
     """
-    return {"given_away": given_away(matrix).mean(-1), **_entries("share", matrix)}
+    return {"given_away": given_away(own_shares(matrix)).mean(-1), **_entries("share", matrix)}
 
 
 def gift_report(gifts: Tensor) -> Report:
@@ -311,6 +320,64 @@ class FixedMatrix:
 
     def transfer(self, phi: Tensor) -> SharedBy:
         return SharedBy(phi)
+
+
+@dataclass(frozen=True, eq=False)
+class CommonReward:
+    """The common reward of all agents, without a matrix: r~_j = sum_i r_i / N, or N times that, the sum.
+
+    An outer variable without parameters, [seed, 0].
+
+    >>> variable = CommonReward(agents=4)
+    >>> variable.transfer(variable.initial(seed=0, seeds=1)).report(None)["given_away"]
+    tensor([0.7500], dtype=torch.float64)
+    """
+
+    agents: int
+    """Number of agents, N."""
+    common_reward: Literal["mean", "sum"] = "mean"
+    exact = True
+
+    def initial(self, seed: int, seeds: int) -> Tensor:
+        return torch.zeros(seeds, 0, dtype=torch.float64)
+
+    def transfer(self, phi: Tensor) -> SharedByAll:
+        return SharedByAll(self, phi)
+
+
+@dataclass(frozen=True, eq=False)
+class SharedByAll(Transfer):
+    """Sharing by the common reward.
+
+    By the mean the total is conserved, and the share of an agent that has left stays with its giver.
+    """
+
+    variable: CommonReward
+    phi: Tensor
+    """[seed, 0]: the number of seeds, the dtype and the device."""
+
+    @property
+    def share(self) -> float:
+        """Share of each agent's reward that each agent gets."""
+        return 1 / self.variable.agents if self.variable.common_reward == "mean" else 1.0
+
+    @property
+    def matrix(self) -> Tensor:
+        agents = self.variable.agents
+        return self.phi.new_full((len(self.phi), agents, agents), self.share)
+
+    def rewards(self, trajectory: Trajectory) -> Tensor:
+        own = trajectory.rewards
+        total = (own.sum(1, keepdim=True) * self.share).expand_as(own)
+        if trajectory.present is None:
+            return total
+        absent = (~trajectory.present).sum(1, keepdim=True) if self.variable.common_reward == "mean" else 0
+        return (total + own * self.share * absent) * trajectory.present
+
+    def report(self, trajectory: Trajectory | None) -> Report:
+        if self.variable.common_reward == "sum":
+            return {}
+        return {"given_away": self.phi.new_full((len(self.phi),), 1 - self.share)}
 
 
 @dataclass(frozen=True, eq=False)

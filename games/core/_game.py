@@ -127,7 +127,20 @@ class Game(abc.ABC):
     @property
     def neighbours(self) -> Tensor:
         """The graph of sharing: boolean [giver, receiver], True on the diagonal; complete by default."""
-        return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
+        if self.edges is None:
+            return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
+        graph = torch.zeros(self.num_agents, self.num_agents, dtype=torch.bool)
+        graph[tuple(self.edges)] = True
+        return graph
+
+    @property
+    def edges(self) -> Tensor | None:
+        """The graph of sharing as a list, where it is sparse: int64 [2, edge], giver above receiver.
+
+        Sorted by giver, with an edge from each agent to itself; the same in all states. Sharing then takes
+        memory and time by the number of edges. None: `neighbours` states the graph.
+        """
+        return None
 
     def neighbours_now(self, state: State) -> Tensor | None:
         """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbours`.

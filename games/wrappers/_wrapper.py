@@ -56,6 +56,7 @@ class WrappedGame(Game):
     symmetric = alias("game.symmetric")
     fully_symmetric = alias("game.fully_symmetric")
     neighbours = alias("game.neighbours")
+    edges = alias("game.edges")
     truncates = alias("game.truncates")
     draws_by_rows = alias("game.draws_by_rows")
     pure = alias("game.pure")
