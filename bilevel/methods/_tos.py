@@ -118,6 +118,11 @@ class ToS(OuterMethod):
 
     def build(self, game: Game, placement: Placement) -> Learner:
         variable, objective = self._variable(game), OBJECTIVES.find(self.objective)
+        require(
+            not (objective.per_agent and isinstance(variable, EdgeNetwork)),
+            f"All givers share the edge network, so they cannot each ascend their own objective, as by "
+            f"{self.objective}: choose welfare or another function of all returns.",
+        )
         cost = Cost(self._costs, "cost_weight")
         return OuterLearner(self, game, placement, variable, objective=objective, cost=cost)
 

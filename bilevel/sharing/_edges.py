@@ -96,7 +96,13 @@ class Edges:
 
 
 def edges_of(game: Game) -> Edges:
-    """The sharing graph of a game, as edges."""
+    """The sharing graph of a game, as edges.
+
+    >>> import games
+    >>> edges_of(games.make("prisoners-dilemma")).pairs
+    tensor([[0, 0, 1, 1],
+            [0, 1, 0, 1]])
+    """
     pairs = game.neighbours.nonzero().T if game.edges is None else game.edges
     return Edges(pairs, game.num_agents)
 
@@ -179,7 +185,13 @@ def own_share_logits(edges: Edges, own_share: float | None) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class FixedEdges:
-    """Fixed shares on the edges of a sparse graph."""
+    """Fixed shares on the edges of a sparse graph.
+
+    >>> edges = Edges(torch.tensor([[0, 0, 1], [0, 1, 1]]), agents=2)
+    >>> variable = FixedEdges(edges, shares_kept(edges, self_interest=0.8))
+    >>> variable.transfer(variable.initial(seed=0, seeds=1)).report(None)["given_away"]
+    tensor([0.1000], dtype=torch.float64)
+    """
 
     edges: Edges
     shares: Tensor
@@ -245,6 +257,10 @@ class EdgeNetwork:
 
     Raises:
         ValueError: a layer has no unit, the own share is out of range, or `interval` is below 1.
+
+    >>> edges = Edges(torch.tensor([[0, 0, 1], [0, 1, 1]]), agents=2)
+    >>> EdgeNetwork(edges, None, spaces.Discrete(5)).initial(seed=0, seeds=3).shape  # seed, 1, parameter
+    torch.Size([3, 1, 417])
     """
 
     edges: Edges
@@ -262,7 +278,7 @@ class EdgeNetwork:
 
     def __post_init__(self) -> None:
         check_own_share(self.own_share)
-        require(self.interval >= 1, f"Shares stay fixed for 1 step or more, not {self.interval}.")
+        require(self.interval >= 1, f"interval must be 1 step or more, not {self.interval}.")
         self.network.num_parameters  # noqa: B018 - refuses bad layers
 
     @property
