@@ -47,6 +47,7 @@ from .matrix import Tycoon as Tycoon
 from .matrix import random_general_sum as random_general_sum
 from .matrix import random_zero_sum as random_zero_sum
 from .networked import Aid as Aid
+from .networked import Routing as Routing
 from .theory import Anarchy as Anarchy
 from .theory import DilemmaReport as DilemmaReport
 from .theory import MinimalTransfer as MinimalTransfer

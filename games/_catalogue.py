@@ -286,6 +286,9 @@ NETWORKED = {
         "aid on a graph whose edges change from step to step",
         AID,
     ),
+    "routing": GameEntry(
+        lambda: networked.Routing(), "packets share links that turn away what does not fit", LTOS
+    ),
 }
 
 

@@ -9,3 +9,5 @@ from ._graphs import ScaleFree as ScaleFree
 from ._graphs import SmallWorld as SmallWorld
 from ._network import Network as Network
 from ._picture import draw_network as draw_network
+from ._routing import Routers as Routers
+from ._routing import Routing as Routing

@@ -12,7 +12,7 @@ from games.networked._network import Network, circle
 from games.render import INK, Pen
 
 SIZE, MARGIN, TITLE = 420.0, 30.0, 34.0
-LARGEST, LEGIBLE, SMALLEST = 15.0, 7.0, 1.5
+LARGEST, LEGIBLE, SMALLEST = 15.0, 9.0, 1.5
 ARROW = 7.0
 MAX_LABELED = 64
 """Largest number of agents that are labeled with their numbers."""
@@ -26,6 +26,7 @@ def draw_network(
     edges: NDArray[np.int64] | None = None,
     colors: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    directed: bool = True,
     scale: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Draw a network under a title: uint8 [height, width, 3].
@@ -37,6 +38,7 @@ def draw_network(
         edges: edges to draw in place of the network's, [edge, 2].
         colors: color of each edge, [edge]; None: all gray.
         labels: texts in the agents' discs, [agent]; None: their numbers.
+        directed: draw arrows along edges that lead in one direction only.
         scale: factor of the usual size.
 
     >>> draw_network(Network(2, np.array([[0, 1]]), np.ones(1)), [("#FFFFFF", "#000000")] * 2, "two").shape
@@ -54,7 +56,7 @@ def draw_network(
         start, end = places[source], places[target]
         if colors is not None or source < target or (target, source) not in pairs:
             pen.line([tuple(start), tuple(end)], color=color, line=1.5)
-        if (target, source) not in pairs:
+        if directed and (target, source) not in pairs:
             _draw_arrow(pen, start, end, radius, color)
     for agent, ((x, y), (fill, ink)) in enumerate(zip(places.tolist(), fills, strict=True)):
         pen.circle((x, y), radius, fill=fill, outline=INK)
@@ -62,6 +64,19 @@ def draw_network(
             text = str(agent) if labels is None else labels[agent]
             pen.text((x, y), text, size=0.95 * radius, color=ink)
     return pen.picture()
+
+
+def blend(empty: str, full: str, fraction: float) -> str:
+    """Mix two colors: `empty` at a fraction of 0, `full` at 1.
+
+    >>> blend("#000000", "#FF8000", 0.5)
+    '#804000'
+    """
+    part = min(max(fraction, 0.0), 1.0)
+    channels = [
+        round((1 - part) * int(empty[i : i + 2], 16) + part * int(full[i : i + 2], 16)) for i in (1, 3, 5)
+    ]
+    return "#" + "".join(f"{channel:02X}" for channel in channels)
 
 
 def _radius(places: NDArray[np.float64]) -> float:
