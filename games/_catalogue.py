@@ -40,6 +40,10 @@ AID = (
     "made for this toolkit, after the donation game of Ohtsuki et al., A simple rule for the evolution of "
     "cooperation on graphs and social networks, Nature 441, 2006"
 )
+VARAIYA = (
+    "model after Varaiya, Max pressure control of a network of signalized intersections, Transportation "
+    "Research Part C 36, 2013"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -288,6 +292,11 @@ NETWORKED = {
     ),
     "routing": GameEntry(
         lambda: networked.Routing(), "packets share links that turn away what does not fit", LTOS
+    ),
+    "traffic": GameEntry(
+        lambda: networked.Traffic(),
+        "signals on a grid of roads, where queues spill back",
+        f"{LTOS}; {VARAIYA}",
     ),
 }
 

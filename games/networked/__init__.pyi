@@ -11,3 +11,4 @@ from ._network import Network as Network
 from ._picture import draw_network as draw_network
 from ._routing import Routers as Routers
 from ._routing import Routing as Routing
+from ._traffic import Traffic as Traffic

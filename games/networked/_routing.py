@@ -247,9 +247,12 @@ def _tables(game: Routing, device: torch.device) -> _Tables:
     found = game.network
     near = np.eye(game.routers, dtype=bool)
     near[tuple(both_directions(found.links).T)] = True
-    arrays = (found.ports, found.ends, found.times, found.first)
     return _Tables(
-        *(constant(array, torch.int64, device) for array in arrays), constant(near, torch.bool, device)
+        ports=constant(found.ports, torch.int64, device),
+        ends=constant(found.ends, torch.int64, device),
+        times=constant(found.times, torch.int64, device),
+        first=constant(found.first, torch.int64, device),
+        near=constant(near, torch.bool, device),
     )
 
 

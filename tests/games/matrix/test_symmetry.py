@@ -32,6 +32,7 @@ ASYMMETRIC = {
     "repeated-matching-pennies",
     "repeated-tycoon-prisoners-dilemma",
     "soccer",
+    "traffic",
     "tycoon-prisoners-dilemma",
 }
 """Everybody else's agents are interchangeable."""
