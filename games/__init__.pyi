@@ -46,6 +46,9 @@ from .matrix import SymmetricTwoAgentGame as SymmetricTwoAgentGame
 from .matrix import Tycoon as Tycoon
 from .matrix import random_general_sum as random_general_sum
 from .matrix import random_zero_sum as random_zero_sum
+from .networked import Aid as Aid
+from .networked import Routing as Routing
+from .networked import Traffic as Traffic
 from .theory import Anarchy as Anarchy
 from .theory import DilemmaReport as DilemmaReport
 from .theory import MinimalTransfer as MinimalTransfer

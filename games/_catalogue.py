@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from games import core, grid, matrix
+from games import core, grid, matrix, networked
 from games.core import Registry, require_name
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ LITTMAN = "Littman, Markov Games as a Framework for Multi-Agent Reinforcement Le
 BRAESS = "Braess, Ueber ein Paradoxon aus der Verkehrsplanung, Unternehmensforschung 12, 1968"
 PIGOU = "Pigou, The Economics of Welfare, 1920"
 OWN = "made for this toolkit, after Choi and Bowles on parochial altruism, Science 318, 2007"
+AID = (
+    "made for this toolkit, after the donation game of Ohtsuki et al., A simple rule for the evolution of "
+    "cooperation on graphs and social networks, Nature 441, 2006"
+)
+VARAIYA = (
+    "model after Varaiya, Max pressure control of a network of signalized intersections, Transportation "
+    "Research Part C 36, 2013"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -277,6 +285,33 @@ GRIDS = {
 }
 
 
+NETWORKED = {
+    "aid": GameEntry(
+        lambda: networked.Aid(), "help the next agent of a ring, at a cost that only others repay", AID
+    ),
+    "aid-hidden": GameEntry(
+        lambda: networked.Aid(observe_graph=False),
+        "aid on a ring that agents do not see: all may share with all",
+        AID,
+    ),
+    "aid-rewired": GameEntry(
+        lambda: networked.Aid(
+            agents=16, graph=networked.Ring(reach=2, directed=False), rewiring=0.2, horizon=10
+        ),
+        "aid on a graph whose edges change from step to step",
+        AID,
+    ),
+    "routing": GameEntry(
+        lambda: networked.Routing(), "packets share links that turn away what does not fit", LTOS
+    ),
+    "traffic": GameEntry(
+        lambda: networked.Traffic(),
+        "signals on a grid of roads, where queues spill back",
+        f"{LTOS}; {VARAIYA}",
+    ),
+}
+
+
 def _repeated(entry: GameEntry) -> GameEntry:
     def make() -> Game:
         assert isinstance(entry.game, matrix.MatrixGame)
@@ -288,7 +323,7 @@ def _repeated(entry: GameEntry) -> GameEntry:
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
 CATALOGUE: Registry[GameEntry] = Registry(
-    "game", SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS
+    "game", SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS | NETWORKED
 )
 
 

@@ -10,7 +10,7 @@ import torch
 import games
 from bilevel import report
 from bilevel.agents import Actor, random_actor, scripted_actor
-from bilevel.cli._settings import read_settings, require_current, split_leading, split_name
+from bilevel.cli._settings import graph_rules, read_settings, require_current, split_leading, split_name
 from bilevel.experiments import LARGEST_SEED, RunConfig, RunFolder, load_checkpoint, load_config
 from bilevel.methods import Playable
 from bilevel.sharing import Transfer
@@ -95,6 +95,7 @@ def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
             "below are those of this game."
         ),
         default=PlaySettings(game=game),
+        rules=graph_rules(),
     )
 
 

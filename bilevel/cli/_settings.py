@@ -8,9 +8,9 @@ import importlib.util
 import io
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -41,7 +41,7 @@ def read_settings(
         description: of the command, for its help; None: the dataclass's docstring.
         default: the default settings; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
-        rules: constructors of other types than numbers and names (`text_rules`).
+        rules: constructors of other types than numbers and names (`text_rules`, `graph_rules`).
 
     Raises:
         ValueError: a setting is out of range: the message of the `__post_init__` that refused it.
@@ -161,38 +161,74 @@ class Refused(Exception):  # noqa: N818 - becomes a ValueError outside tyro, whi
     """A value that cannot be read, in one sentence."""
 
 
+def graph_rules() -> ConstructorRegistry:
+    """Rules by which tyro reads kinds of graphs from their text forms."""
+    return _rules(_graph_form())
+
+
 def text_rules() -> ConstructorRegistry:
-    """Rules by which tyro reads estimators, schedules and phases from their text forms."""
+    """Rules by which tyro reads estimators, schedules, phases and graphs from their text forms."""
     from bilevel.core import Schedule, Scheduled  # noqa: PLC0415  # commands that train nothing load none of it
     from bilevel.hypergradient import ESTIMATORS, Estimator, format_hypergradient  # noqa: PLC0415
     from bilevel.methods import Phase, read_value, write_phases  # noqa: PLC0415
 
+    def read(kind: Any) -> Callable[[str], Any]:
+        def value_of(text: str) -> Any:
+            value = read_value("value", kind, text)
+            return value.values[0] if isinstance(value, Schedule) and value.constant else value
+
+        return value_of
+
+    phases = tuple[Phase, ...]
+    return _rules(
+        {
+            Estimator: _Form(
+                f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]", read(Estimator), format_hypergradient
+            ),
+            Scheduled: _Form("NUMBER|STEP:NUMBER,...", read(Scheduled), str),
+            phases: _Form("BEGIN-END(SETTING=VALUE,...),...", read(phases), write_phases),
+            **_graph_form(),
+        }
+    )
+
+
+class _Form(NamedTuple):
+    """The text form of a type: its placeholder in help texts, how to read it and how to write it."""
+
+    metavar: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+
+
+def _graph_form() -> dict[Any, _Form]:
+    from bilevel.experiments import read_graph, write_graph  # noqa: PLC0415  # as in `text_rules`
+    from games.networked import GRAPHS, Graph  # noqa: PLC0415
+
+    return {Graph: _Form(f"{{{','.join(GRAPHS)}}}[(SETTING=VALUE,...)]", read_graph, write_graph)}
+
+
+def _rules(forms: Mapping[Any, _Form]) -> ConstructorRegistry:
+    """Rules by which tyro reads types from their text forms."""
     registry = ConstructorRegistry()
-    forms: dict[Any, tuple[str, Callable[[Any], str]]] = {
-        Estimator: (f"{{{','.join(ESTIMATORS)}}}[(SETTING=VALUE,...)]", format_hypergradient),
-        Scheduled: ("NUMBER|STEP:NUMBER,...", str),
-        tuple[Phase, ...]: ("BEGIN-END(SETTING=VALUE,...),...", write_phases),
-    }
 
     @registry.primitive_rule
     def read_text(kind: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         if kind.type not in forms:
             return None
-        metavar, write = forms[kind.type]
+        form = forms[kind.type]
 
         def read(words: list[str]) -> Any:
             try:
-                value = read_value("value", kind.type, words[0])
+                return form.read(words[0])
             except ValueError as error:
                 raise Refused(str(error).removeprefix("value: ")) from error
-            return value.values[0] if isinstance(value, Schedule) and value.constant else value
 
         return PrimitiveConstructorSpec(
             nargs=1,
-            metavar=metavar,
+            metavar=form.metavar,
             instance_from_str=read,
             is_instance=lambda value: True,
-            str_from_instance=lambda value: [write(value)],
+            str_from_instance=lambda value: [form.write(value)],
         )
 
     return registry

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import games
 from bilevel.cli._output import FAILED, Stopped
-from bilevel.cli._settings import read_settings, split_leading
+from bilevel.cli._settings import graph_rules, read_settings, split_leading
 from bilevel.report import stage_of, theory_report
 from games.core import Game
 from games.theory import minimal_transfer, price_of_selfishness
@@ -80,4 +80,5 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
             "FILE.py runs a file of yours that adds a game. docs/explanation/theory.md says more."
         ),
         default=TheorySettings(game_name=game_name, game=game),
+        rules=graph_rules(),
     )

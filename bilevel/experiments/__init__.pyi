@@ -17,6 +17,8 @@ from ._files import parse_json as parse_json
 from ._files import require_regular as require_regular
 from ._files import write_atomic as write_atomic
 from ._files import write_text as write_text
+from ._graph_text import read_graph as read_graph
+from ._graph_text import write_graph as write_graph
 from ._measures import MEASURES as MEASURES
 from ._measures import Compared as Compared
 from ._measures import compare_runs as compare_runs

@@ -16,6 +16,7 @@ import tyro
 import games
 from bilevel.core import fits, spelled
 from bilevel.experiments._files import parse_json, require_regular
+from bilevel.experiments._graph_text import read_graph, write_graph
 from bilevel.experiments._presets import preset, sizes
 from bilevel.experiments._resumable import PROVENANCE, provenance
 from bilevel.methods import (
@@ -33,6 +34,7 @@ from bilevel.methods import (
     require_end,
 )
 from games.core import ExactGame, Game, require, require_name
+from games.networked import Graph
 
 MOST_SEEDS = 1_000_000
 LARGEST_SEED = 2**63 - MOST_SEEDS
@@ -153,12 +155,18 @@ class RunConfig:
     def plain(self) -> dict[str, Any]:
         """All settings in JSON form; ValueError if the estimator has no name."""
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        game: Any = self.game
-        return settings | {"game": dataclasses.asdict(game), "method": plain_settings(self.method)}
+        return settings | {"game": _plain_game(self.game), "method": plain_settings(self.method)}
 
     def to_json(self) -> dict[str, Any]:
         """Content of config.json: all settings, versions, commit; ValueError as `plain`."""
         return {"format": FORMAT, **self.plain, **provenance()}
+
+
+def _plain_game(game: Any) -> dict[str, Any]:
+    """Settings of a game in JSON form; kinds of graphs as text."""
+    values = {name: getattr(game, name) for name in _names(game)}
+    graphs = {name: write_graph(value) for name, value in values.items() if isinstance(value, Graph)}
+    return dataclasses.asdict(game) | graphs
 
 
 def default_config(game_name: str, method_name: str) -> RunConfig:
@@ -302,6 +310,9 @@ def _restore(default: Any, saved: Any, name: str = "") -> Any:
         where, before, value = _join(name, setting), getattr(default, setting), saved[setting]
         if isinstance(before, SettingsGroup) or setting in parts:
             return _restore_part(parts[setting], value, where)
+        if isinstance(before, Graph):
+            require(isinstance(value, str), f"{where} must be a graph as text, but it is {value!r}.")
+            return read_graph(value)
         if dataclasses.is_dataclass(before) and not callable(before):
             return _restore(before, value, where)
         return _restore_value(hint, value, where)

@@ -21,7 +21,8 @@ from games.matrix import EscapeRoom
 
 Make = Callable[[], ParallelView]
 
-INFOS = {"cooperated": bool, "extrinsic_reward": float, "given": float, "received": float, "cleaned": int}
+INFOS = {"cooperated": bool, "extrinsic_reward": float, "given": float, "received": float}
+INFOS |= {"cleaned": int, "delivered": int, "passed": float}  # measures of single games
 
 LONGEST = 10
 """Steps that say as much about an environment as a thousand."""

@@ -19,6 +19,7 @@ from games.grid import CoinGame
 from games.grid._open_ground import OpenGroundGame
 from games.grid._social import SocialGrid
 from games.matrix import RepeatedGame, observed_states
+from games.networked import Routing
 
 ASYMMETRIC = {
     "asymmetric-prisoners-dilemma",
@@ -31,6 +32,7 @@ ASYMMETRIC = {
     "repeated-matching-pennies",
     "repeated-tycoon-prisoners-dilemma",
     "soccer",
+    "traffic",
     "tycoon-prisoners-dilemma",
 }
 """Everybody else's agents are interchangeable."""
@@ -45,7 +47,7 @@ PLAYED = {name: make(name) for name in SAMPLED if make(name).symmetric} | COINS
 OWN_VIEW = [
     name
     for name, game in PLAYED.items()
-    if game.num_agents == 2 or name in ("clans", "jungle") or isinstance(game, SocialGrid)
+    if game.num_agents == 2 or name in ("clans", "jungle", "routing") or isinstance(game, SocialGrid)
 ]
 """Games whose agents see the others without telling them apart."""
 
@@ -119,7 +121,8 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
-    for field in ("places", "orientation", "away", "cooling", "coins", "cleaned", "given"):
+    packets = ("routers", "targets", "sizes", "links", "left", "delivered")
+    for field in ("places", "orientation", "away", "cooling", "coins", "cleaned", "given", *packets):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
     if "given" in fields:
@@ -134,6 +137,8 @@ def exchanged_draws(game: Game, draws: Tensor, order: list[int]) -> Tensor:
         if game.coins == 2:
             return draws.flip(1)  # a place for each color's coin
         draws[:, 1:] = 1 - draws[:, 1:]  # red below one half, blue above
+    elif isinstance(game, Routing):  # for each packet: its rank, and three draws of the next one
+        draws = draws.unflatten(1, (4, -1))[:, :, order].flatten(1)
     elif isinstance(game, SocialGrid | OpenGroundGame) and game.step_draws >= game.num_agents:
         draws[:, : len(order)] = draws[:, order]
     return draws

@@ -1,0 +1,14 @@
+from ._aid import Aid as Aid
+from ._graphs import GRAPHS as GRAPHS
+from ._graphs import EdgeList as EdgeList
+from ._graphs import Graph as Graph
+from ._graphs import Grid as Grid
+from ._graphs import RandomGeometric as RandomGeometric
+from ._graphs import Ring as Ring
+from ._graphs import ScaleFree as ScaleFree
+from ._graphs import SmallWorld as SmallWorld
+from ._network import Network as Network
+from ._picture import draw_network as draw_network
+from ._routing import Routers as Routers
+from ._routing import Routing as Routing
+from ._traffic import Traffic as Traffic

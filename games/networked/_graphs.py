@@ -1,0 +1,312 @@
+"""Kinds of graphs, as settings of games: rings, grids, random graphs and lists of edges."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import lazy_loader  # type: ignore[import-untyped]
+import numpy as np
+
+from games.core import Registry, cached_constants, require
+from games.networked._network import Network, both_directions, circle, in_unit_square
+
+networkx = lazy_loader.load("networkx")
+
+MAX_SPRINGS = 300
+"""Largest number of agents whose places in pictures are found by simulated springs, which takes O(N^2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph(abc.ABC):
+    """A kind of graph with its settings, from which `network` builds a network of any number of agents.
+
+    Graphs are frozen dataclasses of numbers, so that games can hold them as settings. Unless a kind says
+    otherwise its edges lead in both directions and have weight 1.
+    """
+
+    @property
+    def symmetric(self) -> bool:
+        """True if any agent can be moved to any other's place by a permutation that keeps the graph."""
+        return False
+
+    @abc.abstractmethod
+    def build(self, agents: int) -> Network:
+        """Build the network of this many agents; ValueError if there is none."""
+
+    def network(self, agents: int) -> Network:
+        """The network of this many agents, built once.
+
+        >>> Ring().network(4).edges.tolist()
+        [[0, 1], [1, 2], [2, 3], [3, 0]]
+        """
+        return _network(self, agents)
+
+
+@cached_constants
+def _network(graph: Graph, agents: int) -> Network:
+    require(agents >= 2, f"A graph joins at least 2 agents, not {agents}.")
+    return graph.build(agents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ring(Graph):
+    """A ring: each agent affects the next ones, up to `reach` places away.
+
+    Raises:
+        ValueError: the reach is below 1; from `network`, the ring is too small for it.
+
+    >>> Ring(reach=2).network(5).edges[:2].tolist()
+    [[0, 1], [0, 2]]
+    """
+
+    reach: int = 1
+    """Largest distance between neighbours; at least 1."""
+    directed: bool = True
+    """Let edges lead to the next agents only; otherwise also to the previous ones."""
+
+    symmetric = True
+
+    def __post_init__(self) -> None:
+        require(self.reach >= 1, f"Neighbours on a ring are at least 1 place apart; reach is {self.reach}.")
+
+    def build(self, agents: int) -> Network:
+        farthest = agents - 1 if self.directed else (agents - 1) // 2
+        require(
+            self.reach <= max(farthest, 1),
+            f"On a ring of {agents} agents reach is from 1 to {max(farthest, 1)}, not {self.reach}.",
+        )
+        sources = np.repeat(np.arange(agents), self.reach)
+        targets = (sources + np.tile(np.arange(1, self.reach + 1), agents)) % agents
+        edges = np.stack((sources, targets), -1)
+        edges = edges if self.directed else np.unique(both_directions(edges), axis=0)
+        return Network(agents, edges, np.ones(len(edges)), circle(agents))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Graph):
+    """A rectangular grid: each agent and those above, below, left and right affect each other.
+
+    Raises:
+        ValueError: there are no rows; from `network`, the agents do not fill the rows, or are too few.
+
+    >>> Grid(periodic=False).network(6).edges[:2].tolist()
+    [[0, 1], [0, 3]]
+    """
+
+    rows: int | None = None
+    """Number of rows; None: as nearly square as the number of agents allows."""
+    periodic: bool = True
+    """Join opposite borders, so that all agents have four neighbours; needs 3 rows and columns or more."""
+
+    @property
+    def symmetric(self) -> bool:
+        return self.periodic
+
+    def __post_init__(self) -> None:
+        require(self.rows is None or self.rows >= 1, f"A grid has at least 1 row; rows is {self.rows}.")
+
+    def shape(self, agents: int) -> tuple[int, int]:
+        """Rows and columns of a grid of this many agents; ValueError if they do not fill it.
+
+        >>> Grid().shape(12)
+        (3, 4)
+        """
+        divisors = [rows for rows in range(1, int(agents**0.5) + 1) if agents % rows == 0]
+        rows = divisors[-1] if self.rows is None else self.rows
+        require(agents % rows == 0, f"{agents} agents do not fill {rows} rows of a grid.")
+        columns = agents // rows
+        require(
+            not self.periodic or min(rows, columns) >= 3,
+            f"A periodic grid needs at least 3 rows and 3 columns, but {agents} agents make {rows} x "
+            f"{columns}.",
+        )
+        return rows, columns
+
+    def build(self, agents: int) -> Network:
+        rows, columns = self.shape(agents)
+        numbers = np.arange(agents).reshape(rows, columns)
+        pairs = []
+        for axis in (0, 1):
+            shifted = np.roll(numbers, -1, axis)
+            inner = slice(None) if self.periodic else slice(None, -1)
+            cut = (inner, slice(None)) if axis == 0 else (slice(None), inner)
+            pairs.append(np.stack((numbers[cut].ravel(), shifted[cut].ravel()), -1))
+        edges = both_directions(np.concatenate(pairs))
+        places = np.stack((np.arange(agents) % columns, np.arange(agents) // columns), -1)
+        return Network(agents, edges, np.ones(len(edges)), in_unit_square(places.astype(np.float64)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallWorld(Graph):
+    """A small world: a ring of near neighbours, some of whose edges are rewired to random agents.
+
+    Raises:
+        ValueError: the degree is odd or below 2, or the probability is none; from `network`, there are too
+            few agents.
+    Source:
+        Watts and Strogatz, Collective dynamics of 'small-world' networks, Nature 393, 1998.
+
+    >>> len(SmallWorld(degree=4).network(100).edges)
+    400
+    """
+
+    degree: int = 4
+    """Mean number of neighbours; even, at least 2."""
+    rewiring: float = 0.1
+    """Probability that an edge is rewired; from 0 to 1."""
+    seed: int = 0
+    """Random seed of the graph, a whole number from 0."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.degree >= 2 and self.degree % 2 == 0,
+            f"degree must be even, 2 or more, not {self.degree}.",
+        )
+        require(0 <= self.rewiring <= 1, f"rewiring is a probability, from 0 to 1, not {self.rewiring}.")
+        _require_seed(self.seed)
+
+    def build(self, agents: int) -> Network:
+        require(
+            self.degree < agents,
+            f"An agent of a small world has fewer neighbours than there are agents, {agents}; degree is "
+            f"{self.degree}.",
+        )
+        found = networkx.watts_strogatz_graph(agents, self.degree, self.rewiring, seed=self.seed)
+        edges = both_directions(list(found.edges))
+        return Network(agents, edges, np.ones(len(edges)), circle(agents))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleFree(Graph):
+    """A scale-free graph: agents join one by one, preferring neighbours that have many already.
+
+    Raises:
+        ValueError: a new agent joins nobody; from `network`, there are too few agents.
+    Source:
+        Barabasi and Albert, Emergence of scaling in random networks, Science 286, 1999.
+
+    >>> len(ScaleFree(links=2).network(100).edges)
+    392
+    """
+
+    links: int = 2
+    """Number of neighbours with which an agent joins; at least 1."""
+    seed: int = 0
+    """Random seed of the graph, a whole number from 0."""
+
+    def __post_init__(self) -> None:
+        require(self.links >= 1, f"A new agent joins at least 1 other; links is {self.links}.")
+        _require_seed(self.seed)
+
+    def build(self, agents: int) -> Network:
+        require(
+            self.links < agents,
+            f"A new agent joins fewer others than there are agents, {agents}; links is {self.links}.",
+        )
+        found = networkx.barabasi_albert_graph(agents, self.links, seed=self.seed)
+        edges = both_directions(list(found.edges))
+        return Network(agents, edges, np.ones(len(edges)), _spring_places(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomGeometric(Graph):
+    """A random geometric graph: agents at random points of the unit square, near ones affect each other.
+
+    Agents may be isolated, and parts of the graph may be apart.
+
+    Raises:
+        ValueError: the radius is not above 0.
+    Source:
+        Gilbert, Random plane networks, Journal of the Society for Industrial and Applied Mathematics 9(4),
+        1961.
+
+    >>> RandomGeometric(radius=0.3).network(20).places.shape
+    (20, 2)
+    """
+
+    radius: float = 0.25
+    """Largest distance between neighbours, in sides of the square; above 0."""
+    seed: int = 0
+    """Random seed of the graph, a whole number from 0."""
+
+    def __post_init__(self) -> None:
+        require(self.radius > 0, f"radius must be above 0, not {self.radius}.")
+        _require_seed(self.seed)
+
+    def build(self, agents: int) -> Network:
+        places = np.random.default_rng(self.seed).random((agents, 2))
+        found = networkx.Graph()
+        found.add_nodes_from((agent, {"pos": tuple(place)}) for agent, place in enumerate(places.tolist()))
+        edges = both_directions(networkx.geometric_edges(found, self.radius))
+        return Network(agents, edges, np.ones(len(edges)), places)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeList(Graph):
+    """A graph given by its edges, each in one direction.
+
+    Raises:
+        ValueError: an edge is malformed; from `network`, an edge leads to an unknown agent or to its source.
+
+    >>> EdgeList(edges=((0, 1), (1, 2, 0.5))).network(3).weights
+    array([1. , 0.5])
+    """
+
+    edges: tuple[tuple[float, ...], ...] = ()
+    """Source, target and, unless it is 1, weight of each edge."""
+
+    def __post_init__(self) -> None:
+        for edge in self.edges:
+            whole = len(edge) in (2, 3) and all(float(end).is_integer() for end in edge[:2])
+            require(whole, f"An edge is (source, target) or (source, target, weight), not {edge}.")
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> EdgeList:
+        """Take the edges of a networkx graph, whose nodes are numbered in the order in which it has them.
+
+        Args:
+            graph: a Graph, whose edges lead in both directions, or a DiGraph; the edge attribute "weight"
+                is 1 where it is missing.
+
+        >>> import networkx as nx
+        >>> EdgeList.from_networkx(nx.path_graph(3, create_using=nx.DiGraph)).edges
+        ((0, 1), (1, 2))
+        """
+        numbers = {node: number for number, node in enumerate(graph)}
+        weighted = graph.to_directed().edges(data="weight", default=1)
+        rows = sorted((numbers[source], numbers[target], weight) for source, target, weight in weighted)
+        return cls(edges=tuple(row[:2] if row[2] == 1 else row for row in rows))
+
+    def build(self, agents: int) -> Network:
+        edges = np.array([edge[:2] for edge in self.edges], dtype=np.int64).reshape(-1, 2)
+        weights = np.array([edge[2] if len(edge) == 3 else 1.0 for edge in self.edges], dtype=np.float64)
+        return Network(agents, edges, weights)
+
+
+GRAPHS: Registry[type[Graph]] = Registry(
+    "graph",
+    {
+        "ring": Ring,
+        "grid": Grid,
+        "small-world": SmallWorld,
+        "scale-free": ScaleFree,
+        "random-geometric": RandomGeometric,
+        "edges": EdgeList,
+    },
+)
+"""Kinds of graphs by name, to which `GRAPHS.register` adds others."""
+
+
+def _require_seed(seed: int) -> None:
+    require(seed >= 0, f"The seed of a graph is a whole number from 0, not {seed}.")
+
+
+def _spring_places(graph: Iterable[Any]) -> Any:
+    """Places found by simulated springs, [agent, 2]; None for large graphs."""
+    if len(list(graph)) > MAX_SPRINGS:
+        return None
+    places = networkx.spring_layout(graph, seed=0, iterations=200)
+    return in_unit_square([places[agent] for agent in graph])

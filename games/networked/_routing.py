@@ -1,0 +1,309 @@
+"""Routing: packets choose links from router to router, and links that are full turn packets away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from games.core import DrawnGame, Step, alias, cached_constants, computed, constant, require
+from games.networked._network import Network, both_directions
+from games.networked._picture import blend, draw_network
+
+WAIT = 0
+NOWHERE = -1
+DRAWS = 3
+"""Draws of a new packet: its router, its target, its size."""
+ATTEMPTS = 1000
+EMPTY_LINK, FULL_LINK = "#D9D9D9", "#D55E00"
+
+
+class RoutingState(NamedTuple):
+    """Packets, each at a router or on the way to one."""
+
+    routers: Tensor  # the router where a packet is, or to which its link leads, integer [batch, packet]
+    targets: Tensor  # the router to which a packet must get, integer [batch, packet]
+    sizes: Tensor  # float32 [batch, packet], from 0 to 1
+    links: Tensor  # the link that a packet is on, integer [batch, packet]; -1 at a router
+    left: Tensor  # steps until a packet leaves its link, integer [batch, packet]; 0 at a router
+    delivered: Tensor  # packets that each agent has delivered, integer [batch, packet]
+    time: Tensor  # steps played, integer [batch]
+
+
+class Routers(NamedTuple):
+    """Routers at random points, and the links between them."""
+
+    places: NDArray[np.float64]  # in the unit square, [router, 2]
+    links: NDArray[np.int64]  # the two ends of each link, [link, 2]
+    times: NDArray[np.int64]  # steps that each link takes, [link]
+    ports: NDArray[np.int64]  # the link at each port of a router, [router, port]; -1 where there is none
+    ends: NDArray[np.int64]  # the router at the other end, [router, port]; the router itself without a link
+    steps: NDArray[np.int64]  # least steps from router to router, [router, router]
+    first: NDArray[np.int64]  # the port at which a shortest path begins, [router, target]; 0 at the target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing(DrawnGame):
+    """Routing: each agent is a packet that finds its way over links of limited capacity.
+
+    Routers lie at random points of the unit square. In the order of their numbers each is linked to the
+    nearest ones, as long as both have fewer than `ports` links; points are drawn again until all routers are
+    connected. A link takes int(10 distance) // 2 + 1 steps, and the sizes of the packets on it, in both
+    directions, may sum to 1.
+
+    In each step a packet at a router waits, or chooses one of the router's links; a port without a link is
+    waiting, too, and on a link actions have no effect. Packets enter in a random order, and a link admits
+    them until the first that does not fit: from then on it turns away all in this step, at a cost of
+    `blocked_cost` each. A packet that arrives at its target gets `arrival_reward` and is replaced by a new
+    one, of random size, between two random routers.
+
+    An observation has the packet's router (where it is, or where its link leads) and its target, one-hot;
+    the fraction of the longest link time that it still needs; its size; for each port of that router 1 if
+    there is a link, the link's time over the longest, and its load; and the fraction of the other packets
+    that are at that router or lead there. Rewards are shared among packets whose routers are the same or
+    linked, which `neighbours_now` gives. The best welfare is not known; `shortest_paths` is a script.
+
+    The source gives the numbers of routers, links and packets, sizes, capacity, link times and rewards.
+    Following the code of DGN (Jiang et al., arXiv 1810.09202), packets rather than routers are agents, and
+    packets that arrive are replaced. Other than there, a packet is paid when it leaves its last link, not
+    when it enters it; no two routers have two links; a packet's target is not where it starts; the order of
+    entering is random, not that of numbers; and neighbours are not limited to three. The horizon is ours.
+
+    Raises:
+        ValueError: there are too few routers, ports or packets, no connected routers are found, or a number
+            is out of range.
+    Source:
+        LToS (Yi et al., arXiv 2112.08702).
+
+    >>> game = Routing(agents=1, routers=2, ports=1)
+    >>> state = game.reset(1, torch.Generator().manual_seed(0))
+    >>> time = int(game.network.times[0])
+    >>> rewards = []
+    >>> for _ in range(time):
+    ...     state, reward, _ = game.step(state, game.shortest_paths(state), torch.Generator().manual_seed(0))
+    ...     rewards.append(reward.item())
+    >>> rewards == [0.0] * (time - 1) + [10.0]
+    True
+    """
+
+    agents: int = 20
+    """Number of packets; at least 1."""
+    routers: int = 20
+    """Number of routers; at least 2."""
+    ports: int = 3
+    """Largest number of links of a router; at least 1."""
+    arrival_reward: float = 10.0
+    """Reward for arriving at the target."""
+    blocked_cost: float = 0.2
+    """Cost of choosing a link that is full; 0 or more."""
+    seed: int = 0
+    """Random seed of the routers' places, a whole number from 0."""
+    horizon: int = 100
+    """Steps of an episode; at least 1."""
+
+    num_agents = alias("agents")
+    symmetric = True  # packets are drawn independently, and so is the order in which they enter
+    action_names = computed(lambda self: ("wait", *(f"port {port}" for port in range(self.ports))))
+    start_draws = computed(lambda self: DRAWS * self.agents)
+    step_draws = computed(lambda self: (1 + DRAWS) * self.agents)  # an order, and new packets
+
+    def __post_init__(self) -> None:
+        require(self.agents >= 1, f"There must be at least 1 packet; agents is {self.agents}.")
+        require(self.routers >= 2, f"Packets need at least 2 routers; routers is {self.routers}.")
+        require(self.ports >= 1, f"A router needs at least 1 port; ports is {self.ports}.")
+        require(self.blocked_cost >= 0, f"blocked_cost must be 0 or more, not {self.blocked_cost}.")
+        require(self.seed >= 0, f"The seed of the routers is a whole number from 0, not {self.seed}.")
+        require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
+        _ = self.network
+
+    @property
+    def network(self) -> Routers:
+        """The routers and their links."""
+        return _routers(self.routers, self.ports, self.seed)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(0.0, 1.0, (2 * self.routers + 2 + 3 * self.ports + 1,), dtype=np.float32)
+
+    def begin(self, draws: Tensor) -> RoutingState:
+        routers, targets, sizes = self._packets(draws)
+        none = torch.zeros_like(routers)
+        return RoutingState(routers, targets, sizes, none + NOWHERE, none, none.clone(), none[:, 0].clone())
+
+    def advance(self, state: RoutingState, actions: Tensor, draws: Tensor) -> Step:
+        wanted = self._wanted(state, actions)
+        admitted = self._admitted(state, wanted, draws[:, : self.agents])
+        tables = _tables(self, draws.device)
+        links = torch.where(admitted, wanted, state.links)
+        ends = tables.ends[state.routers, (actions.long() - 1).clamp_min(0)]
+        routers = torch.where(admitted, ends, state.routers)
+        entered = torch.where(admitted, tables.times[wanted.clamp_min(0)], state.left)
+        left = (entered - 1).clamp_min(0)
+        leaving = (links != NOWHERE) & (left == 0)
+        arrived = leaving & (routers == state.targets)
+        blocked = (wanted != NOWHERE) & ~admitted
+        fresh = self._packets(draws[:, self.agents :])
+        after = RoutingState(
+            torch.where(arrived, fresh[0], routers),
+            torch.where(arrived, fresh[1], state.targets),
+            torch.where(arrived, fresh[2], state.sizes),
+            links.masked_fill(leaving, NOWHERE),
+            left,
+            state.delivered + arrived,
+            state.time + 1,
+        )
+        rewards = self.arrival_reward * arrived.float() - self.blocked_cost * blocked.float()
+        return after, rewards, after.time >= self.horizon
+
+    def observe(self, state: RoutingState) -> Tensor:
+        tables = _tables(self, state.time.device)
+        one_hot = torch.eye(self.routers, device=state.time.device)
+        ports = tables.ports[state.routers]  # [batch, packet, port]
+        linked = ports != NOWHERE
+        index = ports.clamp_min(0)
+        loads = self.loads(state).gather(1, index.flatten(1)).view(index.shape)
+        longest = tables.times.max()
+        counts = one_hot[state.routers].sum(1)  # [batch, router]
+        company = (counts.gather(1, state.routers) - 1) / max(self.agents - 1, 1)
+        parts = (
+            one_hot[state.routers],
+            one_hot[state.targets],
+            (state.left / longest).unsqueeze(-1),
+            state.sizes.unsqueeze(-1),
+            linked.float(),
+            linked * tables.times[index] / longest,
+            (linked * loads).clamp(0, 1),  # rounding of sums may exceed 1
+            company.unsqueeze(-1),
+        )
+        return torch.cat(parts, -1)
+
+    def loads(self, state: RoutingState) -> Tensor:
+        """Total size of the packets on each link, float32 [batch, link]."""
+        on_link = state.links != NOWHERE
+        empty = state.sizes.new_zeros(len(state.sizes), len(self.network.links))
+        return empty.scatter_add(1, state.links.clamp_min(0), state.sizes * on_link)
+
+    def neighbours_now(self, state: RoutingState) -> Tensor:
+        near = _tables(self, state.time.device).near
+        return near[state.routers[:, :, None], state.routers[:, None, :]]
+
+    def shortest_paths(self, state: RoutingState) -> Tensor:
+        """Actions that follow a shortest path to the target, whatever the links' loads: [batch, packet]."""
+        first = _tables(self, state.time.device).first[state.routers, state.targets]
+        return torch.where(state.links == NOWHERE, 1 + first, WAIT)
+
+    def measures(self, state: RoutingState) -> dict[str, Tensor]:
+        return {"delivered": state.delivered}
+
+    def render(self, state: RoutingState, index: int = 0, scale: float = 1.0) -> np.ndarray:
+        routers, loads = self.network, self.loads(state)[index].tolist()
+        waiting = state.routers[index][state.links[index] == NOWHERE]
+        counts = torch.bincount(waiting.cpu(), minlength=self.routers).tolist()
+        fills = [("#0072B2", "white") if count else ("#FFFFFF", "#333333") for count in counts]
+        colors = [blend(EMPTY_LINK, FULL_LINK, load) for load in loads]
+        network = Network(self.routers, routers.links, np.ones(len(colors)), routers.places)
+        steps, delivered = int(state.time[index]), int(state.delivered[index].sum())
+        title = f"step {steps}: {delivered} delivered (blue: packets wait)"
+        labels = [str(count) if count else "" for count in counts]
+        return draw_network(network, fills, title, colors=colors, labels=labels, directed=False, scale=scale)
+
+    def _packets(self, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Routers, targets and sizes of new packets, each [batch, packet]."""
+        where, to, sizes = draws.unflatten(1, (DRAWS, self.agents)).unbind(1)
+        routers = (where * self.routers).long().clamp_max(self.routers - 1)
+        others = (to * (self.routers - 1)).long().clamp_max(self.routers - 2)
+        return routers, others + (others >= routers), sizes.clone()
+
+    def _wanted(self, state: RoutingState, actions: Tensor) -> Tensor:
+        """Links that packets try to enter, integer [batch, packet]; -1 for none."""
+        ports = _tables(self, actions.device).ports
+        chosen = ports[state.routers, (actions.long() - 1).clamp_min(0)]
+        return chosen.masked_fill((actions == WAIT) | (state.links != NOWHERE), NOWHERE)
+
+    def _admitted(self, state: RoutingState, wanted: Tensor, order: Tensor) -> Tensor:
+        """Mask of the packets that enter their links, boolean [batch, packet]."""
+        ahead = (order[:, None, :] < order[:, :, None]) & (wanted[:, None, :] == wanted[:, :, None])
+        before = (ahead * state.sizes[:, None, :]).sum(-1)
+        load = self.loads(state).gather(1, wanted.clamp_min(0))
+        return (wanted != NOWHERE) & (load + before + state.sizes <= 1)
+
+
+class _Tables(NamedTuple):
+    ports: Tensor  # as in `Routers`, like the next ones
+    ends: Tensor
+    times: Tensor
+    first: Tensor
+    near: Tensor  # routers that are the same or linked, boolean [router, router]
+
+
+@cached_constants
+def _tables(game: Routing, device: torch.device) -> _Tables:
+    found = game.network
+    near = np.eye(game.routers, dtype=bool)
+    near[tuple(both_directions(found.links).T)] = True
+    return _Tables(
+        ports=constant(found.ports, torch.int64, device),
+        ends=constant(found.ends, torch.int64, device),
+        times=constant(found.times, torch.int64, device),
+        first=constant(found.first, torch.int64, device),
+        near=constant(near, torch.bool, device),
+    )
+
+
+@cached_constants
+def _routers(count: int, ports: int, seed: int) -> Routers:
+    """Draw places until the routers are connected; ValueError if they never are."""
+    rng = np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        places = rng.random((count, 2))
+        links = _nearest_links(places, ports)
+        apart = np.linalg.norm(np.subtract(*places[links.T]), axis=-1)
+        times = (10 * apart).astype(np.int64) // 2 + 1
+        weights = scipy.sparse.coo_array((times, links.T), shape=(count, count)).tocsr()
+        steps = scipy.sparse.csgraph.shortest_path(weights, directed=False)
+        if np.isfinite(steps).all():
+            return _with_ports(places, links, times, steps.astype(np.int64), ports)
+    raise ValueError(
+        f"{count} routers with {ports} ports each are rarely connected: there were none in {ATTEMPTS} draws."
+    )
+
+
+def _nearest_links(places: NDArray[np.float64], ports: int) -> NDArray[np.int64]:
+    """Link each router in turn to the nearest ones, as long as both have free ports: [link, 2]."""
+    count = len(places)
+    nearest = np.linalg.norm(places[:, None] - places, axis=-1).argsort(-1, kind="stable")
+    linked: list[set[int]] = [set() for _ in range(count)]
+    for router in range(count):
+        for other in nearest[router].tolist():
+            if len(linked[router]) < ports and len(linked[other]) < ports and other != router:
+                linked[router].add(other)
+                linked[other].add(router)
+    pairs = [(router, other) for router in range(count) for other in sorted(linked[router]) if router < other]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _with_ports(
+    places: NDArray[np.float64],
+    links: NDArray[np.int64],
+    times: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    ports: int,
+) -> Routers:
+    count = len(places)
+    at_ports = np.full((count, ports), NOWHERE, dtype=np.int64)
+    ends = np.repeat(np.arange(count)[:, None], ports, 1)
+    used = np.zeros(count, dtype=np.int64)
+    for link, pair in enumerate(links.tolist()):
+        for router, other in (pair, pair[::-1]):
+            at_ports[router, used[router]], ends[router, used[router]] = link, other
+            used[router] += 1
+    through = np.where(at_ports >= 0, times[at_ports], steps.max() + 1)[..., None] + steps[ends]
+    first = through.argmin(1)
+    np.fill_diagonal(first, 0)
+    return Routers(places, links, times, at_ports, ends, steps, first)
