@@ -125,6 +125,10 @@ class SharedOnEdges(Transfer):
     shares: Tensor
     """[seed, edge]; those of a giver sum to 1."""
 
+    @property
+    def matrix(self) -> Tensor:
+        return self.edges.matrix(self.shares)
+
     def own_shares(self, trajectory: Trajectory | None) -> Tensor:
         return self.shares[:, self.edges.own]
 
@@ -196,7 +200,7 @@ class FixedEdges:
     edges: Edges
     shares: Tensor
     """float64 [edge]; those of a giver sum to 1."""
-    exact = False
+    exact = True
 
     @property
     def agents(self) -> int:
@@ -228,7 +232,7 @@ class LearnedEdges:
     edges: Edges
     own_share: float | None = None
     """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
-    exact = False
+    exact = True
 
     def __post_init__(self) -> None:
         check_own_share(self.own_share)

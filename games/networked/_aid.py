@@ -117,9 +117,9 @@ class Aid(ExactGame):
         return torch.from_numpy(self.benefit * self.network.out_weights > self.cost)
 
     @property
-    def neighbours(self) -> Tensor:
-        """Agents joined by an edge; all agents if the graph is hidden or changes."""
-        return self.network.neighbours() if self.observe_graph and not self.rewiring else super().neighbours
+    def edges(self) -> Tensor | None:
+        """Edges between agents that affect each other; None if the graph is hidden or changes."""
+        return self.network.sharing_edges() if self.observe_graph and not self.rewiring else None
 
     @property
     def num_observations(self) -> int:

@@ -18,7 +18,7 @@ from games.core import cached_constants, constant, require
 class Network:
     """A directed, weighted graph of agents: source agents affect target agents, in proportion to weights.
 
-    Memory grows with the number of edges; only `neighbours` makes a dense matrix. Parallel edges add up.
+    Memory grows with the number of edges; Parallel edges add up.
 
     Raises:
         ValueError: an edge leads to an unknown agent or back to its source, or a weight is negative or not
@@ -75,19 +75,19 @@ class Network:
         totals = self.out_weights[self.edges[:, 0]]
         return Network(self.agents, self.edges, self.weights / np.where(totals > 0, totals, 1), self.places)
 
-    def neighbours(self) -> Tensor:
-        """Mask of the agents joined by an edge, in either direction, and of each agent itself.
+    def sharing_edges(self) -> Tensor:
+        """Edges of sharing, in both directions of the network's edges, and from each agent to itself.
 
         Returns:
-            boolean [agent, agent], symmetric, True on the diagonal: the form of `Game.neighbours`.
+            giver and receiver, int64 [2, edge], sorted by giver: the form of `Game.edges`.
 
-        >>> Network(3, np.array([[0, 1]]), np.ones(1)).neighbours().int().tolist()
-        [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+        >>> Network(3, np.array([[0, 1]]), np.ones(1)).sharing_edges()
+        tensor([[0, 0, 1, 1, 2],
+                [0, 1, 0, 1, 2]])
         """
-        mask = torch.eye(self.agents, dtype=torch.bool)
-        sources, targets = torch.from_numpy(self.edges).unbind(-1)
-        mask[sources, targets] = mask[targets, sources] = True
-        return mask
+        own = np.arange(self.agents)[:, None].repeat(2, 1)
+        pairs = np.concatenate((self.edges, self.edges[:, ::-1], own))
+        return torch.from_numpy(np.unique(pairs, axis=0).T.copy())
 
     def influence(self, values: Tensor, targets: Tensor | None = None) -> Tensor:
         """Sum what each agent receives along its edges: y_j = sum of w_ij x_i over the edges from i to j.

@@ -128,8 +128,8 @@ class Traffic(DrawnGame):
         return _grid(self.rows, self.columns)
 
     @property
-    def neighbours(self) -> Tensor:
-        return self.network.neighbours()
+    def edges(self) -> Tensor:
+        return self.network.sharing_edges()
 
     @property
     def observation_space(self) -> spaces.Box:

@@ -57,7 +57,7 @@ def test_influence_is_the_product_with_the_dense_matrix(graph: Graph) -> None:
     assert network.out_weights == pytest.approx(matrix.sum(1).numpy())
     assert network.out_degrees.tolist() == (matrix > 0).sum(1).tolist()
     joined = (matrix > 0) | (matrix > 0).T | torch.eye(12, dtype=torch.bool)
-    assert torch.equal(network.neighbours(), joined)
+    assert torch.equal(network.sharing_edges(), joined.nonzero().T)
 
 
 @pytest.mark.parametrize("graph", KINDS, ids=str)
