@@ -341,8 +341,8 @@ from bilevel.tasks.world_model import WorldModelSettings, WorldModelTask
 
 tiny = WorldModelSettings(
     environment_steps=size(1024, fast=64),
-    copies=size(4, fast=2),
-    window=size(32, fast=8),
+    num_envs=size(4, fast=2),
+    rollout_steps=size(32, fast=8),
     evaluations=4,
     evaluation_episodes=size(4, fast=1),
 )

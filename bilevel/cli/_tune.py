@@ -30,6 +30,26 @@ from games.core import require
 
 OWN = ("weightings", "seeds", "seed", "threads", "out", "load")
 """Options of the command itself, which are not allowed as names of a task's settings."""
+RENAMED = {
+    "weights": "weightings",
+    "batch": "batch_size",
+    "classes": "num_classes",
+    "clean": "clean_size",
+    "controller_hidden": "controller_hidden_size",
+    "copies": "num_envs",
+    "epochs": "update_epochs",
+    "hidden": "hidden_size",
+    "labeled": "labeled_size",
+    "mixtures": "num_mixtures",
+    "pool": "pool_size",
+    "shrink": "downsample",
+    "train": "train_size",
+    "truncate": "bptt_steps",
+    "validation": "validation_size",
+    "weight_hidden": "weight_hidden_size",
+    "window": "rollout_steps",
+}
+"""Options of an earlier version -> their current names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +115,9 @@ def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
     for setting in OWN:
         require(not hasattr(defaults, setting), f"A setting of {name} is called {setting}, as an option is.")
     require_once(arguments, "weightings")
-    require_current(arguments, "--weights", "--weightings")
+    for before, now in RENAMED.items():
+        if not hasattr(defaults, before) and (now in OWN or hasattr(defaults, now)):
+            require_current(arguments, f"--{before}".replace("_", "-"), f"--{now}".replace("_", "-"))
     lines = "\n".join(f"  {weighting}: {line}" for weighting, line in task.weightings.items())
     chosen = read_settings(
         Tune,

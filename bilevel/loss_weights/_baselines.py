@@ -27,7 +27,7 @@ from games.core import require, require_name
 
 
 class Trainer(Resumable):
-    """Trains a model with an optimizer by a weighting: the baselines of `LossWeightTuner`.
+    """Training with a weighting of the losses: the baselines of `LossWeightTuner`.
 
     Args:
         optimizer: of the model's parameters, any torch optimizer.

@@ -20,7 +20,7 @@ _GROWTH = 2.0  # largest growth of the terms of a series; beyond it plain descen
 
 @dataclass(frozen=True)
 class InverseHessian:
-    """The implicit function theorem at the current model of an ordinary training loop.
+    """Hypergradient by the implicit function theorem at the current model of an ordinary training loop.
 
     With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
     (including weight decay that is added to gradients, but not AdamW's), and phi the outer parameters:

@@ -16,7 +16,7 @@ from games.core import require
 
 
 class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by mypy
-    """Learns loss weights in automatic optimization; the model's steps are Lightning's.
+    """Lightning callback that learns loss weights in automatic optimization; model steps are Lightning's.
 
     Before each training step the callback looks ahead on its batch and updates the weights. `training_step`
     returns the losses, weighted: `return self.weights(losses)`. Clipping, schedulers, precision, logging and

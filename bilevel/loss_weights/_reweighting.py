@@ -21,7 +21,7 @@ from games.core import require
 
 
 class Reweighter(Resumable):
-    """Learning to Reweight: trains a model with sample weights computed for each batch.
+    """Learning to Reweight: training with sample weights computed for each batch.
 
     A step looks ahead by one plain gradient step on sum_i eps_i L_i from eps = 0; the weight of sample i is
     the positive part of -d L_val / d eps_i, normalized over the batch: up to the learning rate the inner

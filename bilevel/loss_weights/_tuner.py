@@ -56,7 +56,7 @@ Batches = list[list[TrainLosses]]
 
 
 class LossWeightTuner(Resumable):
-    """Trains a model with an optimizer, and learns the weights of its losses from a validation loss.
+    """Tuner of loss weights around a torch loop: trains the model, and learns weights by a validation loss.
 
     A step looks ahead: it takes `virtual_steps` steps on copies of the model and the optimizer's state, and
     updates the weights along minus the hypergradient of the validation loss. Then the model takes its own

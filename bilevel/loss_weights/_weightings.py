@@ -16,7 +16,7 @@ from games.core import require, require_name
 
 
 class Weighting(Learned, abc.ABC):
-    """Computes the gradients of a `Trainer`'s step from losses with distinct names.
+    """Base of weightings, which compute the gradients of a `Trainer`'s step from losses with distinct names.
 
     Args:
         names: of the losses.
@@ -325,7 +325,7 @@ AGGREGATORS: dict[str, Callable[[Any, int], Any]] = {
 
 
 class Aggregated(Weighting):
-    """Descends an aggregate of all losses' gradients, in which no loss rises, or few do, by `torchjd`.
+    """Gradient aggregation by `torchjd`: steps along which no loss rises, or few do.
 
     Needs the optional package torchjd with all its solvers (the extra `rivals`). Nash-MTL's last solution is
     not saved with a run.

@@ -246,6 +246,6 @@ def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: t
         for axes, draw in zip(panels, drawings, strict=True):
             draw(axes)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper")
+        figure.legend(handles, labels, loc="outside right center")
         figure.suptitle(wrapped(title, size[0]), fontsize=12)
     return figure

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from bilevel.experiments import write_atomic, write_text
 
-BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#E69F00"
-PURPLE, SKY, BLACK, YELLOW = "#CC79A7", "#56B4E9", "#000000", "#F0E442"
-"""Okabe and Ito's palette, which does not depend on color vision."""
+BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#BF8300"
+PURPLE, SKY, BLACK, YELLOW = "#C56A9D", "#2F8FD0", "#000000", "#8F8500"
+"""Okabe and Ito's palette, distinguishable with color blindness, whose amber, purple, sky blue and yellow are
+darkened to a contrast of 3 to 1 or more with white."""
 GRAY = "#666666"
 """Color of reference levels and their labels."""
 DOTTED: Any = (0, (1, 1))

@@ -27,18 +27,18 @@ LOSSES: Mapping[str, str] = {
 class AuxiliaryDigitsSettings:
     """Data, model and training of `auxiliary-digits`."""
 
-    labeled: int = 100
+    labeled_size: int = 100
     """Images whose digit is known, 1 or more."""
-    pool: int = 800
+    pool_size: int = 800
     """Images with auxiliary labels only, 1 or more."""
-    validation: int = 200
+    validation_size: int = 200
     """Images whose digit is known, for learning or choosing weights, 1 or more; the rest of the 1797 are the
     test set."""
-    hidden: int = 64
+    hidden_size: int = 64
     """Units of the trunk's one hidden layer, 1 or more."""
     steps: int = 250
     """Training steps, 1 or more; the same for every weighting."""
-    batch: int = 100
+    batch_size: int = 100
     """Images of the pool in a step, 1 or more; the labeled ones are all in every step."""
     learning_rate: float = 0.05
     """Learning rate of the network's gradient descent, above 0."""
@@ -58,8 +58,8 @@ class AuxiliaryDigitsSettings:
     """Largest weight of `random-search`, at least `min_weight`."""
 
     def __post_init__(self) -> None:
-        counts = "labeled pool validation hidden steps batch every epoch"
-        check_settings(self, counts, "labeled pool validation")
+        counts = "labeled_size pool_size validation_size hidden_size steps batch_size every epoch"
+        check_settings(self, counts, "labeled_size pool_size validation_size")
         require_number("weight_decay", self.weight_decay, least=0)
         require(
             0 < self.min_weight <= self.max_weight < float("inf"),
@@ -80,9 +80,9 @@ class AuxiliaryDigitsData(NamedTuple):
 
 def draw_data(settings: AuxiliaryDigitsSettings, generator: torch.Generator) -> AuxiliaryDigitsData:
     """Split the digits, and draw random labels of the pool."""
-    sizes = (settings.labeled, settings.pool, settings.validation)
+    sizes = (settings.labeled_size, settings.pool_size, settings.validation_size)
     labeled, pool, validation, test = split_digits(sizes, generator)
-    noise = torch.randint(CLASSES, (settings.pool,), generator=generator)
+    noise = torch.randint(CLASSES, (settings.pool_size,), generator=generator)
     return AuxiliaryDigitsData(labeled, pool, noise, validation, test)
 
 
@@ -107,7 +107,7 @@ class DigitTraining:
     def __init__(self, data: AuxiliaryDigitsData, settings: AuxiliaryDigitsSettings, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network = DigitNetwork(settings.hidden)
+            self.network = DigitNetwork(settings.hidden_size)
         self.data, self.settings, self.seed = data, settings, seed
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
@@ -121,7 +121,7 @@ class DigitTraining:
 
     def draw_batch(self) -> None:
         """Draw the next images of the pool."""
-        count, size = len(self.data.noise), min(self.settings.batch, len(self.data.noise))
+        count, size = len(self.data.noise), min(self.settings.batch_size, len(self.data.noise))
         self.batch = torch.randperm(count, generator=self.generator)[:size]
 
     def losses(self) -> dict[str, Tensor]:

@@ -46,15 +46,15 @@ class NoisyDigitsSettings:
 
     noise: float = 0.4
     """Fraction of wrong training labels, from 0 to 1."""
-    train: int = 1000
+    train_size: int = 1000
     """Number of training images, 1 or more."""
-    clean: int = 100
+    clean_size: int = 100
     """Number of correctly labeled images, 1 or more; the rest of the 1797 is the test set."""
-    hidden: int = 128
+    hidden_size: int = 128
     """Units of the classifier's one hidden layer, 1 or more."""
     steps: int = 600
     """Number of training steps of every weighting, 1 or more."""
-    batch: int = 100
+    batch_size: int = 100
     """Batch size in images, 1 or more."""
     learning_rate: float = 0.1
     """Learning rate of the classifier, above 0."""
@@ -65,11 +65,15 @@ class NoisyDigitsSettings:
     burn_in: int = 50
     """Steps before the weighting network is used and trained, 0 or more: initial losses do not indicate wrong
     labels, and a preference for large losses that is learned then can persist."""
-    weight_hidden: int = 100
+    weight_hidden_size: int = 100
     """Hidden units of the weighting network, 1 or more."""
 
     def __post_init__(self) -> None:
-        check_settings(self, "train clean hidden steps batch weight_hidden", "train clean")
+        check_settings(
+            self,
+            "train_size clean_size hidden_size steps batch_size weight_hidden_size",
+            "train_size clean_size",
+        )
         require(self.burn_in >= 0, f"burn_in must be 0 or more, not {self.burn_in}.")
         Range(least=0, most=1).require("noise", self.noise)
 
@@ -89,11 +93,13 @@ def draw_data(settings: NoisyDigitsSettings, generator: torch.Generator) -> Nois
     Source:
         Uniform noise as in Shu et al., Meta-Weight-Net, arXiv 1902.07379.
     """
-    train, clean, test = split_digits((settings.train, settings.clean), generator)
-    wrong = torch.zeros(settings.train, dtype=torch.bool)
-    replaced = torch.randperm(settings.train, generator=generator)[: round(settings.noise * settings.train)]
+    train, clean, test = split_digits((settings.train_size, settings.clean_size), generator)
+    wrong = torch.zeros(settings.train_size, dtype=torch.bool)
+    replaced = torch.randperm(settings.train_size, generator=generator)[
+        : round(settings.noise * settings.train_size)
+    ]
     wrong[replaced] = True
-    shift = torch.randint(1, CLASSES, (settings.train,), generator=generator)
+    shift = torch.randint(1, CLASSES, (settings.train_size,), generator=generator)
     labels = torch.where(wrong, (train.labels + shift) % CLASSES, train.labels)
     return NoisyDigitsData(Images(train.pixels, labels), wrong, clean, test)
 
@@ -133,7 +139,7 @@ def learned(
 ) -> TrainStep:
     """Weight each image by a network of its loss, learned from the clean set's loss one step later."""
     model, optimizer = classifier
-    weights = SampleWeights((settings.weight_hidden,))
+    weights = SampleWeights((settings.weight_hidden_size,))
     outer_optimizer = torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate)
     tuner = LossWeightTuner(model, optimizer, weights, outer_optimizer, first=first)
     plain, steps = uniform(classifier, data, settings), itertools.count()
@@ -205,7 +211,7 @@ class NoisyDigits:
         The kind of task: Shu et al., Meta-Weight-Net, arXiv 1902.07379, there on CIFAR.
 
     >>> from bilevel.tasks import NoisyDigitsSettings
-    >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
+    >>> small = NoisyDigitsSettings(train_size=50, clean_size=20, hidden_size=4, steps=5)
     >>> trial = NoisyDigits().run(small, "learned", 0, lambda fraction: None)
     >>> list(trial.measures)
     ['test accuracy (%)', 'weight of wrong labels', 'detection (AUC)']
@@ -235,7 +241,7 @@ class NoisyDigits:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # torch's layers take no generator
             model = nn.Sequential(
-                nn.Linear(PIXELS, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, CLASSES)
+                nn.Linear(PIXELS, settings.hidden_size), nn.ReLU(), nn.Linear(settings.hidden_size, CLASSES)
             )
             optimizer = torch.optim.SGD(
                 model.parameters(), lr=settings.learning_rate, momentum=settings.momentum
@@ -307,7 +313,7 @@ def detection(weights: Tensor, wrong: Tensor) -> tuple[float, float]:
 def _batches(pool: Images, settings: NoisyDigitsSettings, generator: torch.Generator) -> Iterator[Tensor]:
     """Indices into the pool, epoch after epoch, each in a random order."""
     while True:
-        yield from torch.randperm(len(pool.labels), generator=generator).split(settings.batch)
+        yield from torch.randperm(len(pool.labels), generator=generator).split(settings.batch_size)
 
 
 def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:

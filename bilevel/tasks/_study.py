@@ -156,7 +156,7 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
 
     >>> from pathlib import Path
     >>> from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Study, open_folder
-    >>> small = NoisyDigitsSettings(train=50, clean=20, hidden=4, steps=5)
+    >>> small = NoisyDigitsSettings(train_size=50, clean_size=20, hidden_size=4, steps=5)
     >>> what = {"task_name": "noisy-digits", "task": NoisyDigits(), "settings": small}
     >>> study = Study(**what, weightings=("uniform",), seeds=2)
     >>> open_folder(study, Path("study"))

@@ -126,7 +126,7 @@ PACKAGES = {
 
 
 class MissingPackage(ValueError):  # noqa: N818 - a sentence for the user, as every ValueError here
-    """A task needs a package of the extra `tasks` that is not installed.
+    """Refusal of a task that needs a package of the extra `tasks` which is not installed.
 
     >>> from bilevel.tasks import make_task, register_task
     >>> class Racing:

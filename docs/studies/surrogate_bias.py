@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from bilevel.core import counted
 from bilevel.methods import OuterLearner, Placement, StepInputs, ToS
-from bilevel.report import GRAY, colors, save, style
+from bilevel.report import GRAY, looks, save, style
 from games.core import require
 from games.matrix import FiniteRepeatedGame
 
@@ -126,8 +126,6 @@ def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples
 
 
 Name = Literal["reinforce", "dice", "loaded-dice"]
-MARKERS = {"reinforce": "o", "dice": "s", "loaded-dice": "D"}
-"""A second sign beside color."""
 FORMATS = (".png", ".pdf", ".svg")
 
 
@@ -250,22 +248,18 @@ def write_figure(found: Sequence[Deviation], path: Path) -> Path:
 
 def _draw_bias(axes: Axes, cases: Sequence[Deviation]) -> None:
     axes.axhline(0, color=GRAY, linewidth=1, linestyle="--", zorder=1)
-    for index, (name, color, own) in enumerate(_by_surrogate(cases)):
+    for index, (look, own) in enumerate(_by_surrogate(cases)):
         # side by side, as the intervals of one case would cover each other
         places = [one.episodes * 1.12 ** (index - 1) for one in own]
         heights, margins = [100 * one.bias for one in own], [100 * one.margin for one in own]
-        axes.errorbar(
-            places, heights, margins, color=color, marker=MARKERS[name], markersize=5, capsize=3, label=name
-        )
+        axes.errorbar(places, heights, margins, capsize=3, **look)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:+.0f} %" if value else "0")
 
 
 def _draw_noise(axes: Axes, cases: Sequence[Deviation]) -> None:
-    for index, (name, color, own) in enumerate(_by_surrogate(cases)):
+    for index, (look, own) in enumerate(_by_surrogate(cases)):
         places = [one.episodes * 1.12 ** (index - 1) for one in own]
-        axes.plot(
-            places, [100 * one.deviation for one in own], color=color, marker=MARKERS[name], markersize=5
-        )
+        axes.plot(places, [100 * one.deviation for one in own], **look)
     axes.set_xscale("log")
     axes.set_xticks(sorted({one.episodes for one in cases}))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -276,11 +270,12 @@ def _draw_noise(axes: Axes, cases: Sequence[Deviation]) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _by_surrogate(cases: Sequence[Deviation]) -> Iterator[tuple[str, str, list[Deviation]]]:
-    """Name, color and cases of each surrogate."""
+def _by_surrogate(cases: Sequence[Deviation]) -> Iterator[tuple[dict[str, Any], list[Deviation]]]:
+    """Look and cases of each surrogate."""
     names = list(dict.fromkeys(one.surrogate for one in cases))
-    for name, color in colors(names).items():
-        yield name, color, [one for one in cases if one.surrogate == name]
+    for name, look in looks(names).items():
+        chosen = {key: look[key] for key in ("color", "linestyle", "marker", "markersize")}
+        yield {"label": name, **chosen}, [one for one in cases if one.surrogate == name]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,23 +6,20 @@ python -m docs.studies.training_ways --help
 from __future__ import annotations
 
 import csv
-import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 from matplotlib.figure import Figure
 
 from bilevel.experiments import Run, RunFolder, interquartile_interval, load_run, require_comparable
-from bilevel.report import DASHED, DOTTED, draw_curves, draw_welfare, save, style
+from bilevel.report import draw_curves, draw_welfare, save, style
 from games.core import require, require_name
 
 FORMATS = (".png", ".pdf", ".svg")
 Runs = Mapping[str, Run]
-DASHES: tuple[Any, ...] = ("-", DOTTED, DASHED, (3, (5, 5)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +116,6 @@ def write_ways(games: Mapping[str, Runs], drawn: Sequence[str], path: Path) -> P
             chosen = {label: results for label, results in runs.items() if not drawn or label in drawn}
             draw_welfare(top, chosen, log=False)
             draw_curves(bottom, chosen, "given_away", log=False)
-            for axes in (top, bottom):  # dashes, as lines coincide for as long as methods do the same
-                for line, dashes in zip(
-                    axes.get_lines()[: len(chosen)], itertools.cycle(DASHES), strict=False
-                ):
-                    line.set_linestyle(dashes)
             top.set_xlabel("")
             bottom.set_ylim(-0.03, 1.03)
             bottom.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")

@@ -101,7 +101,7 @@ def traced() -> bool:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right for a right matrix shared by all batch members, each member's product computed separately.
+    """Multiply by a matrix shared by all members of a batch, each member's product computed separately.
 
     torch.matmul takes one large product for some batches and many small ones for others, which round
     differently; here there are always many small ones, so that a member of a batch equals that member alone.

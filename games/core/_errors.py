@@ -49,7 +49,7 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
 
 
 class CopyError(RuntimeError):
-    """The code of a foreign environment failed; the message says in which copy.
+    """Failure of a foreign environment's own code; the message says in which copy.
 
     >>> import gymnasium
     >>> from games import from_gymnasium

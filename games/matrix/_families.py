@@ -74,9 +74,13 @@ class SymmetricalFamily(CountedFamily):
 
 
 class SymmetricalPrisonersDilemma(SymmetricalFamily):
-    """A defector gets d + c n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1).
+    """N-agent prisoner's dilemma of every agent against every other.
 
-    n_C counts all cooperators of the n agents. Source: Willis et al., arXiv 2310.12928.
+    A defector gets d + c n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1), where n_C counts all cooperators
+    of the n agents.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> SymmetricalPrisonersDilemma(agents=3).payoffs()[0, 0, 1]
     tensor([1.5000, 1.5000, 4.0000], dtype=torch.float64)
@@ -86,9 +90,13 @@ class SymmetricalPrisonersDilemma(SymmetricalFamily):
 
 
 class SymmetricalChicken(SymmetricalFamily):
-    """A defector gets (c + d) n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1) + d n_D / (n - 1).
+    """N-agent chicken of every agent against every other.
 
-    n_C and n_D count all cooperators and defectors of the n agents. Source: Willis et al., arXiv 2310.12928.
+    A defector gets (c + d) n_C / (n - 1), a cooperator c (n_C - 1) / (n - 1) + d n_D / (n - 1), where n_C and
+    n_D count all cooperators and defectors of the n agents.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> SymmetricalChicken(agents=3).payoffs()[0, 0, 1]
     tensor([2., 2., 4.], dtype=torch.float64)
@@ -98,9 +106,13 @@ class SymmetricalChicken(SymmetricalFamily):
 
 
 class SymmetricalStagHunt(SymmetricalFamily):
-    """A defector gets c n_C / (n - 1) + d (n_D - 1) / (n - 1), a cooperator (c + d)(n_C - 1) / (n - 1).
+    """N-agent stag hunt of every agent against every other.
 
-    n_C and n_D count all cooperators and defectors of the n agents. Source: Willis et al., arXiv 2310.12928.
+    A defector gets c n_C / (n - 1) + d (n_D - 1) / (n - 1), a cooperator (c + d)(n_C - 1) / (n - 1), where
+    n_C and n_D count all cooperators and defectors of the n agents.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> SymmetricalStagHunt(agents=3).payoffs()[0, 0, 1]
     tensor([2., 2., 3.], dtype=torch.float64)
@@ -143,7 +155,10 @@ class GraphFamily(Family):
 
 
 class Cyclical(GraphFamily):
-    """Agent i's payoff comes from its game against the next agent of the ring alone, in one direction.
+    """Two-agent games around a ring: agent i's payoff is that of its game against the next agent.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> Cyclical(agents=3).payoffs()[0, 1, 0]
     tensor([0., 4., 3.], dtype=torch.float64)
@@ -155,7 +170,10 @@ class Cyclical(GraphFamily):
 
 
 class Tycoon(GraphFamily):
-    """Agent 0, the tycoon, plays every other agent and gets the sum; the others play agent 0 only.
+    """Two-agent games of a tycoon, agent 0, against every other agent; agent 0 gets the sum of its payoffs.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> Tycoon(agents=3).payoffs()[0, 1, 0]
     tensor([3., 4., 3.], dtype=torch.float64)
@@ -170,7 +188,10 @@ class Tycoon(GraphFamily):
 
 
 class Circular(GraphFamily):
-    """All pairs of agents on a ring play; a pair at distance k has weight 2^-k, not normalized.
+    """Two-agent games of all pairs on a ring, with weight 2^-k, not normalized, at distance k.
+
+    Source:
+        Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
 
     >>> Circular(agents=4).weights[0]
     array([0.  , 0.5 , 0.25, 0.5 ])
@@ -187,9 +208,12 @@ class Circular(GraphFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class PublicGoods(CountedFamily):
-    """A cooperator gives its unit to the pot (payoff k n_C / n) and a defector keeps it (1 + k n_C / n).
+    """Public goods game: each agent keeps its unit or gives it to a pot, which is multiplied and split.
 
-    A dilemma for 1 < k < n. Source: Willis et al., arXiv 2310.12928; the default of k is ours.
+    Of n agents n_C give: a cooperator gets k n_C / n and a defector 1 + k n_C / n, a dilemma for 1 < k < n.
+
+    Source:
+        Willis et al., arXiv 2310.12928; the default of k is this toolkit's.
 
     >>> PublicGoods(agents=4, k=2).payoffs()[0, 0, 1, 1]
     tensor([1., 1., 2., 2.], dtype=torch.float64)
@@ -204,10 +228,11 @@ class PublicGoods(CountedFamily):
 
 @dataclass(frozen=True, kw_only=True)
 class ContributionGame(CountedFamily):
-    """Contribute one unit or nothing, r_i = k sum(c) / n - c_i: public goods without an endowment.
+    """Public goods game without an endowment: contribute one unit or nothing, r_i = k sum(c) / n - c_i.
 
-    Source: the linear public goods experiment, Fehr and Gaechter 2000, American Economic Review 90(4): four
-    agents and a marginal return of 0.4, which is k = 1.6.
+    Source:
+        The linear public goods experiment of Fehr and Gaechter, American Economic Review 90(4), 2000: four
+        agents and a marginal return of 0.4, which is k = 1.6.
 
     >>> ContributionGame(agents=4).payoffs()[0, 0, 1, 1]
     tensor([-0.2000, -0.2000,  0.8000,  0.8000], dtype=torch.float64)

@@ -61,7 +61,7 @@ class CartPolePicture:
             circle(surface, int(middle), int(axle), int(side), (129, 132, 203))
         gfxdraw.hline(surface, 0, WIDTH, TOP, (0, 0, 0))
         rows, columns = self._settings.picture
-        size = self._settings.shrink
+        size = self._settings.downsample
         # Rows from below; four bytes a pixel, of which three are colors.
         memory: Any = surface.get_buffer()
         packed = np.frombuffer(memory, np.uint8).reshape(HEIGHT, 4 * WIDTH)
@@ -161,7 +161,7 @@ def darkness(frame: NDArray[np.uint8], settings: WorldModelSettings) -> Pixels:
         f"{frame.shape[1] if frame.ndim > 1 else 1}.",
     )
     rows, columns = settings.picture
-    size = settings.shrink
+    size = settings.downsample
     cropped = frame[top:bottom, left:right].reshape(rows, size, columns * size * frame.shape[2])
     sums = cropped.sum(1, dtype=np.uint32).reshape(rows, columns, -1).sum(2)
     return np.asarray(1 - sums / np.float32(255 * size * size * frame.shape[2]), np.float32).reshape(-1)

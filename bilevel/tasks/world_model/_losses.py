@@ -180,7 +180,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """The named losses, each one number."""
     roll_out, counts = batch.roll_out, batch.roll_out.counts
-    encoding = encode(model, roll_out, settings.truncate)
+    encoding = encode(model, roll_out, settings.bptt_steps)
     latents, hidden = encoding.latents, encoding.hidden
 
     def reconstruction() -> Tensor:

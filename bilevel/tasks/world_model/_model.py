@@ -28,11 +28,11 @@ class WorldModel(nn.Module):
         self.latents: Latents = (
             GaussianLatents(settings.latent_size)
             if settings.latents == "gaussian"
-            else CategoricalLatents(settings.latent_size, settings.classes)
+            else CategoricalLatents(settings.latent_size, settings.num_classes)
         )
-        features, hidden = self.latents.size + settings.recurrent_size, settings.controller_hidden
-        self.autoencoder = Autoencoder(2 * rows * columns, settings.hidden, self.latents)
-        self.dynamics = Dynamics(self.latents, actions, settings.recurrent_size, settings.mixtures)
+        features, hidden = self.latents.size + settings.recurrent_size, settings.controller_hidden_size
+        self.autoencoder = Autoencoder(2 * rows * columns, settings.hidden_size, self.latents)
+        self.dynamics = Dynamics(self.latents, actions, settings.recurrent_size, settings.num_mixtures)
         self.controller = Controller(features, actions, hidden)
         self.value = ValueHead(features, hidden, settings.return_scale) if settings.value_head else None
 

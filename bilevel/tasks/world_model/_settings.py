@@ -28,44 +28,44 @@ class WorldModelSettings:
     environment: str = "CartPole-v1"
     """A Gymnasium environment with discrete actions that renders as `rgb_array`."""
     crop: tuple[int, int, int, int] = (170, 290, 0, 600)
-    """The observed part of a rendered picture: first row, end of rows, first column, end of columns."""
-    shrink: int = 15
-    """Side of the squares of pixels averaged into one; both sides of the crop are multiples of it."""
+    """Observed part of a rendered image: first row, end of rows, first column, end of columns."""
+    downsample: int = 15
+    """Side of the squares of pixels that are averaged into one; it divides both sides of the crop."""
     contrast: float = 3.0
-    """Factor of darkness, which is from 0 to 1."""
+    """Factor on the darkness of pixels, which is from 0 to 1."""
     environment_steps: int = 12_288
-    """Environment steps of a training, over all copies."""
-    copies: int = 8
-    """Copies of the environment in a batch; an even number."""
-    window: int = 32
-    """Steps of each copy between two trainings, 2 or more; the reach of back-propagation through time."""
-    epochs: int = 4
-    """Passes over each roll-out."""
+    """Environment steps of a training run, over all environments."""
+    num_envs: int = 8
+    """Number of parallel environments, even: one half trains while the other validates."""
+    rollout_steps: int = 32
+    """Steps of each environment per rollout, 2 or more; the window of backpropagation through time."""
+    update_epochs: int = 4
+    """Passes over each rollout."""
 
     latents: Literal["gaussian", "categorical"] = "gaussian"
     """Reparameterized Gaussians, or one-hot categories with straight-through gradients."""
     latent_size: int = 16
-    """Gaussian numbers, or categorical variables, of a latent."""
-    classes: int = 8
+    """Dimensions of a Gaussian latent, or variables of a categorical one."""
+    num_classes: int = 8
     """Classes of each categorical variable."""
-    hidden: int = 64
+    hidden_size: int = 64
     """Units of the hidden layers of encoder and decoder."""
     recurrent_size: int = 32
     """Units of the recurrent network."""
-    mixtures: int = 3
+    num_mixtures: int = 3
     """Gaussians in the mixture that predicts the next latent."""
-    controller_hidden: int = 32
+    controller_hidden_size: int = 32
     """Units of the controller's hidden layer; 0: a linear controller."""
-    truncate: int | None = None
-    """Steps after which back-propagation through time is truncated; None: the whole window."""
+    bptt_steps: int | None = None
+    """Steps after which backpropagation through time is truncated; None: the whole rollout."""
     policy_gradient: Literal["real", "imagined", "both"] = "real"
-    """REINFORCE on roll-outs in the environment, the gradient through imagined ones, or their sum."""
+    """REINFORCE on rollouts in the environment, the gradient through imagined rollouts, or their sum."""
     imagined_steps: int = 8
-    """Steps of an imagined roll-out."""
+    """Steps of an imagined rollout."""
     value_head: bool = True
-    """Learn a value from latent and hidden state: a baseline, and the value after a roll-out."""
+    """Learn a value head, used as a baseline and to bootstrap at the end of a rollout."""
     contrastive: bool = False
-    """Add InfoNCE between the latents of neighbouring frames to the losses."""
+    """Add an InfoNCE loss between the latents of consecutive images."""
     temperature: float = 0.1
     """Temperature of InfoNCE."""
 
@@ -82,11 +82,11 @@ class WorldModelSettings:
     clip_coef: float = 0.2
     """PPO's clipping coefficient of the policy's ratio."""
     ent_coef: float = 0.01
-    """Coefficient of the policy's entropy, beside normalized advantages."""
+    """Coefficient of the policy's entropy bonus; advantages are normalized."""
     kl_coef: float = 0.01
-    """Coefficient of the latents' divergence from their prior, beside squared errors of pixels."""
+    """Coefficient of the KL divergence of latents from their prior, in the reconstruction loss."""
     outer_learning_rate: float = 0.05
-    """Learning rate of Adam, for learned weights."""
+    """Learning rate of Adam on the learned weights."""
     estimator: EstimatorName = "directional"
     """Estimator of the hypergradient."""
     evaluations: int = 16
@@ -98,28 +98,32 @@ class WorldModelSettings:
         require_name(self.latents, LATENTS, "kind of latents")
         require_name(self.policy_gradient, GRADIENTS, "policy gradient")
         whole = (
-            "shrink", "environment_steps", "copies", "epochs", "latent_size", "classes", "hidden",
-            "recurrent_size", "mixtures", "imagined_steps", "evaluations", "evaluation_episodes",
+            "downsample", "environment_steps", "num_envs", "update_epochs", "latent_size", "num_classes",
+            "hidden_size", "recurrent_size", "num_mixtures", "imagined_steps", "evaluations",
+            "evaluation_episodes",
         )  # fmt: skip
         for name in whole:
             value = getattr(self, name)
             require(value >= 1, f"{name} must be 1 or more, not {value}.")
         require(
-            self.window >= 2,
-            f"window must be 2 or more, not {self.window}: the step that restarts an episode trains nothing.",
+            self.rollout_steps >= 2,
+            f"rollout_steps must be 2 or more, not {self.rollout_steps}: the step that restarts an episode "
+            "trains nothing.",
         )
-        require(self.controller_hidden >= 0, "controller_hidden must be 0 (linear) or more.")
+        require(self.controller_hidden_size >= 0, "controller_hidden_size must be 0 (linear) or more.")
         require(
-            self.truncate is None or self.truncate >= 1,
-            f"truncate must be 1 step or more, or None for none, not {self.truncate}.",
+            self.bptt_steps is None or self.bptt_steps >= 1,
+            f"bptt_steps must be 1 step or more, or None for none, not {self.bptt_steps}.",
         )
-        require(self.copies % 2 == 0, f"copies must be an even number, not {self.copies}: half validate.")
+        require(
+            self.num_envs % 2 == 0, f"num_envs must be an even number, not {self.num_envs}: half validate."
+        )
         require(self.evaluations % 4 == 0, f"evaluations must be a multiple of 4, not {self.evaluations}.")
-        minimum = self.copies * self.window * self.evaluations
+        minimum = self.num_envs * self.rollout_steps * self.evaluations
         require(
             self.environment_steps >= minimum,
-            f"environment_steps must be copies x window x evaluations = {minimum} or more, not "
-            f"{self.environment_steps}: there is at least one roll-out between two evaluations.",
+            f"environment_steps must be num_envs x rollout_steps x evaluations = {minimum} or more, not "
+            f"{self.environment_steps}: there is at least one rollout between two evaluations.",
         )
         for name in ("temperature", "contrast", "learning_rate"):
             require_number(name, getattr(self, name), above=0)
@@ -131,10 +135,10 @@ class WorldModelSettings:
         require(
             0 <= top < bottom
             and 0 <= left < right
-            and (bottom - top) % self.shrink == 0
-            and (right - left) % self.shrink == 0,
-            f"crop is (first row, end of rows, first column, end of columns), its sides multiples of shrink, "
-            f"{self.shrink}; not {self.crop}.",
+            and (bottom - top) % self.downsample == 0
+            and (right - left) % self.downsample == 0,
+            f"crop is (first row, end of rows, first column, end of columns), its sides multiples of "
+            f"downsample, {self.downsample}; not {self.crop}.",
         )
         for name in ("max_norm", "max_value"):
             limit = getattr(self, name)
@@ -144,17 +148,17 @@ class WorldModelSettings:
     def picture(self) -> tuple[int, int]:
         """Rows and columns of a down-scaled picture."""
         top, bottom, left, right = self.crop
-        return (bottom - top) // self.shrink, (right - left) // self.shrink
+        return (bottom - top) // self.downsample, (right - left) // self.downsample
 
     @property
     def batches(self) -> int:
         """Roll-outs of all copies within the environment's steps."""
-        return self.environment_steps // (self.copies * self.window)
+        return self.environment_steps // (self.num_envs * self.rollout_steps)
 
     @property
     def return_scale(self) -> float:
         """Discounted return of a reward of 1 in every step of a window."""
-        return 1 / max(1 - self.discount, 1 / self.window)
+        return 1 / max(1 - self.discount, 1 / self.rollout_steps)
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class WorldModelTask:
         Ha and Schmidhuber, World models, arXiv 1803.10122.
 
     >>> from bilevel.tasks.world_model import WorldModelSettings
-    >>> sizes = {"copies": 2, "window": 8, "epochs": 1, "hidden": 4, "latent_size": 2}
+    >>> sizes = {"num_envs": 2, "rollout_steps": 8, "update_epochs": 1, "hidden_size": 4, "latent_size": 2}
     >>> tests = {"evaluations": 4, "evaluation_episodes": 1}
     >>> small = WorldModelSettings(environment_steps=64, **sizes, **tests)
     >>> trial = WorldModelTask().run(small, "fixed", 0, lambda fraction: None)

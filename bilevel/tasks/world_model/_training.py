@@ -78,14 +78,14 @@ class WorldModelTraining:
     def __init__(self, settings: WorldModelSettings, weighting: str, seed: int) -> None:
         self.settings = settings
         self.generator = torch.Generator().manual_seed(seed)
-        self.environment = PixelEnvironment(settings, settings.copies, self._draw_seed())
+        self.environment = PixelEnvironment(settings, settings.num_envs, self._draw_seed())
         self.fresh = PixelEnvironment(settings, settings.evaluation_episodes, self._draw_seed())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._draw_seed())
             self.model = WorldModel(settings, self.environment.actions)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.actor = PixelActor(self.environment, self.model, self.generator)
-        self.updates = settings.batches * settings.epochs * 2
+        self.updates = settings.batches * settings.update_epochs * 2
         self.plan = [TrainingPhase(PARTS, settings.losses)] * settings.batches
         if weighting in ("staged", "alternating"):
             self.plan = phases(weighting, settings.batches, settings.losses)
@@ -112,12 +112,12 @@ class WorldModelTraining:
     def train_batch(self, phase: TrainingPhase) -> None:
         """Act for a window in every copy, and train on it."""
         settings, trainer = self.settings, self._trainers[phase]
-        self.last = self.actor.play(settings.window, "uniform" if phase.uniform_actions else "sampled")
+        self.last = self.actor.play(settings.rollout_steps, "uniform" if phase.uniform_actions else "sampled")
         self.model.train_only(phase.parts)
         batch = prepare(self.model, self.last, settings, self.generator)
-        middle = settings.copies // 2
+        middle = settings.num_envs // 2
         halves = [of_copies(batch, slice(middle)), of_copies(batch, slice(middle, None))]
-        for _ in range(settings.epochs):
+        for _ in range(settings.update_epochs):
             for half, other in (halves, halves[::-1]):
                 held_out = functools.partial(held_out_loss, self.model, other, settings)
                 trainer.step(functools.partial(losses, self.model, half, settings, phase.losses), held_out)
@@ -143,7 +143,7 @@ class WorldModelTraining:
 
     def _write(self, curve: str, value: float, batches: int) -> None:
         self.curves.setdefault(curve, []).append(value)
-        steps = batches * self.settings.copies * self.settings.window
+        steps = batches * self.settings.num_envs * self.settings.rollout_steps
         self.curves.setdefault(f"{curve} at", []).append(steps)
 
     def _make_trainer(self, weighting: str, phase: TrainingPhase) -> Trainer | LossWeightTuner:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from bilevel.report import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, save, style
+from bilevel.report import AMBER, BLACK, BLUE, DOTTED, GREEN, PURPLE, RED, save, style
 from tests.benchmarks.experiments import EXPERIMENTS, MILLION
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.report.targets import (
@@ -74,7 +74,7 @@ def draw_time_against_seeds(axes: Axes, results: Results) -> bool:
     steps = _middle(row["steps"] for row in rows)
     chosen = [(row["size"], row) for row in rows if row["steps"] == steps]
     axes.set_xlabel("seeds")
-    axes.set_title(f"One meta-gradient of the repeated dilemma, K = {steps}")
+    axes.set_title(f"One hypergradient of the repeated dilemma, K = {steps}")
     return _draw_times(axes, chosen)
 
 
@@ -85,7 +85,7 @@ def draw_time_against_steps(axes: Axes, results: Results) -> bool:
     size = sizes[max(0, len(sizes) - 2)] if sizes else None
     chosen = [(row["steps"], row) for row in rows if row["size"] == size]
     axes.set_xlabel("inner steps K")
-    axes.set_title(f"One meta-gradient of the repeated dilemma, {size} seeds")
+    axes.set_title(f"One hypergradient of the repeated dilemma, {size} seeds")
     return _draw_times(axes, chosen)
 
 
@@ -122,7 +122,14 @@ def draw_memory(axes: Axes, results: Results) -> bool:
     if fit is not None:
         curve = np.geomspace(min(mine), max(mine), 50)
         label = f"{fit[0] / 1e6:.0f} + {fit[1] / 1e6:.1f} sqrt(K) MB, R^2 = {fit[2]:.3f}"
-        axes.plot(curve, (fit[0] + fit[1] * np.sqrt(curve)) / 1e6, color=PURPLE, label=label, zorder=0)
+        axes.plot(
+            curve,
+            (fit[0] + fit[1] * np.sqrt(curve)) / 1e6,
+            color=PURPLE,
+            linestyle=DOTTED,
+            label=label,
+            zorder=0,
+        )
     axes.set_xlabel("inner steps K")
     axes.set_ylabel("peak memory above the model, MB")
     axes.set_title("Unrolling a network, three loss weights")

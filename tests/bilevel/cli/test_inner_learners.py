@@ -22,7 +22,7 @@ def test_a_run_from_end_to_end(learner: tuple[Any, ...], policy: str, call: Call
     game = ("--game", "coin-game", "--game.horizon", 3, "--method", "tos")
     said = call("train", *game, "--policy", policy, *SMALL, *learner, "--out", "run")
     assert said.code == 0
-    assert "welfare [95 % interval]" in said.out
+    assert "[95 % interval]" in said.out
     kept = json.loads(Path("run/config.json").read_text())["method"]
     assert (kept["inner"]["variant"], kept["policy"]["variant"]) == (learner[1], policy)
     with Path("run/metrics.csv").open(newline="") as file:

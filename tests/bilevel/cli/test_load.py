@@ -41,7 +41,7 @@ def test_a_game_of_ones_own_is_trained_and_resumed(call: Call) -> None:
 
 def test_a_method_of_ones_own_is_trained(call: Call) -> None:
     Path("swap.py").write_text(shown("register_method"))
-    words = ("--load", "swap.py", "--game", "chicken", "--method", "swap", "--method.part", 0.25, *SMALL)
+    words = ("--load", "swap.py", "--game", "chicken", "--method", "swap", "--method.fraction", 0.25, *SMALL)
     assert call("train", *words, "--out", "run").code == 0
     assert ",0.25,0.75," in Path("run/metrics.csv").read_text()
 

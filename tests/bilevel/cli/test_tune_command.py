@@ -22,7 +22,20 @@ from bilevel.tasks import _task as registry
 from tests.bilevel.tasks.coin import Coin
 
 Call = Callable[..., Any]
-SMALL = ("--train", 60, "--clean", 20, "--hidden", 4, "--steps", 6, "--batch", 20, "--burn-in", 2)
+SMALL = (
+    "--train-size",
+    60,
+    "--clean-size",
+    20,
+    "--hidden-size",
+    4,
+    "--steps",
+    6,
+    "--batch-size",
+    20,
+    "--burn-in",
+    2,
+)
 TUNE = ("tune", "noisy-digits", *SMALL, "--seeds", 3)
 FOLDER = Path("runs/tune/noisy-digits")
 FILES = ("table.csv", "table.md", "seeds.csv", "figure.png")
@@ -101,7 +114,7 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
             ]
     assert found["detection (AUC)", "clean"]["estimate"] == ""
     trial = NoisyDigits().run(
-        NoisyDigits.settings(train=60, clean=20, hidden=4, steps=6, batch=20, burn_in=2),
+        NoisyDigits.settings(train_size=60, clean_size=20, hidden_size=4, steps=6, batch_size=20, burn_in=2),
         "learned",
         2,
         lambda fraction: None,
@@ -129,7 +142,7 @@ def test_some_ways_and_fewer_seeds_than_an_interval_takes(call: Call, coin: Coin
     said = call("tune", "coin", "--weightings", "loaded", "fair", "--seeds", 2, "--throws", 5, "--out", "a")
     assert said.code == 0, said.err
     assert coin.done == [("loaded", 0), ("fair", 0), ("loaded", 1), ("fair", 1)]
-    assert "for intervals it takes 3 or more" in said.out
+    assert "intervals require 3 or more" in said.out
     assert "Difference: from loaded" in said.out
     assert "[" not in said.out.split("Heads:")[0].replace("[95 %]", "")
     assert Path("a/figure.png").read_text() == "loaded:2 fair:2"
@@ -217,6 +230,7 @@ def test_a_task_of_ones_own(call: Call) -> None:
             "There is no weighting of coin 'fare'. Did you mean 'fair'?",
         ),
         (("coin", "--weights", "fair"), "--weights is now called --weightings."),
+        (("noisy-digits", "--clean", 50), "--clean is now called --clean-size."),
         (("coin", "--weightings", "fair", "--weightings", "loaded"), "--weightings is there 2 times"),
         (("coin", "--seeds", 0), "seeds must be 1 or more, not 0."),
         (("coin", "--seed", -1), "seed must be from 0 to"),

@@ -11,16 +11,16 @@ SMALL = (
     *(
         "--environment-steps",
         128,
-        "--copies",
+        "--num-envs",
         4,
-        "--window",
+        "--rollout-steps",
         8,
         "--evaluations",
         4,
         "--evaluation-episodes",
         2,
     ),
-    *("--shrink", 60, "--epochs", 1, "--hidden", 8),
+    *("--downsample", 60, "--update-epochs", 1, "--hidden-size", 8),
 )
 
 
@@ -36,4 +36,4 @@ def test_two_ways_are_trained_and_compared(call: Call) -> None:
 def test_too_few_steps_are_refused(call: Call) -> None:
     said = call("tune", "world-model", "--environment-steps", 100)
     assert said.code == 2
-    assert "copies x window x evaluations = 4096 or more, not 100" in said.sentence()
+    assert "num_envs x rollout_steps x evaluations = 4096 or more, not 100" in said.sentence()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -19,6 +18,7 @@ from bilevel.report._figures import draw_equality, draw_profiles
 from bilevel.report._heat_maps import final_transfers, transfer_figure
 from bilevel.report._style import LOOKS, wrapped
 from tests.bilevel.report.compared import made_up
+from tests.bilevel.report.legibility import contrast
 
 POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
 
@@ -118,18 +118,11 @@ def test_every_method_has_a_color_that_shows_on_white_and_a_marker_of_its_own() 
     assert LOOKS.keys() == METHODS.keys()
     found = looks(list(LOOKS))
     for name, look in found.items():
-        assert contrast_with_white(look["color"]) >= 3, name
+        assert contrast(look["color"]) >= 3, name
         own = {key: value for key, value in look.items() if key != "markevery"}
         assert own.items() <= looks([name, "mine"])[name].items()
     for parts in (("color",), ("marker",), ("linestyle", "marker"), ("color", "linestyle", "marker")):
         assert len({tuple(str(look[part]) for part in parts) for look in found.values()}) == len(LOOKS)
-
-
-def contrast_with_white(color: str) -> float:
-    """The contrast ratio of the Web Content Accessibility Guidelines 2.1, from 1 to 21."""
-    channels = np.array(to_rgb(color))
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return float(1.05 / (linear @ (0.2126, 0.7152, 0.0722) + 0.05))
 
 
 @pytest.mark.parametrize("method", ["lio", "inequity-aversion"])

@@ -17,7 +17,9 @@ from bilevel.tasks._auxiliary_digits import WEIGHTINGS, AuxiliaryDigits
 from bilevel.tasks._auxiliary_training import LOSSES, AuxiliaryDigitsSettings, DigitTraining, draw_data
 from bilevel.tasks._task import Task
 
-SMALL = AuxiliaryDigitsSettings(labeled=20, pool=40, validation=20, hidden=8, steps=12, batch=16, epoch=4)
+SMALL = AuxiliaryDigitsSettings(
+    labeled_size=20, pool_size=40, validation_size=20, hidden_size=8, steps=12, batch_size=16, epoch=4
+)
 TASK = AuxiliaryDigits()
 
 
@@ -127,8 +129,8 @@ def test_a_figure_is_drawn_of_all_ways_and_of_one(trials: dict[str, list[Trial]]
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"labeled": 0}, "labeled must be 1 or more, not 0"),
-        ({"pool": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
+        ({"labeled_size": 0}, "labeled_size must be 1 or more, not 0"),
+        ({"pool_size": 1700}, "must leave some of the 1797 images to test on, but they take 2000"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),
         ({"learning_rate": math.inf}, "learning_rate must be a finite number above 0, not inf"),
         ({"momentum": 1.0}, r"momentum must be from 0 up to 1, not 1\.0"),

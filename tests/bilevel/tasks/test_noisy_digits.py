@@ -27,7 +27,7 @@ def run(weighting: str, seed: int = 0, **changes: float) -> Trial:
 @given(seed=st.integers(0, 2**31), noise=st.floats(0, 1))
 @settings(max_examples=10)
 def test_the_data_are_all_digits_once_with_so_many_wrong_labels(seed: int, noise: float) -> None:
-    chosen = NoisyDigitsSettings(noise=noise, train=300, clean=40)
+    chosen = NoisyDigitsSettings(noise=noise, train_size=300, clean_size=40)
     data = draw_data(chosen, torch.Generator().manual_seed(seed))
     assert [len(part.labels) for part in (data.train, data.clean, data.test)] == [300, 40, IMAGES - 340]
     assert int(data.wrong.sum()) == round(300 * noise)
@@ -43,11 +43,13 @@ def test_the_data_are_all_digits_once_with_so_many_wrong_labels(seed: int, noise
 
 
 def test_wrong_labels_are_as_likely_one_as_another() -> None:
-    counts, chosen = torch.zeros(10), NoisyDigitsSettings(noise=1.0, train=1700, clean=10)
+    counts, chosen = torch.zeros(10), NoisyDigitsSettings(noise=1.0, train_size=1700, clean_size=10)
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         given_labels = draw_data(chosen, generator).train.labels
-        truth = draw_data(NoisyDigitsSettings(noise=0.0, train=1700, clean=10), generator.manual_seed(seed))
+        truth = draw_data(
+            NoisyDigitsSettings(noise=0.0, train_size=1700, clean_size=10), generator.manual_seed(seed)
+        )
         shift = (given_labels - truth.train.labels) % 10
         counts += torch.bincount(shift, minlength=10)
     assert counts[0] == 0
@@ -55,7 +57,7 @@ def test_wrong_labels_are_as_likely_one_as_another() -> None:
 
 
 def test_what_each_way_trains_on() -> None:
-    chosen = NoisyDigitsSettings(train=50, clean=20)
+    chosen = NoisyDigitsSettings(train_size=50, clean_size=20)
     data = draw_data(chosen, torch.Generator().manual_seed(0))
     sizes = {name: len(way.pool(data).labels) for name, way in WEIGHTINGS.items()}
     assert sizes == {
@@ -71,7 +73,7 @@ def test_what_each_way_trains_on() -> None:
 
 
 def test_a_network_that_never_learns_weighs_uniformly() -> None:
-    kept = {"train": 100, "steps": 20, "hidden": 8}
+    kept = {"train_size": 100, "steps": 20, "hidden_size": 8}
     uniform, learned = run("uniform", **kept), run("learned", **kept, burn_in=5, outer_learning_rate=0.0)
     assert learned.curves[ACCURACY] == pytest.approx(uniform.curves[ACCURACY])
     assert learned.measures[WEIGHT] == pytest.approx(1.0)
@@ -79,7 +81,7 @@ def test_a_network_that_never_learns_weighs_uniformly() -> None:
 
 
 def test_until_the_burn_in_is_over_nobody_weighs() -> None:
-    kept = {"train": 100, "steps": 20, "hidden": 8}
+    kept = {"train_size": 100, "steps": 20, "hidden_size": 8}
     uniform, learned = run("uniform", **kept), run("learned", **kept, burn_in=20)
     assert learned.curves == uniform.curves
     assert math.isnan(learned.measures[WEIGHT])
@@ -140,8 +142,8 @@ def test_accuracy_is_in_per_cent() -> None:
     [
         ({"noise": 1.1}, "noise must be a finite number from 0 to 1, not 1.1"),
         ({"noise": math.nan}, "noise must be a finite number from 0 to 1, not nan"),
-        ({"train": 1700}, "must leave some of the 1797 images to test on, but they take 1800"),
-        ({"clean": 0}, "clean must be 1 or more, not 0"),
+        ({"train_size": 1700}, "must leave some of the 1797 images to test on, but they take 1800"),
+        ({"clean_size": 0}, "clean_size must be 1 or more, not 0"),
         ({"steps": 0}, "steps must be 1 or more"),
         ({"burn_in": -1}, "burn_in must be 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0, not 0"),

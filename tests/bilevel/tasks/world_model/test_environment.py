@@ -13,7 +13,7 @@ from bilevel.tasks.world_model import WorldModelSettings
 from bilevel.tasks.world_model._environment import DECAY, CartPolePicture, PixelEnvironment, darkness
 from tests.bilevel.tasks.world_model.tiny import tiny
 
-WHOLE = WorldModelSettings(crop=(0, 400, 0, 600), shrink=20)
+WHOLE = WorldModelSettings(crop=(0, 400, 0, 600), downsample=20)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_cart_poles_picture_is_gymnasiums_to_the_last_bit(settings):
 
 
 def test_white_is_none_and_black_is_one():
-    settings = tiny(crop=(0, 4, 0, 6), shrink=2)
+    settings = tiny(crop=(0, 4, 0, 6), downsample=2)
     frame = np.full((4, 6, 3), 255, np.uint8)
     frame[:2, 2:4] = 0
     assert darkness(frame, settings).tolist() == [0, 1, 0, 0, 0, 0]
@@ -74,7 +74,7 @@ def test_a_finished_episode_starts_again_a_step_later():
 
 
 def test_another_environment_is_seen_by_its_own_renderer():
-    settings = tiny(environment="Acrobot-v1", crop=(0, 500, 0, 500), shrink=50)
+    settings = tiny(environment="Acrobot-v1", crop=(0, 500, 0, 500), downsample=50)
     environment = PixelEnvironment(settings, 2, seed=0)
     first = environment.reset()
     seen = environment.step(torch.tensor([0, 2]))

@@ -81,7 +81,7 @@ def test_half_of_the_copies_keep_their_own_dream():
 
 def test_truncation_shortens_what_the_policy_teaches_the_recurrent_network():
     def gradient(truncate):
-        settings = tiny(truncate=truncate)
+        settings = tiny(bptt_steps=truncate)
         model = a_model(settings)
         losses(model, a_batch(model, settings), settings, ["policy"])["policy"].backward()
         return model.dynamics.cell.weight_hh.grad

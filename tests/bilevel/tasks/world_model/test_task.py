@@ -36,12 +36,12 @@ def test_every_way_ends_with_every_measure(way):
     "changes",
     [
         {"latents": "categorical"},
-        {"truncate": 3},
+        {"bptt_steps": 3},
         {"policy_gradient": "imagined"},
         {"policy_gradient": "both", "latents": "categorical"},
         {"value_head": False},
         {"contrastive": True},
-        {"controller_hidden": 0},
+        {"controller_hidden_size": 0},
         {"max_norm": None, "max_value": 0.1},
         {"estimator": "unrolled"},
         {"estimator": "finite-difference"},
@@ -58,7 +58,7 @@ def test_every_option_learns_weights(changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"policy_gradient": "both"}, {"latents": "categorical"}, {"truncate": 3, "contrastive": True}],
+    [{}, {"policy_gradient": "both"}, {"latents": "categorical"}, {"bptt_steps": 3, "contrastive": True}],
     ids=str,
 )
 def test_estimators_of_the_gradient_in_the_weights_agree(changes):

@@ -14,17 +14,17 @@ from bilevel.tasks.world_model._model import WorldModel
 
 TINY = WorldModelSettings(
     crop=(170, 290, 0, 600),
-    shrink=60,
+    downsample=60,
     environment_steps=128,
-    copies=4,
-    window=8,
-    epochs=1,
+    num_envs=4,
+    rollout_steps=8,
+    update_epochs=1,
     latent_size=3,
-    classes=3,
-    hidden=8,
+    num_classes=3,
+    hidden_size=8,
     recurrent_size=5,
-    mixtures=2,
-    controller_hidden=4,
+    num_mixtures=2,
+    controller_hidden_size=4,
     imagined_steps=3,
     evaluations=4,
     evaluation_episodes=2,
@@ -45,7 +45,7 @@ def a_model(settings=TINY, seed=0):
 def a_roll_out(settings=TINY, seed=0):
     """Invented: an episode ends in the fourth step of the first copy, and starts again in the fifth."""
     generator = torch.Generator().manual_seed(seed)
-    time, copies = settings.window, settings.copies
+    time, copies = settings.rollout_steps, settings.num_envs
     rows, columns = settings.picture
     first = torch.zeros(time + 1, copies, dtype=torch.bool)
     first[5, 0] = True

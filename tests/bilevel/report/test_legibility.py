@@ -1,0 +1,179 @@
+"""Every kind of figure is legible: in contrast, in greyscale, with color blindness, and to its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import bilevel.report as report
+from bilevel.experiments import RunFolder, compare_runs
+from bilevel.loss_weights import History
+from bilevel.report._catalogue_files import schelling_figure
+from docs.studies.surrogate_bias import Deviation, write_figure
+from docs.studies.training_ways import write_ways
+from games.theory import Estimated, ScriptedSchelling
+from tests.benchmarks.report.figures import write_figures
+from tests.benchmarks.report.results import Results
+from tests.bilevel.report.compared import made_up
+from tests.bilevel.report.legibility import SIMULATED, contrast, distance, linear, problems, recorded
+from tests.bilevel.report.test_estimators import COMPARISON
+from tests.bilevel.report.test_heat_maps import SWAPPED, giving, run_with_shares
+from tests.bilevel.report.test_loss_weight_curves import with_weights
+
+POOR = ((-1.0, 0.5), (2.0, 2.0), (-1.0, 1.0), (0.0, 0.0))
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results.json"
+
+
+def run(folder: Path) -> None:
+    report.write_run_figures(RunFolder(folder), run_with_shares(SWAPPED, "escape-room"))
+    report.write_run_figures(RunFolder(folder), giving(method="planner", paid_0=-2.0, paid_1=1.0))
+    report.write_run_figures(RunFolder(folder), with_weights())
+
+
+def comparison(folder: Path) -> None:
+    names = ("selfish", "prosocial", "tos", "lio", "planner", "svo", "tos, small steps", "tos, no cost")
+    runs = {name: made_up(returns=np.array(POOR) + 0.3 * k) for k, name in enumerate(names)}
+    runs["lio"].final.update({f"incentive_{i}_{1 - i}": np.full(4, 1.0 + i) for i in (0, 1)})
+    for share in [name for name in runs["lio"].final if name.startswith("share")]:
+        del runs["lio"].final[share]
+    report.write_comparison_figures(compare_runs(runs), folder)
+    theory = report.theory_of(made_up("prisoners-dilemma").config.game)
+    runs = {name: made_up("prisoners-dilemma", returns=POOR) for name in ("tos", "selfish")}
+    report.write_comparison_figures(compare_runs(runs), folder, theory)
+    report.write_comparison_figures(compare_runs({"a": with_weights(), "b": with_weights()}), folder)
+
+
+def overview(folder: Path) -> None:
+    names = ("selfish", "prosocial", "fixed", "tos")
+    rows = {game: {name: made_up(game) for name in names} for game in ("chicken", "escape-room")}
+    report.write_overview(rows, folder / "overview.png")
+
+
+def tuner(folder: Path) -> None:
+    history = History()
+    for step in range(5):
+        history.add(step, {name: step + place for place, name in enumerate("abcd")}, 1 / (1 + step))
+    report.write_weights_figure(history, folder / "weights.png")
+
+
+def estimators(folder: Path) -> None:
+    report.write_comparison(COMPARISON, folder, "tos on chicken")
+
+
+def schelling(folder: Path) -> None:
+    agents = np.array([[[0.0, 2.0, 5.0]], [[1.0, 1.5, 9.0]]])
+    for count in (1, 2, 3):
+        means = agents + np.arange(count)[None, :, None]
+        parts = (Estimated(mean, np.full_like(mean, 0.2)) for mean in means)
+        average = Estimated(np.array([0.0, 3.0, 2.0, 6.0]), np.full(4, 0.1))
+        labels = ("all",) if count == 1 else tuple(map(str, range(count)))
+        data = ScriptedSchelling(labels, 3, 64, *parts, average)
+        with report.style():
+            report.save(schelling_figure(data, "a-game", "reward per episode"), folder / "schelling.png")
+
+
+def surrogates(folder: Path) -> None:
+    names, numbers = ("reinforce", "dice", "loaded-dice"), ((1, 16), (1, 64), (2, 16), (2, 64))
+    found = [
+        Deviation(
+            surrogate=name, inner_steps=steps, episodes=episodes, samples=9, bias=0.1, deviation=0.2, exact=1
+        )
+        for name in names
+        for steps, episodes in numbers
+    ]
+    write_figure(found, folder / "surrogates.png")
+
+
+def training_modes(folder: Path) -> None:
+    labels = ("joint", "costly", "delayed-cost", "retrained")
+    games = {game: {label: made_up(game) for label in labels} for game in ("chicken", "escape-room")}
+    write_ways(games, (), folder / "ways.png")
+
+
+def benchmarks(folder: Path) -> None:
+    write_figures(Results.load(BENCHMARKS), folder)
+
+
+KINDS: tuple[Callable[[Path], None], ...] = (
+    run,
+    comparison,
+    overview,
+    tuner,
+    estimators,
+    schelling,
+    surrogates,
+    training_modes,
+    benchmarks,
+)
+
+
+@pytest.mark.parametrize("draw", KINDS, ids=lambda draw: draw.__name__)
+def test_every_kind_of_figure_is_legible(draw: Callable[[Path], None], tmp_path: Path) -> None:
+    with recorded() as figures:
+        draw(tmp_path)
+    assert figures
+    assert [problem for figure in figures for problem in problems(figure)] == []
+
+
+def faulty(change: Callable[[Figure], None]) -> list[str]:
+    """Problems of a figure that has none before this change."""
+    with report.style():
+        figure = Figure(figsize=(5, 4))
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=report.BLUE, label="one")
+        axes.plot([0, 1], [0.1, 1], color=report.RED, linestyle="--", label="two")
+        axes.set_title("a title")
+        figure.legend(loc="outside right upper")
+    assert problems(figure) == []
+    change(figure)
+    return problems(figure)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda figure: figure.axes[0].lines[0].set_color("#E69F00"), "The line 'one' has a contrast of 2.2"),
+        (lambda figure: figure.axes[0].lines[0].set_alpha(0.3), "The line 'one' has a contrast"),
+        (lambda figure: figure.axes[0].title.set_color("#AAAAAA"), "The text 'a title' has a contrast"),
+        (lambda figure: figure.axes[0].set_title("word " * 40), "is cut off"),
+        (lambda figure: figure.axes[0].legend(loc="lower left"), "lies over 'one'"),
+        (
+            lambda figure: figure.legends[0].legend_handles[1].set_linestyle("-"),
+            "'one' and 'two' look alike (greyscale",
+        ),
+    ],
+)
+def test_faults_are_found(change: Callable[[Figure], None], words: str) -> None:
+    assert any(words in problem for problem in faulty(change))
+
+
+def test_lines_that_differ_by_color_alone_are_found_if_some_eyes_do_not_tell_them_apart() -> None:
+    with report.style():
+        figure = Figure()
+        axes = figure.subplots()
+        axes.plot([0, 1], color="#C00000", label="red")
+        axes.plot([1, 0], color="#007000", label="green")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        (found,) = problems(figure)
+        assert "'red' and 'green' look alike" in found
+
+
+def test_simulated_eyes_keep_white_and_greys_and_contrast_is_that_of_the_guidelines() -> None:
+    assert contrast("black") == pytest.approx(21)
+    assert contrast("#767676") == pytest.approx(4.54, abs=0.01)
+    for matrix in SIMULATED.values():
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-5)
+    assert distance("#808080", "#808080", "deuteranopia") == 0
+    assert distance("black", "white", "greyscale") == pytest.approx(100, abs=0.1)
+    np.testing.assert_allclose(linear(("black", 0.5)), linear("#808080"), atol=0.01)
+
+
+def test_the_palette_shows_on_white() -> None:
+    palette = ("AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "PURPLE", "RED", "SKY", "YELLOW")
+    assert {
+        name: contrast(getattr(report, name)) for name in palette if contrast(getattr(report, name)) < 3
+    } == {}
