@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -91,12 +90,13 @@ class Fixed(LossWeightMethod):
     LToS's initial own share (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        variable_at = functools.partial(reward_transfer, game)
+        def variable(outer_step: int) -> FixedMatrix | FixedEdges:
+            return reward_transfer(game, self.schedule.value("self_interest", outer_step))
 
         def shares(outer_step: int) -> Tensor:
-            return variable_at(self.schedule.value("self_interest", outer_step)).initial(0, 1)[0]
+            return variable(outer_step).initial(seed=0, seeds=1)[0]
 
-        return policy_learner(self, game, placement, variable_at(1.0), fixed=shares)
+        return policy_learner(self, game, placement, variable(0), fixed=shares)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,7 @@ def test_of_an_agent_that_left_nothing_is_felt() -> None:
     weights = torch.tensor([[[0.5, 0.2, 0.3], [0.25, 0.75, 0.0], [0.1, 0.6, 0.3]]], dtype=torch.float64)
     episodes = one_step([10.0, 100.0, 0.0], [True, True, False])
     assert MixedBy(weights).rewards(episodes).flatten().tolist() == pytest.approx([28.0, 77.5, 0.0])
-    envy = functools.partial(inequity_aversion, envy=0.5, guilt=0.25, trace=0.95, discount=0.99)
+    envy = functools.partial(inequity_aversion, envy=0.5, guilt=0.25, trace_decay=0.95, discount=0.99)
     envious = PreferenceTransfer(envy, 3)
     assert envious.rewards(episodes).flatten().tolist() == pytest.approx([-35.0, 77.5, 0.0])
 
