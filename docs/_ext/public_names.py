@@ -118,8 +118,8 @@ def short_names() -> dict[str, str]:
 
 
 def definition(public: PublicName) -> ast.stmt | None:
-    """The statement that defines a name in its file."""
-    for node in tree(public.source).body:
+    """The statement that defines a name in its file: the last, as overloads come first."""
+    for node in reversed(tree(public.source).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == public.name:
             return node
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
