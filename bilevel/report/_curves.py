@@ -76,6 +76,7 @@ def draw_curves(
     *,
     log: bool = True,
     x_axis: XAxis = "outer-steps",
+    labels: Sequence[str] = (),
 ) -> None:
     """Draw one metric of runs over training, with `draw_band`.
 
@@ -86,6 +87,8 @@ def draw_curves(
         log: draw the x axis on a log scale.
         x_axis: outer-steps, or environment-steps (`Run.environment_steps`), of which each seed has its own
             count: at x, a seed has the value of its last outer step that ended by then.
+        labels: of all runs in the figure, where these are some of them: each label has one look in all
+            panels.
 
     Raises:
         ValueError: there is no such unit; or a run has no environment steps (with the reason).
@@ -99,7 +102,7 @@ def draw_curves(
     (array([ 8., 16.]), 'environment steps per seed (log scale)')
     """
     require_name(x_axis, get_args(XAxis), "x axis")
-    of_label, first, last = looks(list(runs)), np.inf, 2.0
+    of_label, first, last = looks(list(labels or runs)), np.inf, 2.0
     for label, results in runs.items():
         x, samples = _points(results, metric, x_axis, log=log)
         look = {**of_label[label], "label": label}
@@ -210,9 +213,15 @@ def draw_levels(axes: Axes, levels: Sequence[Level], form: Callable[[float], str
         )
 
 
-def draw_cooperation(axes: Axes, runs: Mapping[str, Run], *, x_axis: XAxis = "outer-steps") -> None:
+def draw_cooperation(
+    axes: Axes,
+    runs: Mapping[str, Run],
+    *,
+    x_axis: XAxis = "outer-steps",
+    labels: Sequence[str] = (),
+) -> None:
     """Draw curves of the cooperation rate, with that of the welfare optimum where the game knows it."""
-    draw_curves(axes, runs, "cooperation", x_axis=x_axis)
+    draw_curves(axes, runs, "cooperation", x_axis=x_axis, labels=labels)
     axes.set_ylabel("cooperation rate")
     levels = known_levels(next(iter(runs.values())).config.game, "cooperation")
     draw_levels(axes, levels, percent)
@@ -220,14 +229,19 @@ def draw_cooperation(axes: Axes, runs: Mapping[str, Run], *, x_axis: XAxis = "ou
 
 
 def draw_kept(
-    axes: Axes, runs: Mapping[str, Run], levels: Sequence[Level], *, x_axis: XAxis = "outer-steps"
+    axes: Axes,
+    runs: Mapping[str, Run],
+    levels: Sequence[Level],
+    *,
+    x_axis: XAxis = "outer-steps",
+    labels: Sequence[str] = (),
 ) -> None:
     """Draw the mean own share of runs that share rewards, and `levels`."""
     kept = {
         label: dataclasses.replace(run, curves={**run.curves, "kept": 1 - run.curves["given_away"]})
         for label, run in runs.items()
     }
-    draw_curves(axes, kept, "kept", x_axis=x_axis)
+    draw_curves(axes, kept, "kept", x_axis=x_axis, labels=labels)
     draw_levels(axes, levels)
     axes.set_ylabel("share of own reward kept")
     percent_axis(axes, top=1.07)

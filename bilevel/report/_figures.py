@@ -327,13 +327,14 @@ def _curves(
     welfares, shares = (
         (theory_levels(theory), share_levels(theory)) if isinstance(theory, Theory) else ((), ())
     )
+    labels = list(runs)
     drawings: list[Callable[[Axes], None]] = [
         partial(draw_welfare, runs=runs, levels=welfares, x_axis=x_axis)
     ]
     if cooperating:
-        drawings.append(partial(draw_cooperation, runs=cooperating, x_axis=x_axis))
+        drawings.append(partial(draw_cooperation, runs=cooperating, x_axis=x_axis, labels=labels))
     if sharing:
-        drawings.append(partial(draw_kept, runs=sharing, levels=shares, x_axis=x_axis))
+        drawings.append(partial(draw_kept, runs=sharing, levels=shares, x_axis=x_axis, labels=labels))
     return panel_figure(drawings, title, (2.4 + 5.2 * len(drawings), 4.8))
 
 

@@ -15,15 +15,20 @@ from matplotlib.figure import Figure
 from bilevel.experiments import write_atomic, write_text
 
 BLUE, RED, GREEN, AMBER = "#0072B2", "#D55E00", "#009E73", "#BF8300"
+"""Colors by Okabe and Ito, distinguishable with color blindness; amber is darkened to show on white."""
 PURPLE, SKY, BLACK, YELLOW = "#C56A9D", "#2F8FD0", "#000000", "#8F8500"
-"""Okabe and Ito's palette, distinguishable with color blindness, whose amber, purple, sky blue and yellow are
-darkened to a contrast of 3 to 1 or more with white."""
+"""Colors by Okabe and Ito, distinguishable with color blindness; all but black are darkened to a contrast of
+3 to 1 or more with white."""
 GRAY = "#666666"
 """Color of reference levels and their labels."""
 DOTTED: Any = (0, (1, 1))
+"""Line style: dots, for `linestyle` of matplotlib."""
 DASHED: Any = (0, (5, 2))
+"""Line style: dashes, for `linestyle` of matplotlib."""
 SHORT_DASHED: Any = (0, (2, 2))
+"""Line style: short dashes, for `linestyle` of matplotlib."""
 DASH_DOTTED: Any = (0, (3, 1, 1, 1))
+"""Line style: dashes and dots, for `linestyle` of matplotlib."""
 LONG_DASH_DOTTED: Any = (0, (6, 2, 1, 2))
 
 LOOKS: dict[str, tuple[str, Any, str]] = {
@@ -62,6 +67,7 @@ SETTINGS: Any = {
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
 }
+"""Settings of matplotlib that `style` applies."""
 PNG: Any = {"compress_level": 1}
 """Fast compression: slightly larger files in a third of the time."""
 

@@ -81,8 +81,8 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
     of_what = "the stage game, played once" if theory.stage else "the one-shot game"
     notes = [
         f"Theoretical values of {of_what} (`bilevel theory` prints the proofs). Equilibria are pure; a "
-        "price is the ratio of the optimum's welfare to an equilibrium's (of costs, where welfare is "
-        f"negative). {' '.join(reasons)}".strip(),
+        "price is the optimum's welfare over an equilibrium's, or, for costs, the equilibrium's over the "
+        f"optimum's. {' '.join(reasons)}".strip(),
         "s* and g* are the largest shares of its own reward that every agent can keep such that the optimum "
         "is dominant: each agent's action in it is best, whatever the other agents do (arXiv 2310.12928). "
         "Transfers are between neighbours only. The rows below give the mean share that the trained agents "

@@ -105,7 +105,7 @@ def short_names() -> dict[str, str]:
 
 
 def definition(public: PublicName) -> ast.stmt | None:
-    """The statement that defines a name in its file; of an overloaded function, the last."""
+    """The statement that defines a name in its file: the last, as overloads come first."""
     for node in reversed(tree(public.source).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == public.name:
             return node

@@ -37,15 +37,27 @@ class RoutingState(NamedTuple):
 
 
 class Routers(NamedTuple):
-    """Routers at random points, and the links between them."""
+    """Routers at random points, and the links between them.
 
-    places: NDArray[np.float64]  # in the unit square, [router, 2]
-    links: NDArray[np.int64]  # the two ends of each link, [link, 2]
-    times: NDArray[np.int64]  # steps that each link takes, [link]
-    ports: NDArray[np.int64]  # the link at each port of a router, [router, port]; -1 where there is none
-    ends: NDArray[np.int64]  # the router at the other end, [router, port]; the router itself without a link
-    steps: NDArray[np.int64]  # least steps from router to router, [router, router]
-    first: NDArray[np.int64]  # the port at which a shortest path begins, [router, target]; 0 at the target
+    >>> network = Routing(routers=5).network
+    >>> network.places.shape, network.links.shape[1]
+    ((5, 2), 2)
+    """
+
+    places: NDArray[np.float64]
+    """In the unit square, [router, 2]."""
+    links: NDArray[np.int64]
+    """The two ends of each link, [link, 2]."""
+    times: NDArray[np.int64]
+    """Steps that each link takes, [link]."""
+    ports: NDArray[np.int64]
+    """The link at each port of a router, [router, port]; -1 where there is none."""
+    ends: NDArray[np.int64]
+    """The router at the other end of each port, [router, port]; the router itself without a link."""
+    steps: NDArray[np.int64]
+    """Least number of steps from router to router, [router, router]."""
+    first: NDArray[np.int64]
+    """The port at which a shortest path begins, [router, target]; 0 at the target."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,13 @@ def test_theory_is_marked_among_the_curves() -> None:
     assert (len(welfare.texts), len(kept.texts)) == (2, 0)
 
 
+def test_a_label_has_the_same_look_in_every_panel() -> None:
+    runs = {"generous": made_up(), "lio": made_up(sharing=False, cooperation=False), "tos": made_up()}
+    for axes in figures._curves(runs, "", None).axes:
+        drawn = {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
+        assert drawn["generous"] == tuple(looks(list(runs))["generous"][part] for part in ("color", "marker"))
+
+
 def test_a_profile_steps_down_at_every_score() -> None:
     axes = Figure().subplots()
     draw_profiles(axes, {"a": made_up(), "tos": made_up(returns=((1.0, 1.0),) * 4)})
