@@ -51,11 +51,13 @@ from .networked import Routing as Routing
 from .networked import Traffic as Traffic
 from .theory import Anarchy as Anarchy
 from .theory import DilemmaReport as DilemmaReport
+from .theory import MechanismThresholds as MechanismThresholds
 from .theory import MinimalTransfer as MinimalTransfer
 from .theory import Price as Price
 from .theory import SchellingData as SchellingData
 from .theory import dilemma_test as dilemma_test
 from .theory import exploitability as exploitability
+from .theory import mechanism_thresholds as mechanism_thresholds
 from .theory import minimal_transfer as minimal_transfer
 from .theory import nash_conv as nash_conv
 from .theory import price_of_selfishness as price_of_selfishness

@@ -61,7 +61,7 @@ COMMANDS = {
         "compare": "compare methods on a game: a table with intervals, figures, files",
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",
-        "theory": "optima, equilibria and minimal transfers of a one-shot game, with proofs",
+        "theory": "optima, equilibria, minimal transfers and mechanisms of a one-shot game",
         "games": "list the games; or one game's page, picture and Schelling diagram",
         "play": "render a video of a game, with random, scripted or learned policies",
     }.items()

@@ -1,4 +1,4 @@
-"""`bilevel theory`: optima, equilibria and minimal transfers of a one-shot game, without learning."""
+"""`bilevel theory`: optima, equilibria, minimal transfers and mechanisms of a one-shot game."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_GAME = "prisoners-dilemma"
 
 @dataclass(frozen=True, kw_only=True)
 class TheorySettings:
-    """Optima, equilibria and minimal transfers of a one-shot game."""
+    """Optima, equilibria, minimal transfers and thresholds of mechanisms of a one-shot game."""
 
     game_name: Annotated[str, tyro.conf.arg(name="game", metavar="NAME")]
     """Name of the game; `bilevel games` lists them."""
@@ -75,7 +75,8 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
         description=(
             f"Theory of {game_name}: its welfare optimum and pure equilibria, the prices of "
             "anarchy and of stability, and the greatest share of their own rewards that agents can keep so "
-            "that the optimum is dominant (arXiv 2310.12928), with the proof.\n\n"
+            "that the optimum is dominant (arXiv 2310.12928), with the proof; and, in symmetric games of two "
+            "actions, the thresholds of contracts, taxes, incentives and mediators.\n\n"
             "--game NAME chooses another (bilevel games); the options below are those of this game. --load "
             "FILE.py runs a file of yours that adds a game. docs/explanation/theory.md says more."
         ),

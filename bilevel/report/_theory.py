@@ -1,4 +1,4 @@
-"""Theory of a one-shot game in tables and sentences: optima, equilibria, minimal transfers."""
+"""Theory of a one-shot game in tables and sentences: optima, equilibria, minimal transfers, mechanisms."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from games.theory import (
     Deviation,
     FeasibleTransfer,
     InfeasibleTransfer,
+    MechanismThresholds,
     MinimalTransfer,
     Profile,
+    mechanism_thresholds,
     payoff_table,
     rounding,
     zero_sum_equilibrium,
@@ -29,7 +31,7 @@ MAX_ROWS = 6
 
 
 def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, along_graph: bool) -> Group:
-    """Format optima, pure equilibria and their prices, and minimal transfers, with the proofs.
+    """Format optima, pure equilibria and their prices, minimal transfers with proofs, and mechanisms.
 
     Args:
         game: a one-shot game with exact values.
@@ -79,7 +81,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
         )
     else:
         parts += _answer(game, "g*", any_matrix, transfer.general)
-    return Group(*parts)
+    return Group(*parts, "", *_mechanisms(game, mechanisms_of(game, transfer.optimum.profile)))
 
 
 def stage_of(game: Game) -> ExactGame | None:
@@ -99,9 +101,89 @@ def stage_of(game: Game) -> ExactGame | None:
     return exact if exact is not None and exact.horizon == exact.num_observations == 1 else None
 
 
+def mechanisms_of(game: Game, optimum: Profile) -> MechanismThresholds | str:
+    """Compute the thresholds of mechanisms that make a game's optimum dominant.
+
+    Args:
+        game: a one-shot game with exact values.
+        optimum: an action of every agent.
+    Returns:
+        The thresholds; or a sentence with the reason why there are none.
+
+    >>> from games import make
+    >>> mechanisms_of(make("prisoners-dilemma"), (0, 0)).contract
+    1.0
+    >>> mechanisms_of(make("chicken"), (0, 1))
+    'No thresholds of mechanisms: in "swerve, straight" not all agents take the same action.'
+    """
+    if len(set(optimum)) > 1:
+        return (
+            f'No thresholds of mechanisms: in "{profile_name(game, optimum)}" not all agents take the same '
+            "action."
+        )
+    try:
+        return mechanism_thresholds(game, cooperate=optimum[0])
+    except ValueError as error:
+        return f"No thresholds of mechanisms: {error}"
+
+
 def profile_name(game: Game, profile: Profile) -> str:
     names = [game.action_names[action] for action in profile]
     return f"all {names[0]}" if len(set(names)) == 1 else ", ".join(names)
+
+
+def _mechanisms(game: Game, found: MechanismThresholds | str) -> list[RenderableType]:
+    """Describe the thresholds of mechanisms: a table, and sentences on what it cannot show."""
+    if isinstance(found, str):
+        return [found]
+    action, other = (game.action_names[index] for index in (found.cooperate, 1 - found.cooperate))
+    share = "impossible" if found.sharing is None else exact_number(found.sharing)
+    committing = (
+        "dominant" if found.mediated_dominant else "equilibrium" if found.mediated_equilibrium else ""
+    )
+    low, high = (exact_number(end) for end in (min(found.taxes), max(found.taxes)))
+    rows = [
+        ("reward sharing: share of its reward that each agent gives", share),
+        (f'contract: payment for "{other}", split among the others', exact_number(found.contract)),
+        (f'Pigovian tax on "{other}": its externality', low if low == high else f"{low} to {high}"),
+        (f'incentive: difference added for "{action}"', exact_number(found.incentive)),
+        ("mediator: committing", committing or "no equilibrium"),
+    ]
+    columns = [Column(heading="mechanism"), Column(heading="threshold", form=str)]
+    sentences = [
+        f'Thresholds of mechanisms: the least with which "{action}" is dominant. While all agents choose '
+        f'"{action}", shares move rewards and incentives add to them; contracts and taxes move nothing.'
+    ]
+    notes = []
+    if (low != high or not found.taxed_dominant) and len(found.taxes) <= MAX_ROWS:
+        amounts = ", ".join(map(exact_number, found.taxes))
+        notes.append(f'Taxes with m = 0, 1, ... of the other agents at "{action}": {amounts}.')
+    if not found.taxed_dominant:
+        excess, count = max(
+            (gain - tax, m) for m, (gain, tax) in enumerate(zip(found.gains, found.taxes, strict=True))
+        )
+        notes.append(
+            f'The tax does not make "{action}" dominant: with m = {count}, "{other}" gains '
+            f"{exact_number(excess)} more than the tax."
+        )
+    notes.append(
+        f'The mediator plays "{action}" for the agents that commit if all commit, and else "{other}" for '
+        f"them. {_commitment(found, action, other)}"
+    )
+    return [*sentences, "", ResultsTable(columns=columns, rows=rows).to_rich(), "", *notes]
+
+
+def _commitment(found: MechanismThresholds, action: str, other: str) -> str:
+    if found.mediated_dominant:
+        return "Committing is weakly dominant."
+    if not found.mediated_equilibrium:
+        return "An agent gains by not committing when all others commit."
+    count = min(range(len(found.gains)), key=found.gains.__getitem__)
+    return (
+        f"That all commit is an equilibrium; committing is not dominant: with m = {count} of the other "
+        f'agents at "{action}" uncommitted, "{action}" pays {exact_number(-found.gains[count])} more than '
+        f'"{other}".'
+    )
 
 
 def _outcomes(game: Game, anarchy: Anarchy) -> list[RenderableType]:

@@ -1,7 +1,8 @@
-"""Theoretical values of a game for comparison with learned ones: optimum, equilibria, minimal transfers."""
+"""Theoretical values of a game, beside learned ones: optimum, equilibria, transfers, mechanisms."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,18 +10,27 @@ from rich.console import RenderableType
 
 from bilevel.experiments import Compared, Interval
 from bilevel.report._table import Column, ResultsTable, folded, number, with_interval
-from bilevel.report._theory import stage_of
+from bilevel.report._theory import mechanisms_of, stage_of
 from games.core import Game
 from games.matrix import RepeatedGame
-from games.theory import Anarchy, MinimalTransfer, Price, minimal_transfer, price_of_selfishness
+from games.theory import (
+    Anarchy,
+    MechanismThresholds,
+    MinimalTransfer,
+    Price,
+    minimal_transfer,
+    price_of_selfishness,
+)
 
 
 class Theory(NamedTuple):
-    """Optima, equilibria and minimal transfers of a one-shot game."""
+    """Optima, equilibria, minimal transfers and thresholds of mechanisms of a one-shot game."""
 
     anarchy: Anarchy
     transfer: MinimalTransfer
     """Minimal transfers between neighbours only."""
+    mechanisms: MechanismThresholds | None
+    """None: the optimum or the game is not symmetric, or has more actions."""
     stage: bool
     """True if it is the stage of a repeated game."""
 
@@ -65,7 +75,9 @@ def theory_of(game: Game) -> Theory | str:
         anarchy, transfer = price_of_selfishness(stage), minimal_transfer(stage, along_graph=True)
     except (ValueError, ArithmeticError) as error:
         return f"No theoretical values: {error}"
-    return Theory(anarchy, transfer, stage is not game)
+    found = mechanisms_of(stage, transfer.optimum.profile)
+    mechanisms = None if isinstance(found, str) else found
+    return Theory(anarchy, transfer, mechanisms, stage is not game)
 
 
 def kept(row: Compared) -> Interval | None:
@@ -124,6 +136,7 @@ def theory_record(theory: Theory, rows: Sequence[Compared]) -> dict[str, Any]:
         "price_of_anarchy": anarchy.value,
         "s": theory.transfer.s,
         "g": theory.transfer.g,
+        "mechanisms": None if theory.mechanisms is None else dataclasses.asdict(theory.mechanisms),
         "kept": {
             row.label: {name: float(value) for name, value in share._asdict().items()}
             for row in rows

@@ -1,8 +1,6 @@
 """The study behind sampled-hypergradients.md: every surrogate's hypergradient against the exact one.
 
 python -m docs.studies.surrogate_bias --help
-
-How far sampled meta-gradients are off: each surrogate against the exact meta-gradient of the same game.
 """
 
 from __future__ import annotations
@@ -42,17 +40,17 @@ class Deviation:
     surrogate: str
     """The estimator of the policies' gradient."""
     inner_steps: int
-    """Policy updates that the meta-gradient goes through."""
+    """Policy updates that the hypergradient goes through."""
     episodes: int
     """Episodes that each policy update, and the outer loss, drew."""
     samples: int
     """Number of sampled hypergradients."""
     bias: float
-    """Mean of the sampled meta-gradients minus the exact one."""
+    """Mean of the sampled hypergradients minus the exact one."""
     deviation: float
-    """Standard deviation of a single sampled meta-gradient."""
+    """Standard deviation of a single sampled hypergradient."""
     exact: float
-    """Length of the exact meta-gradient, in units of value per logit."""
+    """Length of the exact hypergradient, in units of value per logit."""
 
     @property
     def margin(self) -> float:
@@ -63,7 +61,7 @@ class Deviation:
 def measure_deviation(
     method: ToS, game: FiniteRepeatedGame, *, logit: float, samples: int, seed: int = 0
 ) -> Deviation:
-    """Draw many meta-gradients at the same policies, and compare them with the exact one.
+    """Draw many hypergradients at the same policies, and compare them with the exact one.
 
     Both are taken through `method.inner.steps` steps from policies that cooperate with probability
     sigmoid(logit) whatever they see, by the estimator that the method uses. The exact one knows the horizon
@@ -76,11 +74,11 @@ def measure_deviation(
         method: settings of both; `exact` is set here.
         game: the game.
         logit: log-odds of cooperating at the start.
-        samples: meta-gradients to draw, 2 or more.
+        samples: hypergradients to draw, 2 or more.
         seed: of the draws, 0 or more.
 
     Raises:
-        ValueError: fewer than 2 samples, or the exact meta-gradient is 0, which leaves nothing to compare.
+        ValueError: fewer than 2 samples, or the exact hypergradient is 0, which leaves nothing to compare.
 
     >>> game = FiniteRepeatedGame(horizon=3)
     >>> found = measure_deviation(ToS(own_share=0.95), game, logit=-1.5, samples=100)
@@ -90,7 +88,7 @@ def measure_deviation(
     require(samples >= 2, f"A deviation needs 2 samples or more, not {samples}.")
     (exact,) = _meta_gradients(method.with_settings({"inner.exact": True}), game, logit, 1, seed)
     length = float(exact.norm())
-    require(length > 0, "The exact meta-gradient is 0 here: start from other policies.")
+    require(length > 0, "The exact hypergradient is 0 here: start from other policies.")
     sampled = method.with_settings({"inner.exact": False})
     along = _meta_gradients(sampled, game, logit, samples, seed) @ exact / length**2
     return Deviation(
@@ -105,7 +103,7 @@ def measure_deviation(
 
 
 def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples: int, seed: int) -> Tensor:
-    """Draw meta-gradients of the sharing logits, float64 [sample, giver * receiver]."""
+    """Draw hypergradients of the sharing logits, float64 [sample, giver * receiver]."""
     at_once = max(1, MOST_STEPS_AT_ONCE // (game.horizon * method.inner.episodes))
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -149,9 +147,9 @@ class Study:
     discount: float = 0.7
     """The game's, per step, in [0, 1)."""
     horizon: int = 12
-    """Steps of an episode, 1 or more; the exact meta-gradient stops there, too."""
+    """Steps of an episode, 1 or more; the exact hypergradient stops there, too."""
     inner_learning_rate: float = 5.0
-    """Step size of the policies (plain gradient descent), above 0."""
+    """Learning rate of the policies (plain gradient descent), above 0."""
     own_share: float = 0.95
     """Share that both agents keep of their reward, above 0 and below 1."""
     logit: float = -1.5

@@ -9,6 +9,8 @@ from ._equilibria import nash_conv as nash_conv
 from ._equilibria import price_of_selfishness as price_of_selfishness
 from ._equilibria import pure_equilibria as pure_equilibria
 from ._equilibria import zero_sum_equilibrium as zero_sum_equilibrium
+from ._mechanisms import MechanismThresholds as MechanismThresholds
+from ._mechanisms import mechanism_thresholds as mechanism_thresholds
 from ._metrics import efficiency as efficiency
 from ._metrics import equality as equality
 from ._metrics import peace as peace

@@ -78,6 +78,35 @@ def test_transfers_along_the_graph(call: Call) -> None:
     assert "g* = 0.75 (any sharing matrix along the graph). Share" in text
 
 
+def test_thresholds_of_mechanisms(call: Call) -> None:
+    payoffs = {"reward": 3, "sucker": 0, "temptation": 5, "punishment": 1}
+    options = [word for name, value in payoffs.items() for word in (f"--game.{name}", value)]
+    text = words(call("theory", "--game", "prisoners-dilemma", *options).out)
+    for sentence in (
+        "reward sharing: share of its reward that each agent gives 0.4",
+        'contract: payment for "defect", split among the others 2',
+        'Pigovian tax on "defect": its externality 3 to 4',
+        'incentive: difference added for "cooperate" 2',
+        "mediator: committing dominant",
+        'Taxes with m = 0, 1, ... of the other agents at "cooperate": 4, 3.',
+    ):
+        assert sentence in text, sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("rock-paper-scissors", "Mechanisms are compared in games of two actions"),
+        ("cyclical-prisoners-dilemma", "Mechanisms are compared in symmetric games"),
+        ("braess", "not all agents take the same action."),
+    ],
+)
+def test_where_mechanisms_have_no_thresholds(name: str, reason: str, call: Call) -> None:
+    text = words(call("theory", "--game", name).out)
+    assert "No thresholds of mechanisms: " in text
+    assert reason in text
+
+
 def test_another_optimum(call: Call) -> None:
     text = words(call("theory", "--game", "chicken", "--optimum", 0, 1).out)
     assert 'such that "swerve, straight" is dominant' in text

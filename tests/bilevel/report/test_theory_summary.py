@@ -69,6 +69,12 @@ def test_known_answers(
     assert record == json.loads(json.dumps(theory_record(theory, rows())))
 
 
+def test_mechanisms_are_recorded_where_they_are_defined() -> None:
+    record = theory_record(known(games.make("prisoners-dilemma")), rows())["mechanisms"]
+    assert (record["contract"], record["taxes"]) == (1, (2, 2))
+    assert theory_record(known(games.make("braess")), rows())["mechanisms"] is None
+
+
 def test_what_is_kept_is_what_is_not_given() -> None:
     shares, none = rows()
     given, found = shares.intervals["given_away"], kept(shares)

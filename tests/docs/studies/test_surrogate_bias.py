@@ -1,4 +1,4 @@
-"""The study of sampled meta-gradients: what it measures, prints, draws and refuses."""
+"""The study of sampled hypergradients: what it measures, prints, draws and refuses."""
 
 import re
 import shlex
@@ -106,7 +106,7 @@ def test_in_long_episodes_the_baseline_of_dice_is_not_enough() -> None:
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="A deviation needs 2 samples or more, not 1"):
         measure_deviation(ToS(), GAME, logit=0.0, samples=1)
-    with pytest.raises(ValueError, match="The exact meta-gradient is 0 here"):
+    with pytest.raises(ValueError, match="The exact hypergradient is 0 here"):
         measure_deviation(ToS(), GAME, logit=-1000.0, samples=2)
     with pytest.raises(ValueError, match="episodes must name at least one case"):
         Study(episodes=())
