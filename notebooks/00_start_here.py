@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 0. Start here
 #
-# **What are these lessons about, which one is for you, and how do you run it?**
+# **What do these lessons teach, which one is for you, and how do you run it?**
 #
-# Ten notebooks, each of which answers one question. All of them are about *bilevel* learning: an inner loop
-# learns, and an outer loop chooses the objective that it learns from. The first picture shows why that is
+# Ten notebooks answer one question each. All of them are about *bilevel optimization*: an inner loop
+# learns, and an outer loop chooses the objective of the inner loop. The first figure shows why that is
 # worth two hours.
 
 # %%
@@ -35,28 +35,29 @@ def train(method, seeds=16):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Two agents play the prisoner's dilemma repeatedly. Each learns a policy that maximizes its *own* reward, and
-# they end at mutual defection, the worst joint outcome. Now let them also learn **how much of their reward to
-# give to each other**. Nothing else changes, and they reach the best joint outcome.
+# Two agents play a repeated prisoner's dilemma. If each learns a policy that maximizes its *own* reward, both
+# learn to defect, and their total reward is the smallest possible. Now let them also learn **how much of
+# their reward to give to each other**. Nothing else changes, and they learn to cooperate: their total reward
+# is the largest possible.
 #
-# One *outer step* is one update of the policies and, where sharing is learned, one update of the sharing. A
-# line is the *interquartile mean* over 16 seeds (the mean of the middle half), each seed with its own initial
-# policies and random numbers; the band is its 95 % confidence interval.
+# One *outer step* is one update of the policies and, where sharing is learned, one update of the sharing
+# weights. Each line is the *interquartile mean* over 16 seeds (the mean of the middle half); every seed has
+# its own initial policies and random numbers. The band is the 95 % confidence interval.
 
 # %%
-WORDS = {"selfish": "learn what is best for oneself", "tos": "learn what to share, too"}
+LABELS = {"selfish": "each maximizes its own reward", "tos": "sharing weights are learned, too"}
 figure, axes = plt.subplots()
-for method, look in looks(list(WORDS)).items():
+for method, look in looks(list(LABELS)).items():
     welfare = train(method)
     steps = range(1, len(welfare) + 1)
-    draw_band(axes, steps, welfare, label=WORDS[method], color=look["color"], linestyle=look["linestyle"])
-for height, words, side in ((-2, "both always cooperate", "bottom"), (-4, "both always defect", "top")):
+    draw_band(axes, steps, welfare, label=LABELS[method], color=look["color"], linestyle=look["linestyle"])
+for height, words, side in ((-2, "mutual cooperation", "bottom"), (-4, "mutual defection", "top")):
     axes.axhline(height, color=GRAY, linestyle="--", linewidth=1)
     beside = height + (0.04 if side == "bottom" else -0.04)
     axes.text(0.98, beside, words, transform=axes.get_yaxis_transform(), ha="right", va=side)
 axes.set(
     xlabel="outer step (log scale)",
-    ylabel="reward of both together (per round)",
+    ylabel="total reward per round",
     ylim=(-4.3, -1.5),
     xscale="log",
 )
@@ -68,12 +69,12 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# There are two loops. The *inner loop* learns the parameters: a policy, a network's weights. The *outer loop*
-# learns the **outer variables**, which define what the inner loop learns from: how rewards are shared, how
-# losses are weighted. To improve the outer variables one has to know how the inner loop *would have turned
-# out* with other values. This can be computed, by differentiating through the learning itself. That
-# derivative is the **hypergradient** (also called *meta-gradient*). Every lesson is about it: how it is
-# computed, where it gets lost, and what it is good for.
+# There are two loops. The *inner loop* learns parameters, such as a policy or a network's weights. The *outer
+# loop* learns the **outer variables**, which define the objective of the inner loop: how rewards are shared,
+# or how losses are weighted. To improve an outer variable, we need to know how the result of the inner loop
+# changes with it. We get this derivative by differentiating through the learning steps. It is called the
+# **hypergradient** (or *meta-gradient*). The lessons show how it is computed, where it gets lost, and what
+# it is good for.
 #
 # ## The key equation
 #
@@ -85,9 +86,8 @@ plt.show()
 #
 # ## From scratch, and with the library
 #
-# The smallest example: $\theta$ takes $K = 5$ gradient steps towards $\varphi$, and after them it should be
-# at
-# 1. The derivative goes through all five steps.
+# The smallest example: $\theta$ takes $K = 5$ gradient steps toward $\varphi$, and the outer loss is its
+# squared distance from the target 1 after these steps. We differentiate through all five steps.
 
 # %%
 
@@ -111,42 +111,43 @@ problem = bilevel.BilevelProblem(
 )
 start = torch.zeros(())
 by_library = bilevel.Unrolled()(problem, start, inner.init(start), phi, steps=5).gradient
-print(f"with phi = 1 theta gets to {end(phi):.4f} in time; d f / d phi is {from_scratch:.6f}")
-print(f"the library says           {by_library:.6f}")
+print(f"phi = 1: after 5 steps theta = {end(phi):.4f}")
+print(f"hypergradient from scratch    {from_scratch:.6f}")
+print(f"hypergradient by the library  {by_library:.6f}")
 
 # %% [markdown]
-# The hypergradient is negative: to reach 1 in five steps, $\theta$ needs a target *beyond* 1. Lesson 1 starts
-# from here.
+# The hypergradient is negative: to get closer to 1 in five steps, $\theta$ needs a $\varphi$ *larger* than 1.
+# Lesson 1 starts from here.
 #
 # ## The map
 
 # %%
 LESSONS = [  # name, question, minutes, prerequisites
-    ("01_two_levels", "How do you turn a knob through somebody else's learning?", 35, []),
+    ("01_two_levels", "How do you optimize a variable that acts only through a learner?", 35, []),
     (
         "02_differentiable_optimizers",
         "How do you differentiate an optimizer, and where do gradients get lost?",
         40,
         ["01"],
     ),
-    ("03_social_dilemmas", "When is what is best for each bad for all?", 35, []),
-    ("04_sharing_in_the_prisoners_dilemma", "How much must be shared to leave a dilemma?", 35, ["01", "03"]),
-    ("05_learning_to_share", "How do agents learn what to share?", 45, ["04"]),
-    ("06_incentives_and_empathy", "What if agents pay for what others do, or feel for them?", 40, ["05"]),
-    ("07_zero_sum", "What is there to learn if your gain is my loss?", 35, ["01", "03"]),
-    ("08_learning_loss_weights", "How are a model's losses weighted by what you really want?", 40, ["02"]),
+    ("03_social_dilemmas", "When does selfish behavior hurt everybody?", 35, []),
+    ("04_sharing_in_the_prisoners_dilemma", "How much sharing resolves a dilemma?", 35, ["01", "03"]),
+    ("05_learning_to_share", "How do agents learn how much to share?", 45, ["04"]),
+    ("06_incentives_and_empathy", "What if agents pay each other, or care about each other?", 40, ["05"]),
+    ("07_zero_sum", "How do agents learn if one's gain is the other's loss?", 35, ["01", "03"]),
+    ("08_learning_loss_weights", "How do you learn the weights of several losses?", 40, ["02"]),
     ("09_your_own_game_and_method", "How do you add a game and a method of your own?", 30, ["05"]),
 ]
-rows = ["| lesson | the question | minutes, about | after |", "|---|---|---|---|"]
+rows = ["| lesson | question | minutes (about) | prerequisites |", "|---|---|---|---|"]
 for name, question, minutes, after in LESSONS:
-    rows.append(f"| [{name}]({name}.ipynb) | {question} | {minutes} | {', '.join(after) or 'nothing'} |")
+    rows.append(f"| [{name}]({name}.ipynb) | {question} | {minutes} | {', '.join(after) or 'none'} |")
 rows.append(
-    "| [teacher](teacher.ipynb) | for whoever gives the lessons: plans, stumbling blocks, questions | 20 | |"
+    "| [teacher](teacher.ipynb) | for teachers: lesson plans, common difficulties, questions | 20 | |"
 )
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# The same as a graph. An arrow leads from a prerequisite to the lesson that needs it.
+# The same as a graph. Each arrow leads from a prerequisite to the lesson that needs it.
 
 # %%
 PLACES = {
@@ -179,19 +180,19 @@ axes.axis("off")
 plt.show()
 
 # %% [markdown]
-# * **Two hours, a class:** 01, 03, 04, and the figures of 05; the notebook `teacher` has the plan, minute
-#   by minute.
+# * **You have a class for two hours:** 01, 03, 04, and the figures of 05; the notebook `teacher` has the
+#   plan, minute by minute.
 # * **You have a model with several losses:** 01, 02, 08.
 # * **You study cooperation:** 03, 04, 05, 06; add 01 if you want to know how the gradients are computed.
-# * **You bring a game or an idea:** 01, 05, 09.
+# * **You have your own game or method:** 01, 05, 09.
 #
 # The minutes cover reading, the experiments and the first exercises.
 #
 # ## What you need
 #
-# * Python at the level of a first course, and derivatives. The chain rule is used a lot.
-# * A little PyTorch: tensors, and that `autograd` computes derivatives.
-# * No game theory and no reinforcement learning: both are explained where they are needed.
+# * Python at the level of a first course, and calculus: derivatives and the chain rule.
+# * A little PyTorch: tensors, and `autograd`, which computes derivatives.
+# * No game theory and no reinforcement learning: the lessons explain both where they need them.
 #
 # ## How to run it
 #
@@ -202,24 +203,23 @@ plt.show()
 # ```
 #
 # An editor with notebook support works too, with `.venv` as the kernel. Every lesson runs from top to
-# bottom in under three minutes on two CPU cores, without a GPU and without network access. The outputs that
-# you see before you run anything were saved by `make notebooks`. Where a cell with sliders shows only a
-# figure, run the cell to get the sliders.
+# bottom in under three minutes on two CPU cores, without a GPU and without network access. `make notebooks`
+# saved the outputs that you see before you run a cell. Sliders appear when you run their cell.
 #
 # ## An experiment, and how exercises work
 #
 # Change `seeds` in the call below, or replace `"fixed"` by `"prosocial"`, and run the cell again. (`fixed`:
-# each agent keeps 80 % of its reward and gives away 20 %. `prosocial`: each gets half of the total.
-# `bilevel methods` lists all methods.)
+# each agent keeps 80 % of its reward and gives 20 % to the other agent. `prosocial`: each agent gets half of
+# the total reward. The command `bilevel methods` lists all methods.)
 
 # %%
 for method in ("selfish", "fixed"):
-    print(f"{method}: together they get {train(method, seeds=8)[-1].mean():.3f} per round in the end")
+    print(f"{method}: total reward per round after learning {train(method, seeds=8)[-1].mean():.3f}")
 
 # %% [markdown]
-# An exercise has a cell with dots. Replace the dots by your answer, run the cell, then run the one below: it
-# tells you whether your answer is right, and gives a hint if it is not. It never reveals the answer. The
-# solutions are in `solutions/`, one file per lesson, with common mistakes.
+# Each exercise has a cell with dots. Replace the dots by your answer, run the cell, then run the check below
+# it: it tells you whether your answer is right, and gives a hint if it is not. It never reveals the answer.
+# The solutions are in `solutions/`, one file per lesson, with common mistakes.
 #
 # **Exercise 1.** $N$ agents share all rewards evenly. What share of its own reward does each agent keep?
 
@@ -235,8 +235,8 @@ check_1(kept)
 # %% [markdown]
 # ## What to read
 #
-# * The project's `README.md`: two commands, and the map of the code. `docs/how-to/choose-estimator.md`: which
-#   hypergradient estimator, when.
+# * The project's `README.md`: a quick start, and the map of the code. `docs/how-to/choose-estimator.md`: how
+#   to choose a hypergradient estimator.
 # * Franceschi and others, *Bilevel programming for hyperparameter optimization and meta-learning*, arXiv
 #   1806.04910: both problems in one framework.
 # * Dafoe and others, *Open problems in cooperative AI*, arXiv 2012.08630: why cooperation of agents

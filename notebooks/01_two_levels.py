@@ -1,44 +1,44 @@
 # %% [markdown]
 # # 1. Two levels
 #
-# **How should you turn a knob, if what you care about is the outcome of somebody else's learning?**
+# **How do you optimize a variable that affects your objective only through a learner?**
 #
-# A pupil has two skills, $x$ and $y$, and two teachers. The first wants the pupil at $A$ and insists on
-# $x$; the second wants $B$ and insists on $y$. The head of the school has one knob, $\varphi$ (phi): the
-# first teacher's share of the lessons. The head wants neither $A$ nor $B$ but the goal $C$, and cannot
-# teach. All the head can do is turn the knob, let the pupil learn, look at the result, and turn again.
+# A learner has two parameters, $\theta = (x, y)$, and minimizes a weighted sum of two losses. The first loss
+# is smallest at the point $A$ and depends mostly on $x$; the second is smallest at $B$ and depends mostly on
+# $y$. You choose the weight $\varphi$ (phi) of the first loss; the second has the weight $1 - \varphi$. You
+# want the learner to end at neither $A$ nor $B$ but at the target $C$. You cannot change $\theta$ directly:
+# you choose $\varphi$, let the learner train, measure the distance from $C$, and choose $\varphi$ again.
 #
-# That is *bilevel optimization*: an outer problem (choose $\varphi$) around an inner one (learn, given
-# $\varphi$). With a neural network as the pupil and a million parameters as its skills, this is how rewards
-# are shared, losses are weighted and learning rates are set in the rest of these lessons. Here the problem
-# has a closed form, so that everything can be verified.
+# That is *bilevel optimization*: an outer problem (choose $\varphi$) around an inner problem (learn $\theta$,
+# given $\varphi$). In later lessons the learner is a neural network or several agents, and $\varphi$ contains
+# loss weights or sharing weights. Here the problem has a closed form, so that we can verify everything.
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 from checks.two_levels import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SKY, explore, size, use_style
+from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)  # double precision, for exact comparisons
 
 A, B, C = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 2.0]), torch.tensor([1.2, 1.0])
-FIRM_A, FIRM_B = torch.tensor([1.0, 0.05]), torch.tensor([0.1, 0.6])  # how firmly each teacher pulls x and y
+CURVATURE_A, CURVATURE_B = torch.tensor([1.0, 0.05]), torch.tensor([0.1, 0.6])  # of each loss, in x and y
 START, RATE = torch.tensor([2.0, -1.0]), 0.5
 
 
 def inner_loss(theta, phi):
-    """The inner loss: both teachers' losses, weighted by phi."""
-    return (phi * FIRM_A * (theta - A) ** 2 + (1 - phi) * FIRM_B * (theta - B) ** 2).sum() / 2
+    """The inner loss: two quadratic losses, weighted by phi."""
+    return (phi * CURVATURE_A * (theta - A) ** 2 + (1 - phi) * CURVATURE_B * (theta - B) ** 2).sum() / 2
 
 
 def outer_loss(theta):
-    """The head's loss: the distance from C. It depends on theta, not on phi."""
+    """The outer loss: half the squared distance from C. It depends on theta, not on phi."""
     return ((theta - C) ** 2).sum() / 2
 
 
 def step(theta, phi):
-    """One lesson: gradient descent on the inner loss."""
+    """One step of gradient descent on the inner loss."""
     return theta - RATE * torch.func.grad(inner_loss)(theta, phi)
 
 
@@ -53,20 +53,21 @@ def learn(phi, steps, theta=START):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: the pupil's trajectory for one setting of the knob. Each dot is a lesson, that is, one gradient step;
-# the gray lines are contours of the inner loss, and the pupil is pulled to their center. Right: the head's
-# view, the outer loss at the end of learning as a function of the knob. This curve depends on *how long* the
-# pupil learns, and so does the best setting. (After 3 lessons the best is the smallest knob that was tried.)
+# Left, the inner problem: the learner's trajectory for one value of $\varphi$. Each dot is one gradient step;
+# the gray lines are contours of the inner loss. Right, the outer problem: the outer loss after learning as a
+# function of $\varphi$. This curve depends on the *number of inner steps* $K$, and so does the optimal
+# $\varphi$ (the dots). With $K = 3$ the optimum is the smallest $\varphi$ that was tried.
 
 # %%
-KNOBS = torch.linspace(0.02, 0.98, size(97, fast=13))
-LESSONS = {3: (PURPLE, ":"), 10: (BLUE, "-"), 100: (GREEN, "--")}
+PHIS = torch.linspace(0.02, 0.98, size(97, fast=13))
+HORIZONS = {3: (PURPLE, ":", "s"), 10: (BLUE, "-", "o"), 100: (GREEN, "--", "^")}
+"""Numbers of inner steps, with color, dashes and marker."""
 
 
-def resting_point(phi):
-    """The fixed point of learning: the minimum of the inner loss."""
-    pull = phi * FIRM_A + (1 - phi) * FIRM_B
-    return (phi * FIRM_A * A + (1 - phi) * FIRM_B * B) / pull
+def fixed_point(phi):
+    """The fixed point of the step: the minimum of the inner loss."""
+    curvature = phi * CURVATURE_A + (1 - phi) * CURVATURE_B
+    return (phi * CURVATURE_A * A + (1 - phi) * CURVATURE_B * B) / curvature
 
 
 def draw_plane(axes, phi, steps):
@@ -74,66 +75,65 @@ def draw_plane(axes, phi, steps):
     x, y = torch.meshgrid(torch.linspace(-1.6, 2.9, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy")
     height = torch.func.vmap(lambda point: inner_loss(point, phi))(torch.stack((x, y), -1).reshape(-1, 2))
     axes.contour(x, y, height.reshape(x.shape), levels=14, colors="#BBBBBB", linewidths=0.8)
-    ends = torch.stack([resting_point(knob) for knob in torch.linspace(0, 1, 101)])
-    axes.plot(*ends.T, color=GREEN, linestyle="--", label="where learning ends,\nfor every knob")
-    axes.plot(
-        *learn(phi, steps).T, color=BLUE, marker="o", markersize=4, label=f"{steps} lessons at knob {phi:.2f}"
-    )
+    ends = torch.stack([fixed_point(value) for value in torch.linspace(0, 1, 101)])
+    axes.plot(*ends.T, color=GREEN, linestyle="--", label="fixed points for all $\\varphi$")
+    label = f"{steps} steps with $\\varphi$ = {phi:.2f}"
+    axes.plot(*learn(phi, steps).T, color=BLUE, marker="o", markersize=4, label=label)
     for point, name in ((A, "A"), (B, "B")):
         axes.annotate(name, point, (6, 6), textcoords="offset points", weight="bold")
         axes.plot(*point, "s", color=BLACK)
-    axes.plot(*C, "*", color=RED, markersize=16, label="the goal C")
-    axes.set(xlabel="skill x", ylabel="skill y", xlim=(-1.6, 2.9), ylim=(-1.4, 2.6))
+    axes.plot(*C, "*", color=RED, markersize=16, linestyle="", label="target C")
+    axes.set(xlabel="parameter x", ylabel="parameter y", xlim=(-1.6, 2.9), ylim=(-1.4, 2.6))
     axes.legend(loc="lower left", fontsize=10)
 
 
-def how_far(knobs, steps):
-    """The outer loss after `steps` lessons, for a batch of knobs."""
-    return torch.func.vmap(lambda knob: outer_loss(learn(knob, steps)[-1]))(knobs)
+def outer_losses(phis, steps):
+    """The outer loss after `steps` inner steps, for a batch of values of phi."""
+    return torch.func.vmap(lambda phi: outer_loss(learn(phi, steps)[-1]))(phis)
 
 
 def draw_outer(axes):
-    """The outer problem: the outer loss after learning, for every knob."""
-    for steps, (color, dashes) in LESSONS.items():
-        far = how_far(KNOBS, steps)
-        axes.plot(KNOBS, far, color=color, linestyle=dashes, label=f"after {steps} lessons")
-        axes.plot(KNOBS[far.argmin()], far.min(), "o", color=color)
-    axes.set(xlabel="knob $\\varphi$ (share of the first teacher)", ylabel="outer loss F", ylim=(-0.1, 2.2))
+    """The outer problem: the outer loss after learning, as a function of phi."""
+    for steps, (color, dashes, marker) in HORIZONS.items():
+        losses = outer_losses(PHIS, steps)
+        axes.plot(PHIS, losses, color=color, linestyle=dashes, label=f"K = {steps} steps")
+        axes.plot(PHIS[losses.argmin()], losses.min(), marker, color=color)
+    axes.set(xlabel="$\\varphi$ (weight of the first loss)", ylabel="outer loss F", ylim=(-0.1, 2.2))
     axes.legend()
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 draw_plane(left, 0.45, 10)
 draw_outer(right)
-left.set_title("inner: the pupil learns")
-right.set_title("outer: the head turns the knob (dots: best)")
+left.set_title("inner problem: learn x and y")
+right.set_title("outer problem: choose $\\varphi$ (markers: optima)")
 plt.show()
 
 # %% [markdown]
 # ## The idea in words
 #
-# The head could try every knob setting, as the figure did. That works with one knob, and not with a thousand.
-# Gradient descent needs the *slope* of the outer curve, $dF/d\varphi$, the **hypergradient**. The outer loss
-# does not contain the knob at all. The knob acts *through the lessons*: it perturbs each lesson a little, and
-# the later lessons propagate every perturbation to the end. There are four ways to add up these
-# contributions:
+# We could try many values of $\varphi$, as the figure did. That works for one outer variable, but not for a
+# thousand. Gradient descent needs the *slope* of the outer curve, $dF/d\varphi$, the **hypergradient**. The
+# outer loss does not contain $\varphi$. It depends on $\varphi$ *through the inner steps*: a change of
+# $\varphi$ changes every step a little, and the steps after it propagate that change to the end. There are
+# four ways to add up these contributions:
 #
 # * **Unrolled**: store the whole trajectory, backpropagate through all the steps, and sum the contribution of
 #   each. Exact; memory grows with the number of steps.
 # * **Truncated**: backpropagate through the last few steps only. Cheaper; the contributions of the earlier
 #   steps are left out.
-# * **Forward**: propagate the derivative of the skills in the knob along with the skills themselves. Exact;
-#   memory grows with the number of knobs, not with the number of steps.
-# * **Implicit**: ignore the trajectory. Where learning has *converged* (the pupil is *at rest*, at a fixed
-#   point of the step), differentiate the fixed point in the knob. One linear system; correct only at the
-#   fixed point.
+# * **Forward**: propagate the derivative $d\theta/d\varphi$ along with $\theta$ itself. Exact; memory grows
+#   with the number of outer variables, not with the number of steps.
+# * **Implicit**: ignore the trajectory. Where learning has *converged*, to a fixed point of the step,
+#   differentiate the fixed point with respect to $\varphi$. This takes one linear system, and is correct only
+#   at the fixed point.
 
 # %% [markdown]
 # ## The key equation
 #
-# $\theta_k$ (theta) is the pupil after $k$ lessons, a vector; $\varphi$ the knob; $g$ the inner loss, $f$
-# the outer loss; $r$ the learning rate; $K$ the number of lessons. (In the code: `inner_loss`, `outer_loss`,
-# `RATE`, `steps`.) One lesson is a function, the **step** $S$:
+# $\theta_k$ (theta) are the parameters after $k$ steps, a vector; $\varphi$ is the outer variable; $g$ the
+# inner loss, $f$ the outer loss; $r$ the learning rate; $K$ the number of inner steps. (In the code:
+# `inner_loss`, `outer_loss`, `RATE`, `steps`.) The **step** is a function $S$:
 #
 # $$\theta_{k+1} = S(\theta_k, \varphi) = \theta_k - r\,\frac{\partial g}{\partial \theta}(\theta_k, \varphi),
 # \qquad F(\varphi) = f(\theta_K).$$
@@ -162,19 +162,19 @@ from torch.func import grad, jacrev, jvp
 
 
 def unrolled(phi, steps):
-    return grad(lambda knob: outer_loss(learn(knob, steps)[-1]))(phi)
+    return grad(lambda phi: outer_loss(learn(phi, steps)[-1]))(phi)
 
 
 def truncated(phi, steps, last):
     before = learn(phi, steps - last)[-1]  # a constant: no gradient through these steps
-    return grad(lambda knob: outer_loss(learn(knob, last, before)[-1]))(phi)
+    return grad(lambda phi: outer_loss(learn(phi, last, before)[-1]))(phi)
 
 
 def forward(phi, steps):
-    theta, moved = START, torch.zeros_like(START)  # moved: d theta / d phi so far
+    theta, tangent = START, torch.zeros_like(START)  # tangent: d theta / d phi
     for _ in range(steps):
-        theta, moved = jvp(step, (theta, phi), (moved, torch.ones_like(phi)))
-    return grad(outer_loss)(theta) @ moved
+        theta, tangent = jvp(step, (theta, phi), (tangent, torch.ones_like(phi)))
+    return grad(outer_loss)(theta) @ tangent
 
 
 def implicit(phi, steps):
@@ -193,32 +193,32 @@ for name, found in {
     print(f"{name:16}{found:10.6f}")
 
 # %% [markdown]
-# Two agree in all digits; the other two have the opposite sign: they would turn the knob the other way. Which
-# are right? This problem has a closed form. Each skill converges to its fixed point $\theta^*$ by a factor
-# $q = 1 - r m$ of its own, the same in every lesson, where $m$ is the total firmness with which both teachers
-# pull it: $\theta_K = \theta^* + q^K (\theta_0 - \theta^*)$. Differentiate that by hand:
+# Two estimates agree in all digits. The other two have the opposite sign: gradient descent with them would
+# change $\varphi$ in the wrong direction, if the first two are right. Are they? This problem has a closed
+# form. Every step multiplies the distance of $x$ from its fixed point by a constant $q = 1 - r m$, where
+# $m$ is the curvature of the inner loss in $x$. The same holds for $y$, with its own $m$ and $q$. So
+# $\theta_K = \theta^* + q^K (\theta_0 - \theta^*)$ with the fixed point $\theta^*$. Differentiate that by
+# hand:
 
 # %%
 
 
 def closed_form(phi, steps):
-    pull = phi * FIRM_A + (1 - phi) * FIRM_B
-    rest, kept = resting_point(phi), 1 - RATE * pull
-    rest_moves = FIRM_A * FIRM_B * (A - B) / pull**2
-    end = rest + kept**steps * (START - rest)
-    kept_moves = -RATE * (FIRM_A - FIRM_B)
-    end_moves = rest_moves * (1 - kept**steps) + steps * kept ** (steps - 1) * kept_moves * (START - rest)
-    return (end - C) @ end_moves
+    m = phi * CURVATURE_A + (1 - phi) * CURVATURE_B
+    q, fixed = 1 - RATE * m, fixed_point(phi)
+    end = fixed + q**steps * (START - fixed)
+    d_fixed = CURVATURE_A * CURVATURE_B * (A - B) / m**2  # derivatives with respect to phi
+    d_q = -RATE * (CURVATURE_A - CURVATURE_B)
+    d_end = d_fixed * (1 - q**steps) + steps * q ** (steps - 1) * d_q * (START - fixed)
+    return (end - C) @ d_end
 
 
-nudge = 1e-5
-differences = (outer_loss(learn(phi + nudge, steps)[-1]) - outer_loss(learn(phi - nudge, steps)[-1])) / (
-    2 * nudge
-)
-print(f"closed form {closed_form(phi, steps):.12f}")
-print(f"unrolled    {unrolled(phi, steps):.12f}")
-print(f"forward     {forward(phi, steps):.12f}")
-print(f"differences {differences:.12f}   (turn the knob by 0.00001 and look)")
+h = 1e-5
+differences = (outer_loss(learn(phi + h, steps)[-1]) - outer_loss(learn(phi - h, steps)[-1])) / (2 * h)
+print(f"closed form        {closed_form(phi, steps):.12f}")
+print(f"unrolled           {unrolled(phi, steps):.12f}")
+print(f"forward            {forward(phi, steps):.12f}")
+print(f"finite differences {differences:.12f}   (phi changed by 0.00001)")
 
 # %% [markdown]
 # ## The library's version
@@ -248,21 +248,21 @@ for name, (estimator, scratch) in ours.items():
     print(f"{name:16}{gradient:12.8f}   from scratch {scratch:12.8f}   the same: {same}")
 
 # %% [markdown]
-# `implicit` was told to accept any distance from the fixed point. By default it measures this distance, and
-# raises an error if the pupil is too far away:
+# Here `accept_distance` makes `Implicit` accept any distance from the fixed point. By default it measures
+# this distance, and raises an error if it is too large:
 
 # %%
 try:
     Implicit()(problem, START, inner.init(START), phi, steps=10)
-except ValueError as refusal:
-    print(refusal)
+except ValueError as error:
+    print(error)
 
 # %% [markdown]
 # ## Why they differ
 #
-# Left, the estimates after $K$ lessons; right, their error against the closed form. `implicit` improves with
-# longer learning. `truncated` is exact as long as it backpropagates through *all* lessons; beyond that it has
-# an error, however long the pupil learns:
+# Left, the estimates after $K$ steps; right, their error against the closed form. `implicit` improves with
+# longer learning. `truncated` is exact as long as it backpropagates through *all* steps; if it leaves steps
+# out, it has an error, however long the learner trains:
 
 # %%
 lengths = torch.unique(torch.logspace(0.5, 2.2, size(40, fast=5)).long())
@@ -271,132 +271,131 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", unrolled),
     ("implicit", GREEN, "--", implicit),
-    ("truncated to 3", AMBER, "-.", lambda knob, n: truncated(knob, n, 3)),
-    ("truncated to 10", RED, ":", lambda knob, n: truncated(knob, n, min(n, 10))),
+    ("truncated to 3", BROWN, "-.", lambda phi, n: truncated(phi, n, 3)),
+    ("truncated to 10", RED, ":", lambda phi, n: truncated(phi, n, min(n, 10))),
 ):
     found = torch.stack([estimate(phi, int(n)) for n in lengths])
     left.plot(lengths, found, color=color, linestyle=dashes, label=label)
     right.plot(lengths, (found - truth).abs().clamp(min=1e-17), color=color, linestyle=dashes, label=label)
-left.set(xscale="log", xlabel="lessons K", ylabel="estimate of dF/d$\\varphi$", title="what each one says")
+left.set(xscale="log", xlabel="inner steps K", ylabel="estimate of dF/d$\\varphi$", title="estimates")
 right.set(
-    xscale="log", yscale="log", xlabel="lessons K", ylabel="distance from the closed form", title="its error"
+    xscale="log",
+    yscale="log",
+    xlabel="inner steps K",
+    ylabel="absolute error",
+    title="errors (against the closed form)",
 )
 left.legend()
 plt.show()
 
-pull = phi * FIRM_A + (1 - phi) * FIRM_B
-kept = 1 - RATE * pull
-print(f"At knob {phi:.2f} a lesson keeps {kept[0]:.3f} of the distance in x, and {kept[1]:.3f} of that in y.")
-print(
-    f"So after 10 lessons {kept[0] ** 10:.3f} and {kept[1] ** 10:.3f} of it are left, and after 100 lessons"
-)
-print(f"{kept[0] ** 100:.1e} and {kept[1] ** 100:.1e}: by then the pupil is at rest, and implicit is right.")
-ends, moves = learn(phi, 10)[-1], jacrev(lambda knob: learn(knob, 10)[-1])(phi)
-by_x, by_y = (ends - C) * moves
-print(f"Of the slope {by_x + by_y:.3f} after 10 lessons x brings {by_x:+.3f} and y {by_y:+.3f}.")
-rest = resting_point(phi)
-all_of_it = jacrev(resting_point)(phi)
+q = 1 - RATE * (phi * CURVATURE_A + (1 - phi) * CURVATURE_B)
+print(f"phi = {phi:.2f}: q = {q[0]:.3f} for x and {q[1]:.3f} for y")
+for K in (10, 100):
+    print(f"after K = {K:3} steps q^K = {q[0] ** K:.1e} for x and {q[1] ** K:.1e} for y")
+end, d_end = learn(phi, 10)[-1], jacrev(lambda phi: learn(phi, 10)[-1])(phi)
+by_x, by_y = (end - C) * d_end
+print(f"hypergradient after 10 steps: {by_x:+.4f} (x) {by_y:+.4f} (y) = {by_x + by_y:.4f}")
+fixed, d_fixed = fixed_point(phi), jacrev(fixed_point)(phi)
+by_x, by_y = (fixed - C) * d_fixed
+print(f"hypergradient at the fixed point: {by_x:+.4f} (x) {by_y:+.4f} (y) = {by_x + by_y:.4f}")
 for last in (3, 10, 30):
-    x, y = 100 * jacrev(lambda knob: learn(knob, last, rest)[-1])(phi) / all_of_it
-    print(f"At rest, the last {last:2} lessons hold {x:.0f} % of how the knob moves x, and {y:.0f} % for y.")
-by_x, by_y = (rest - C) * all_of_it
-print(f"There the slope is {by_x + by_y:.4f}: {by_x:+.4f} by x and {by_y:+.4f} by y.")
-for last in (3, 10):
-    x, y = (rest - C) * (jacrev(lambda knob: learn(knob, last, rest)[-1])(phi) - all_of_it)
-    print(f"Truncated to {last:2} it errs by {x:+.4f} in x and {y:+.4f} in y, together {x + y:+.4f}.")
-late = [float(implicit(phi, n) - closed_form(phi, n)) for n in (120, 121)]
-print(f"From lesson 120 to 121 implicit's error falls by a factor of {late[1] / late[0]:.3f}.")
+    d_last = jacrev(lambda phi: learn(phi, last, fixed)[-1])(phi)
+    x, y = 100 * d_last / d_fixed
+    print(f"truncated to {last:2} contains {x:3.0f} % of dx/dphi and {y:3.0f} % of dy/dphi", end="; ")
+    x, y = (fixed - C) * (d_last - d_fixed)
+    print(f"its error: {x:+.4f} (x) {y:+.4f} (y) = {x + y:+.4f}")
+errors = [float(implicit(phi, n) - closed_form(phi, n)) for n in (120, 121)]
+print(f"from K = 120 to K = 121 the error of implicit shrinks by a factor of {errors[1] / errors[0]:.3f}")
 
 # %% [markdown]
-# * The error of `implicit` comes from learning that has not converged. In the long run it shrinks with every
-#   lesson by about the larger $q$, that of the slow skill: it falls as $K q^K$ does.
-# * The error of `truncated` is what it leaves out. At the fixed point that is a fraction $q^k$ of the
-#   derivative of a skill in the knob, where $k$ is the number of lessons that it backpropagates through. A
-#   *slow* skill ($q$ near 1) forgets slowly, and needs many. The fraction differs between skills. Here the
-#   hypergradient is the difference of two larger terms, so that leaving out more of one than of the other
-#   flips its sign.
-# * In the figure `truncated` to 3 ends closer to the true value than `truncated` to 10. That is a
-#   coincidence: it leaves out more of both terms, and these errors happen to cancel.
-# * What looks like an error may be the answer to another question. At the fixed point the implicit gradient
-#   is right for a pupil who learns forever. If your pupil takes an exam after 10 lessons, that is the wrong
-#   question; and evaluated after 10 lessons, long before convergence, it does not answer that question
-#   either.
+# * The error of `implicit` comes from learning that has not converged. For large $K$ it is proportional to
+#   $K q^K$, with the larger $q$, here that of $y$: every step multiplies it by about $q$.
+# * The error of `truncated` is the contribution of the steps that it leaves out. At the fixed point, a
+#   fraction $q^k$ of $d\theta/d\varphi$ is missing, where $k$ is the number of steps that it backpropagates
+#   through. If $q$ is near 1, learning is slow, and many steps are needed. The fraction is different for $x$
+#   and $y$. Here the hypergradient is a sum of two terms with opposite signs, so leaving out more of one than
+#   of the other can flip its sign.
+# * At the fixed point, `truncated` to 3 has a smaller error than `truncated` to 10. That is a coincidence: it
+#   leaves out more of both terms, but these errors happen to cancel.
+# * `implicit` solves another problem: it gives the hypergradient of infinitely long learning. If the outer
+#   loss is measured after 10 steps, that is the wrong problem. And because it is *evaluated* after 10 steps,
+#   long before convergence, it does not solve the other problem either.
 #
-# Does it matter? Let the head follow each of these gradients, with an exam after 10 lessons. The lines show
-# the outer loss at that exam, by outer step:
+# Does it matter? Let us minimize the outer loss after 10 steps, with each of these estimators. The lines show
+# the outer loss by outer step, the gray line its minimum:
 
 # %%
 
 
-def descend(estimate, rounds=size(200, fast=3), rate=0.05):
-    """Gradient descent on the knob with that estimate: the last knob and the outer loss of every round."""
-    knob, losses = torch.tensor(0.9), []
-    for _ in range(rounds):
-        losses.append(outer_loss(learn(knob, 10)[-1]))
-        knob = (knob - rate * estimate(knob)).clamp(0.01, 0.99)
-    return knob, torch.stack(losses)
+def descend(estimate, outer_steps=size(200, fast=3), rate=0.05):
+    """Gradient descent on phi with an estimator: the last phi, and the outer loss of every outer step."""
+    phi, losses = torch.tensor(0.9), []
+    for _ in range(outer_steps):
+        losses.append(outer_loss(learn(phi, 10)[-1]))
+        phi = (phi - rate * estimate(phi)).clamp(0.01, 0.99)
+    return phi, torch.stack(losses)
 
 
+fine = torch.linspace(0.02, 0.98, 961)
+after_10 = outer_losses(fine, 10)
+at_fixed_point = torch.func.vmap(lambda phi: outer_loss(fixed_point(phi)))(fine)
 figure, axes = plt.subplots()
+axes.axhline(after_10.min(), color=GRAY, linewidth=1, label=f"minimum: F = {after_10.min():.4f}")
 for label, color, dashes, estimate in (
-    ("unrolled, forward", BLUE, "-", lambda knob: unrolled(knob, 10)),
-    ("implicit", GREEN, "--", lambda knob: implicit(knob, 10)),
-    ("truncated to 3", AMBER, "-.", lambda knob: truncated(knob, 10, 3)),
-    ("truncated to 1", RED, ":", lambda knob: truncated(knob, 10, 1)),
+    ("unrolled, forward", BLUE, "-", lambda phi: unrolled(phi, 10)),
+    ("implicit", GREEN, "--", lambda phi: implicit(phi, 10)),
+    ("truncated to 3", BROWN, "-.", lambda phi: truncated(phi, 10, 3)),
+    ("truncated to 1", RED, ":", lambda phi: truncated(phi, 10, 1)),
 ):
-    knob, losses = descend(estimate)
-    axes.plot(
-        losses,
-        color=color,
-        linestyle=dashes,
-        label=f"{label}: ends at knob {knob:.3f}, F = {losses[-1]:.4f}",
-    )
-axes.set(xlabel="rounds of turning the knob", ylabel="outer loss F after 10 lessons", ylim=(0.15, 0.85))
+    last_phi, losses = descend(estimate)
+    label = f"{label}: $\\varphi$ = {last_phi:.3f}, F = {losses[-1]:.4f}"
+    axes.plot(losses, color=color, linestyle=dashes, label=label)
+axes.set(xlabel="outer step", ylabel="outer loss F after 10 inner steps", ylim=(0.15, 0.85))
 axes.legend()
 plt.show()
 
-fine = torch.linspace(0.02, 0.98, 961)
-at_exam, at_rest = how_far(fine, 10), torch.func.vmap(lambda knob: outer_loss(resting_point(knob)))(fine)
-best = fine[at_rest.argmin()]
-print(f"The best knob after 10 lessons is {fine[at_exam.argmin()]:.3f}, and at rest {best:.3f}.")
+best = fine[at_fixed_point.argmin()]
+print(f"optimal phi after 10 steps {fine[after_10.argmin()]:.3f}, at the fixed point {best:.3f}")
 early, late = implicit(best, 10), implicit(best, 1000)
-print(f"At the latter implicit's slope is {early:.2f} after 10 lessons and {late:.2f} at rest.")
+print(f"implicit at phi = {best:.3f}: {early:.2f} after 10 steps, {late:.2f} at the fixed point")
 
 # %% [markdown]
-# The truncated estimators pass the best knob and leave it again: they converge to a knob where their own
-# estimate is zero, and the true gradient is not. `implicit`, evaluated after 10 lessons, stops at a knob that
-# is optimal in neither case: not for the pupil with the exam, and not for one who learns forever. Only at the
-# fixed point is its estimate 0 at the best knob of the latter.
+# With the truncated estimators, $\varphi$ passes the optimum and moves away from it again: they converge to a
+# $\varphi$ where their own estimate is zero, and the true gradient is not. `implicit`, evaluated after 10
+# steps, converges to a $\varphi$ that is optimal neither after 10 steps nor at the fixed point. Evaluated at
+# the fixed point, its estimate is 0 where it should be: at the $\varphi$ that is optimal there.
 #
 # ## Play
 #
-# Move the knob, the number of lessons, and the number of lessons that `truncated` backpropagates through.
-# The lines on the right are the slopes by each estimator at the current knob. (Run the cell to get sliders.
-# Without them the figure shows their initial values.) Find a setting where `implicit` has the wrong sign,
-# so that gradient descent with it goes *uphill*.
+# Change $\varphi$, the number of steps, and the number of steps that `truncated` backpropagates through. The
+# short lines on the right are the slopes that the estimators give at the current $\varphi$. (Run the cell to
+# get sliders. Without them the figure shows their initial values.) Find a setting where `implicit` has the
+# wrong sign, so that gradient descent with it goes *uphill*.
 
 # %%
 
 
 def play(phi, steps, last):
-    knob, last = torch.tensor(phi), min(last, steps)
+    phi, last = torch.tensor(phi), min(last, steps)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    draw_plane(left, knob, steps)
-    here = outer_loss(learn(knob, steps)[-1])
-    right.plot(KNOBS, how_far(KNOBS, steps), color=GRAY, label=f"F after {steps} lessons")
-    right.plot(knob, here, "o", color=BLACK)
-    reach = torch.tensor([-0.12, 0.12])
+    draw_plane(left, phi, steps)
+    loss = outer_loss(learn(phi, steps)[-1])
+    right.plot(PHIS, outer_losses(PHIS, steps), color=GRAY, label=f"F after {steps} steps")
+    right.plot(phi, loss, "o", color=BLACK)
+    ends = torch.tensor([-0.12, 0.12])
     for label, look, slope in (
-        ("unrolled, forward", {"color": SKY, "linewidth": 5}, unrolled(knob, steps)),
-        ("implicit", {"color": GREEN, "linestyle": "--"}, implicit(knob, steps)),
+        ("unrolled, forward", {"color": BLUE, "linewidth": 5}, unrolled(phi, steps)),
+        ("implicit", {"color": GREEN, "linestyle": "--"}, implicit(phi, steps)),
         (
             f"truncated to {last}",
             {"color": RED, "linestyle": ":"},
-            truncated(knob, steps, last),
+            truncated(phi, steps, last),
         ),
     ):
-        right.plot(knob + reach, here + slope * reach, label=f"{label}: {slope:+.3f}", **look)
-    right.set(xlabel="knob $\\varphi$", ylabel="outer loss F", xlim=(0, 1), ylim=(-0.1, 2.2))
+        right.plot(phi + ends, loss + slope * ends, label=f"{label}: {slope:+.3f}", **look)
+    right.set(
+        xlabel="$\\varphi$ (weight of the first loss)", ylabel="outer loss F", xlim=(0, 1), ylim=(-0.1, 2.2)
+    )
     right.legend()
     plt.show()
 
@@ -409,22 +408,22 @@ explore(play, phi=(0.05, 0.95, 0.01, 0.7), steps=(1, 100, 1, 10), last=(1, 100, 
 # Put your answer in the place of the dots and run the cell below it. The solutions are in
 # `solutions/01_two_levels.py`.
 #
-# **Exercise 1 (warm up).** One skill, pulled with firmness $m$ by a teacher whose target is the knob
-# itself: the inner loss is $\frac{m}{2}(\theta - \varphi)^2$. Learning has converged. What *fraction* of the
-# true $d\theta/d\varphi$ (which is 1) comes from the last $k$ lessons, at learning rate $r$?
+# **Exercise 1 (warm up).** One parameter $\theta$, and the inner loss $\frac{m}{2}(\theta - \varphi)^2$ with
+# curvature $m$. Learning has converged. What *fraction* of the true $d\theta/d\varphi$ (which is 1) comes
+# from the last $k$ steps, at learning rate $r$?
 
 
 # %% tags=["exercise-1"]
-def share_left(m, r, k):
+def fraction_of_last(m, r, k):
     return ...
 
 
 # %% tags=["check-1"]
-check_1(share_left)
+check_1(fraction_of_last)
 
 # %% [markdown]
 # **Exercise 2 (the reverse sweep).** Write the boxed equation as a loop. `torch.func.vjp(step, theta, phi)`
-# returns the step's value and a function `pull` (a *vector-Jacobian product*); `pull(a)` is the pair
+# returns the step's value and a function `vjp` (*vector-Jacobian product*); `vjp(a)` is the pair
 # $\big(\frac{\partial S}{\partial\theta}^{\!\top} a,\ \frac{\partial S}{\partial\varphi}^{\!\top} a\big)$.
 # This is what the library does when the graph of all steps would take more than 1 GiB.
 
@@ -435,7 +434,7 @@ def reverse_sweep(phi, steps):
     a = grad(outer_loss)(trajectory[-1])
     total = torch.zeros_like(phi)
     for theta in trajectory[:-1].flip(0):  # theta_K-1, ..., theta_0
-        _, pull = torch.func.vjp(step, theta, phi)
+        _, vjp = torch.func.vjp(step, theta, phi)
         total = ...
         a = ...
     return total
@@ -445,11 +444,11 @@ def reverse_sweep(phi, steps):
 check_2(reverse_sweep, unrolled)
 
 # %% [markdown]
-# **Exercise 3 (a bridge).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with
+# **Exercise 3 (Neumann series).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with
 # $J = \partial S/\partial\theta$. If steps contract,
-# $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (a *Neumann series*). Stop after `terms`
-# terms, and compute the hypergradient at `theta` from them. Then compare it with `truncated`, at the fixed
-# point: what do you notice?
+# $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (the *Neumann series*). Stop after
+# `terms` terms, and compute the hypergradient at `theta` from them. Then compare it with `truncated`, at
+# the fixed point: what do you notice?
 
 
 # %% tags=["exercise-3"]
@@ -467,9 +466,9 @@ def neumann(theta, phi, terms):
 check_3(neumann, implicit, truncated, learn)
 
 # %% [markdown]
-# **For discussion.** (a) You have one pupil and a million knobs. Which estimator is ruled out? (b) The
-# pupil's lessons are noisy, so that learning never converges. Which one now? (c) The head may change the knob
-# *during* learning, after every lesson. What is $K$ then, and what does the head overlook?
+# **For discussion.** (a) $\varphi$ has a million entries. Which estimator is ruled out? (b) The inner
+# gradients are noisy, so that learning never converges. Which one now? (c) $\varphi$ is updated *during*
+# learning, after every inner step. What is $K$ then, and which effect of $\varphi$ is ignored?
 
 # %% [markdown]
 # ## What to read
@@ -482,4 +481,4 @@ check_3(neumann, implicit, truncated, learn)
 #   1911.02590; Rajeswaran and others, *Meta-learning with implicit gradients*, arXiv 1909.04630.
 # * In this toolkit: `docs/how-to/choose-estimator.md`, a checklist for choosing an estimator, and
 #   `bilevel.check_hypergradient`, which compares all estimators on your problem.
-# * Next: `02_differentiable_optimizers`, where the pupil learns with Adam, and gradients get lost.
+# * Next: `02_differentiable_optimizers`, where the inner optimizer is Adam, and gradients get lost.

@@ -5,9 +5,10 @@
 # get lost?**
 #
 # Two sensors measure the same curve. One is noisy, the other has an offset of 1. A network learns from
-# both; $\varphi$ (phi) is the loss weight of the noisy sensor, $1 - \varphi$ that of the shifted one. A few
-# points were checked by hand: the loss on these points after training is what we want to minimize. Gradient
-# descent in $\varphi$ needs its derivative, and $\varphi$ acts only through the optimizer's updates.
+# both; $\varphi$ (phi) is the loss weight of the noisy sensor, $1 - \varphi$ that of the shifted one. We know
+# the true values at a few points, the validation set, and want to minimize the validation loss after
+# training. Gradient descent in $\varphi$ needs its derivative with respect to $\varphi$, which acts only
+# through the optimizer's updates.
 
 # %%
 import higher
@@ -15,7 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 import torchopt
 from checks.differentiable_optimizers import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, explore, size, use_style
 from torch import nn
 from torch.func import functional_call, grad
 
@@ -40,7 +41,7 @@ def training_loss(predicted, phi):
 
 
 def validation_loss(predicted):
-    """The outer loss: the points checked by hand. It does not contain phi."""
+    """The outer loss: the error at the validation points. It does not contain phi."""
     return ((predicted - torch.sin(2 * checked)) ** 2).mean()
 
 
@@ -73,7 +74,7 @@ def after_sgd(phi, steps=STEPS):
 
 
 def usual_loop():
-    """The usual training loop. Does phi get a gradient?"""
+    """The gradient of phi by the usual training loop, or None."""
     learner = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
     learner.load_state_dict(START)
     phi = HALF.clone().requires_grad_()
@@ -85,19 +86,25 @@ def usual_loop():
     return torch.autograd.grad(validation_loss(learner(checked)), phi, allow_unused=True)[0]
 
 
-knobs = torch.linspace(0, 1, 21)
+phis = torch.linspace(0, 1, 21)
 figure, axes = plt.subplots()
-axes.plot(knobs, torch.func.vmap(after_sgd)(knobs), color=GRAY, label="validation loss after 10 steps")
+axes.plot(phis, torch.func.vmap(after_sgd)(phis), color=GRAY, label="validation loss after 10 steps")
 here, slope = after_sgd(HALF), grad(after_sgd)(HALF)
 axes.plot(0.5, here, "o", color=BLACK)
 reach = torch.tensor([-0.25, 0.25])
-axes.plot(0.5 + reach, here + slope * reach, color=BLUE, label=f"gradient through the steps: {slope:.4f}")
+axes.plot(
+    0.5 + reach,
+    here + slope * reach,
+    color=BLUE,
+    linestyle="--",
+    label=f"gradient through the steps: {slope:.4f}",
+)
 axes.plot(
     0.5 + reach,
     here + 0 * reach,
     color=RED,
     linestyle=":",
-    label=f"gradient of the usual loop: {usual_loop()} (drawn flat)",
+    label=f"gradient of the usual loop: {usual_loop()} (drawn as 0)",
 )
 axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss")
 axes.legend()
@@ -142,8 +149,8 @@ plt.show()
 #
 # Look at the boxed derivative. Where $|g|$ is much larger than $\varepsilon$ it is nearly 0: the update is
 # $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ it is about
-# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A hypergradient is a product of
-# such derivatives, so a constant that is rarely looked at determines it.
+# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A hypergradient contains
+# products of such derivatives, so it depends strongly on $\varepsilon$, which is rarely tuned.
 
 # %% [markdown]
 # ## From scratch
@@ -160,16 +167,16 @@ def mapped(function, *trees):
 
 
 def adam_step(theta, state, phi, epsilon):
-    (m, v, t), (keep_m, keep_v) = state, BETAS
+    (m, v, t), (beta_1, beta_2) = state, BETAS
     g = grad(lambda weights: training_loss(predict(weights, inputs), phi))(theta)
     t = t + 1
-    m = mapped(lambda m, g: keep_m * m + (1 - keep_m) * g, m, g)
-    v = mapped(lambda v, g: keep_v * v + (1 - keep_v) * g * g, v, g)
+    m = mapped(lambda m, g: beta_1 * m + (1 - beta_1) * g, m, g)
+    v = mapped(lambda v, g: beta_2 * v + (1 - beta_2) * g * g, v, g)
 
-    def move(theta, m, v):
-        return theta - ADAM_RATE * (m / (1 - keep_m**t)) / ((v / (1 - keep_v**t)).sqrt() + epsilon)
+    def update(theta, m, v):
+        return theta - ADAM_RATE * (m / (1 - beta_1**t)) / ((v / (1 - beta_2**t)).sqrt() + epsilon)
 
-    return mapped(move, theta, m, v), (m, v, t)
+    return mapped(update, theta, m, v), (m, v, t)
 
 
 def after_adam(phi, epsilon=1e-8, steps=STEPS):
@@ -181,15 +188,15 @@ def after_adam(phi, epsilon=1e-8, steps=STEPS):
 
 print(f"through gradient descent {grad(after_sgd)(HALF):.8f}")
 print(f"through Adam             {grad(after_adam)(HALF):.8f}")
-nudge = 1e-6
+h = 1e-6
 for name, after in (("gradient descent", after_sgd), ("Adam", after_adam)):
-    print(f"finite differences, {name}: {(after(HALF + nudge) - after(HALF - nudge)) / (2 * nudge):.8f}")
+    print(f"finite differences, {name}: {(after(HALF + h) - after(HALF - h)) / (2 * h):.8f}")
 
 # %% [markdown]
 # ## Three libraries, side by side
 #
-# The same problem, the same initial weights, ten steps. Note what each library requires of you. (`make`
-# builds an optimizer for weights or for a module.)
+# The same problem, the same initial weights, ten steps. Compare what each library needs. (`make` builds an
+# optimizer for weights or for a module.)
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step
@@ -198,7 +205,7 @@ from bilevel.optimizers import adam, sgd
 
 
 def with_higher(make, steps=STEPS):
-    """Your module and your optimizer: inside the context both are copies without in-place updates."""
+    """higher: takes your module and your optimizer, and makes copies without in-place updates."""
     phi = HALF.clone().requires_grad_()
     with higher.innerloop_ctx(model, make(model.parameters())) as (learner, optimizer):
         for _ in range(steps):
@@ -207,7 +214,7 @@ def with_higher(make, steps=STEPS):
 
 
 def with_torchopt(make, steps=STEPS):
-    """Your module, TorchOpt's optimizer: it replaces the module's weights, which must be restored."""
+    """TorchOpt: its optimizer replaces the weights of your module, which must be restored."""
     phi = HALF.clone().requires_grad_()
     optimizer = make(model)
     for _ in range(steps):
@@ -253,7 +260,7 @@ print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 sizes = torch.logspace(-10, 1, 200)
-for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, AMBER, "-."), (1e-1, BLUE, "-")):
+for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, BROWN, "-."), (1e-1, BLUE, "-")):
     left.plot(
         sizes,
         epsilon / (sizes + epsilon) ** 2,
@@ -275,7 +282,7 @@ left.set(
     xscale="log", yscale="log", xlabel="size of the gradient |g|", ylabel="slope du/dg of Adam's first update"
 )
 left.legend()
-right.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss after ONE step of Adam")
+right.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss after one step of Adam")
 right.legend()
 plt.show()
 
@@ -290,10 +297,14 @@ plt.show()
 epsilons = torch.logspace(-8, 0, size(17, fast=3))
 figure, all_axes = plt.subplots(1, 2, figsize=(11, 4.2))
 for axes, steps in zip(all_axes, (1, 10), strict=True):
-    mine = [with_ours(adam(ADAM_RATE, epsilon=float(e)), steps=steps) for e in epsilons]
-    theirs = [with_higher(lambda w: torch.optim.Adam(w, lr=ADAM_RATE, eps=float(e)), steps) for e in epsilons]
-    axes.plot(epsilons, mine, color=BLUE, label="after the correction (PyTorch, TorchOpt, here)")
-    axes.plot(epsilons, theirs, color=RED, linestyle="--", label="before the correction (higher)")
+    after_correction = [with_ours(adam(ADAM_RATE, epsilon=float(e)), steps=steps) for e in epsilons]
+    before_correction = [
+        with_higher(lambda w: torch.optim.Adam(w, lr=ADAM_RATE, eps=float(e)), steps) for e in epsilons
+    ]
+    axes.plot(
+        epsilons, after_correction, color=BLUE, label="after bias correction (PyTorch, TorchOpt, bilevel)"
+    )
+    axes.plot(epsilons, before_correction, color=RED, linestyle="--", label="before (higher)")
     axes.set(
         xscale="log",
         xlabel="$\\varepsilon$",
@@ -303,12 +314,10 @@ for axes, steps in zip(all_axes, (1, 10), strict=True):
 figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 plt.show()
 
-one_here = with_ours(adam(ADAM_RATE, epsilon=1e-2), steps=1)
-one_there = with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1)
-ratio = one_there / one_here
-print(
-    f"One step, epsilon = 0.01: {one_here:.4f} here, {one_there:.4f} with higher: {ratio:.0f} times as much."
-)
+here = with_ours(adam(ADAM_RATE, epsilon=1e-2), steps=1)
+by_higher = with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1)
+print(f"one step, epsilon = 0.01: {here:.4f} by this toolkit, {by_higher:.4f} by higher", end="")
+print(f" ({by_higher / here:.0f} times as large)")
 
 # %% [markdown]
 # Recommendation: state which convention you use. In an inner loop that you differentiate, take an
@@ -329,16 +338,16 @@ from bilevel.hypergradient import measure_peak
 cpu = torch.device("cpu")
 lengths = size(128, fast=4)
 counts = [2**power for power in range(1, lengths.bit_length())]
-ways = {
+curves = {
     "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
-    "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
+    "higher": (BROWN, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
     "recompute each step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
     "sqrt(K) checkpoints": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
     "forward mode (one phi)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
 }
 figure, axes = plt.subplots()
 peaks = {}
-for name, (color, dashes, run) in ways.items():
+for name, (color, dashes, run) in curves.items():
     peaks[name] = [measure_peak(lambda: run(n), cpu)[1] / 1024 for n in counts]
     axes.plot(counts, peaks[name], color=color, linestyle=dashes, marker="o", markersize=4, label=name)
 axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="peak memory (KiB)")
@@ -350,20 +359,20 @@ for name, peak in peaks.items():
 # %% [markdown]
 # ## Where a gradient gets lost
 #
-# The same ten steps of gradient descent, in several variants. The first is correct. Two variants reveal
-# themselves (`None`). The dangerous ones return a wrong number.
+# The same ten steps of gradient descent, in several variants. The first is correct. Two mistakes are easy to
+# notice (`None`). The dangerous ones return a wrong number.
 
 # %%
 
 
-def by_hand(slopes_of, *, between=lambda weight: weight, weigh=lambda phi: phi):
-    """Ten steps with one part replaced: the derivative of the validation loss in phi, or None."""
+def hypergradient(gradients_of, *, between=lambda weight: weight, weigh=lambda phi: phi):
+    """The hypergradient of ten steps, one part of which can be replaced, or None if there is none."""
     phi = HALF.clone().requires_grad_()
     theta = {name: weight.clone().requires_grad_() for name, weight in START.items()}
     for _ in range(STEPS):
         theta = {name: between(weight) for name, weight in theta.items()}
         loss = training_loss(predict(theta, inputs), weigh(phi))
-        slopes = slopes_of(loss, list(theta.values()))
+        slopes = gradients_of(loss, list(theta.values()))
         theta = {name: weight - RATE * g for (name, weight), g in zip(theta.items(), slopes, strict=True)}
     loss = validation_loss(predict(theta, checked))
     return torch.autograd.grad(loss, phi, allow_unused=True)[0]
@@ -378,31 +387,37 @@ def without_graph(loss, weights):
 
 
 def clipped(detach):
-    def slopes_of(loss, weights):
+    def gradients_of(loss, weights):
         slopes = with_graph(loss, weights)
         norm = torch.stack([(g**2).sum() for g in slopes]).sum().sqrt()
         scale = (0.2 / (norm.detach() if detach else norm)).clamp(max=1)
         return [scale * g for g in slopes]
 
-    return slopes_of
+    return gradients_of
 
 
-truth = by_hand(with_graph)
+truth = hypergradient(with_graph)
+clipped_truth = hypergradient(clipped(detach=False))
 rows = [
-    ("correct", truth, truth),
-    ("create_graph forgotten", by_hand(without_graph), truth),
-    ("phi.item() in the loss", by_hand(with_graph, weigh=lambda phi: phi.item()), truth),
+    ("no mistake", truth, truth),
+    ("create_graph forgotten", hypergradient(without_graph), truth),
+    ("phi.item() in the loss", hypergradient(with_graph, weigh=lambda phi: phi.item()), truth),
     (
         "weights detached between steps",
-        by_hand(with_graph, between=lambda w: w.detach().requires_grad_()),
+        hypergradient(with_graph, between=lambda w: w.detach().requires_grad_()),
         truth,
     ),
-    ("weights rounded to float32", by_hand(with_graph, between=lambda w: w.float().double()), truth),
-    ("clipped, norm differentiated", by_hand(clipped(detach=False)), by_hand(clipped(detach=False))),
-    ("clipped, norm detached", by_hand(clipped(detach=True)), by_hand(clipped(detach=False))),
+    ("weights rounded to float32", hypergradient(with_graph, between=lambda w: w.float().double()), truth),
+    (
+        "clipped, norm differentiated",
+        clipped_truth,
+        clipped_truth,
+    ),
+    ("clipped, norm detached", hypergradient(clipped(detach=True)), clipped_truth),
 ]
+print(f"{'':32}{'gradient':>12}{'correct':>12}")
 for name, found, true in rows:
-    print(f"{name:32}{'None' if found is None else f'{found:.6f}':>12}   truth {true:.6f}")
+    print(f"{name:32}{'None' if found is None else f'{found:.6f}':>12}{true:12.6f}")
 
 # %% [markdown]
 # Rounding does no harm here. *Detached between steps* leaves only the contribution of the last step: lesson
@@ -411,7 +426,7 @@ for name, found, true in rows:
 # the other agents. The steps are bit-for-bit correct and the hypergradient is not. (A single learner cannot
 # show this.)
 #
-# How to detect a wrong number? **Compare with finite differences.** They change $\varphi$ a little and
+# How do you detect a wrong number? **Compare with finite differences.** They change $\varphi$ a little and
 # train again; they use no autograd graph, so they cannot lose a gradient. The library's check, first of its
 # own clipping, then of TorchOpt's. (Its *cosine* is that of the angle between the two gradients. With a
 # single outer variable it only says that the signs agree.)
@@ -443,11 +458,17 @@ def play(phi, steps, log10_epsilon):
         return after_adam(value, 10.0**log10_epsilon, steps)
 
     figure, axes = plt.subplots()
-    knobs = torch.linspace(0, 1, size(121, fast=5))
-    axes.plot(knobs, torch.func.vmap(after)(knobs), color=GRAY, label=f"after {steps} steps of Adam")
+    phis = torch.linspace(0, 1, size(121, fast=5))
+    axes.plot(phis, torch.func.vmap(after)(phis), color=GRAY, label=f"after {steps} steps of Adam")
     slope = grad(after)(here)
     axes.plot(here, after(here), "o", color=BLACK)
-    axes.plot(here + reach / 2, after(here) + slope * reach / 2, color=BLUE, label=f"slope {slope:.3f}")
+    axes.plot(
+        here + reach / 2,
+        after(here) + slope * reach / 2,
+        color=BLUE,
+        linestyle="--",
+        label=f"slope {slope:.3f}",
+    )
     axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss", xlim=(0, 1))
     axes.set_title(f"$\\varepsilon = 10^{{{log10_epsilon:g}}}$")
     axes.legend()
@@ -496,24 +517,24 @@ check_2(momentum_step, START, problem_of)
 # **Exercise 3 (checkpointing).** In the forward pass store only the weights of every `every`-th step, and
 # recompute those in between during the reverse sweep. What is missing is `segment`: the list of the weights
 # before step `first`, before step `first + 1`, and so on, up to, but not including, the next checkpoint (or
-# the end). Compute them from `kept[first]`. (More than one line is fine.)
+# the end). Compute them from `checkpoints[first]`. (More than one line is fine.)
 
 
 # %% tags=["exercise-3"]
 def segmented(phi, steps, every):
-    theta, kept = START, {}
+    theta, checkpoints = START, {}
     for k in range(steps):
         if k % every == 0:
-            kept[k] = theta
+            checkpoints[k] = theta
         theta = sgd_step(theta, phi)
     a = grad(lambda weights: validation_loss(predict(weights, checked)))(theta)
     total = torch.zeros_like(phi)
-    for first in sorted(kept, reverse=True):
+    for first in sorted(checkpoints, reverse=True):
         segment = ...
         for theta in reversed(segment):
-            _, pull = torch.func.vjp(sgd_step, theta, phi)
-            a, more = pull(a)
-            total = total + more
+            _, vjp = torch.func.vjp(sgd_step, theta, phi)
+            a, contribution = vjp(a)
+            total = total + contribution
     return total
 
 
@@ -523,8 +544,7 @@ check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps)
 # %% [markdown]
 # **For discussion.** (a) Dropout draws a new mask in every step. What must be stored for the reverse sweep?
 # (b) Which `every` needs the least memory in exercise 3, if each stored and each recomputed state cost the
-# same? (c) Your colleague's loop trains well, but the learned weight of the loss never moves. Where do you
-# look first?
+# same? (c) A colleague's loop trains well, but the loss weight never changes. What do you check first?
 
 # %% [markdown]
 # ## What to read

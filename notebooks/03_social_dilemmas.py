@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 3. Social dilemmas
 #
-# **Everybody does what is best for themselves, and everybody is worse off. When does that happen, and what
-# does it cost?**
+# **When does selfish behavior make everybody worse off, and what does it cost?**
 #
 # Two agents each choose to cooperate or to defect. Four numbers define an agent's payoff: $R$ (the *reward*)
 # if both cooperate, $P$ (the *punishment*) if both defect, $S$ (the *sucker's* payoff) for cooperating alone,
@@ -18,7 +17,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
+from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, RED, TEAL, explore, press, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -27,8 +26,8 @@ torch.set_default_dtype(torch.float64)
 # ## A picture of the answer
 #
 # Let $R > P$. Shift and scale the payoffs so that $R = 1$ and $P = 0$; best responses do not change. Two
-# numbers remain, $S$ and $T$, so every such game is a point in a plane. **Greed**: defecting pays although
-# the other cooperates, $T > R$. **Fear**: defecting pays when the other defects, $P > S$.
+# numbers remain, $S$ and $T$, so every such game is a point in a plane. **Greed**: defecting
+# against a cooperator pays, $T > R$. **Fear**: defecting against a defector pays, $P > S$.
 
 # %%
 from games import make
@@ -44,8 +43,8 @@ NAMED = {  # label, and its offset from the point
 figure, axes = plt.subplots(figsize=(9, 6))
 for low, high, left, right, color, words in (
     (1, 2.5, -2, 0, RED, "greed and fear"),
-    (1, 2.5, 0, 1.5, AMBER, "greed only"),
-    (-1.4, 1, -2, 0, SKY, "fear only"),
+    (1, 2.5, 0, 1.5, BROWN, "greed only"),
+    (-1.4, 1, -2, 0, TEAL, "fear only"),
     (-1.4, 1, 0, 1.5, GREEN, "neither: no dilemma"),
 ):
     axes.fill_between([left, right], low, high, color=color, alpha=0.25, linewidth=0)
@@ -57,29 +56,30 @@ for name, (words, offset, side) in NAMED.items():
     axes.plot(s, t, "o", color=BLACK)
     axes.annotate(words, (s, t), offset, textcoords="offset points", fontsize=11, va="top", ha=side)
 axes.plot([-0.5, 1.5], [2.5, 0.5], color=GRAY, linestyle="--", linewidth=1)
-axes.text(0.4, 2.05, "above the line taking turns\nbeats cooperating: T + S > 2R", fontsize=11, color=GRAY)
+axes.text(0.3, 2.05, "above the line: taking turns\nbeats cooperating, T + S > 2R", fontsize=11, color=BLACK)
 axes.set(xlim=(-2, 1.5), ylim=(-1.4, 2.5))
-axes.set_xlabel("S: cooperating alone (if R = 1, P = 0)")
-axes.set_ylabel("T: defecting alone (if R = 1, P = 0)")
+axes.set_xlabel("S: payoff of cooperating alone (R = 1, P = 0)")
+axes.set_ylabel("T: payoff of defecting alone (R = 1, P = 0)")
 axes.grid(visible=False)
 plt.show()
 
 # %% [markdown]
 # ## The idea in words
 #
-# A **social dilemma** is a game in which mutual cooperation is good for all, and yet there is an incentive to
-# deviate from it. Greed and fear are the two incentives. In the *prisoner's dilemma* both are present:
-# defecting is dominant, better whatever the other does. In the *stag hunt* there is only fear: I would hunt
-# the stag with you, if I were sure of you. In *chicken* there is only greed: I would drive on, if I were sure
-# that you swerve.
+# A **social dilemma** is a game in which all agents profit from mutual cooperation, and yet each has an
+# incentive to defect. Greed and fear are the two incentives. In the *prisoner's dilemma* both are present:
+# defecting is *dominant*, that is, better whatever the other does. In the *stag hunt* there is only fear: two
+# hunters get a stag if both hunt it, but one who hunts it alone gets nothing. In *chicken* there is only
+# greed: two drivers head for each other, and it is best to drive on if the other swerves.
 #
 # With many agents the four numbers become two curves, **Schelling's diagram**: the payoff of a cooperator and
-# that of a defector, as functions of the number of other agents that cooperate. Greed is the gap at its right
-# end, fear the gap at its left end.
+# that of a defector, as functions of the number of other agents that cooperate. Greed is the gap between the
+# curves at the right end, fear the gap at the left end.
 #
 # A profile of actions from which no agent gains by deviating alone is a **Nash equilibrium** (here always in
 # *pure* strategies, without randomization). The **price of anarchy** compares the best total payoff with that
-# of the worst Nash equilibrium: how much it may cost that nobody coordinates the agents.
+# of the worst Nash equilibrium: it is the largest loss from a lack of coordination. The profile with the best
+# total payoff is the **social optimum**.
 
 # %% [markdown]
 # ## The key equation
@@ -102,9 +102,9 @@ plt.show()
 # %% [markdown]
 # ## From scratch
 #
-# A **public good**: every agent has one unit, and keeps it or contributes it to a pot. The content of the pot
-# is multiplied by $k$ and divided evenly among all $N$ agents. So a contributor gets $k (m + 1) / N$, and an
-# agent that keeps its unit gets $1 + k m / N$.
+# The **public goods game**: every agent has one unit, and keeps it or contributes it to a pot. The content of
+# the pot is multiplied by $k$ and divided evenly among all $N$ agents. So a contributor gets
+# $k (m + 1) / N$, and an agent that keeps its unit gets $1 + k m / N$.
 
 # %%
 
@@ -116,9 +116,9 @@ def public_good(actions, k):
 
 
 def schelling_diagram(payoffs, agents):
-    """R_c and R_d by the number of other cooperators: of the opponents of agent 0, m cooperate first."""
+    """R_c and R_d, the payoffs of agent 0, for m = 0, ..., agents - 1 other cooperators."""
     others = [[0] * m + [1] * (agents - 1 - m) for m in range(agents)]
-    return [[payoffs([mine, *rest])[0] for rest in others] for mine in (0, 1)]
+    return [[payoffs([own, *rest])[0] for rest in others] for own in (0, 1)]
 
 
 def motives(cooperator, defector):
@@ -154,8 +154,8 @@ print("equilibria:", equilibria(good, 4), "(1 is defecting)")
 print("price of anarchy:", price_of_anarchy(good, 4))
 
 # %% [markdown]
-# Whatever the others do, keeping the unit pays half a unit more. So all keep it, the only Nash equilibrium,
-# and each gets 1. If all contributed, each would get 2.
+# Whatever the other agents do, keeping the unit pays half a unit more. In the only Nash equilibrium all
+# agents keep it, and each gets 1. If all contributed, each would get 2.
 #
 # ## The library's version
 
@@ -176,11 +176,11 @@ print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_a
 # Schelling diagrams of games with many steps, such as harvesting apples on a grid, are in
 # `docs/reference/games`, measured with scripted policies that cooperate or defect.
 #
-# ## Play with the pot
+# ## Play: the multiplier
 #
-# When is a public good a dilemma? Left, its Schelling diagram, payoffs by the number of other contributors:
-# *greed* is the gap at the right end, *fear* that at the left end. Right, the price of anarchy for every
-# multiplier $k$; the black dot is the $k$ of the left figure.
+# When is the public goods game a dilemma? Left, its Schelling diagram, payoffs by the number of other
+# contributors: *greed* is the gap at the right end, *fear* that at the left end. Right, the price of
+# anarchy for every multiplier $k$; the black dot is the $k$ of the left figure.
 
 # %%
 
@@ -191,9 +191,9 @@ def draw_pot(agents, k):
 
     cooperator, defector = schelling_diagram(payoffs, agents)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-    left.plot(range(agents), cooperator, color=BLUE, marker="o", label="who puts the unit in")
-    left.plot(range(agents), defector, color=RED, linestyle="--", marker="s", label="who keeps it")
-    left.set(xlabel="others who put in", ylabel="payoff of one agent (units)", xticks=range(agents))
+    left.plot(range(agents), cooperator, color=BLUE, marker="o", label="contributor")
+    left.plot(range(agents), defector, color=RED, linestyle="--", marker="s", label="free rider")
+    left.set(xlabel="other contributors m", ylabel="payoff (units)", xticks=range(agents))
     left.set_title(" and ".join(motives(cooperator, defector)) or "no dilemma")
     left.legend()
     multipliers = torch.arange(0.55, agents + 1.5, 0.1).tolist()
@@ -208,7 +208,7 @@ def draw_pot(agents, k):
 explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 
 # %% [markdown]
-# ## Play a few rounds yourself
+# ## Play: the repeated game
 #
 # You and a stranger play the prisoner's dilemma of the first figure, in years of prison: $R = -1$,
 # $S = -3$, $T = 0$, $P = -2$. Ten rounds. The stranger follows a fixed strategy; which one? Write your
@@ -229,7 +229,7 @@ def sorry(own, others):
 
 
 def play_match(first, second, rounds=10):
-    """Both strings of moves, and both rewards, [round, 2]."""
+    """Play two strategies against each other: both strings of moves, and the rewards, [round, 2]."""
     one, two, rewards = "", "", []
     for _ in range(rounds):
         moves = first(one, two) + second(two, one)
@@ -243,8 +243,8 @@ def draw_match(mine, theirs, rewards):
     total, rounds = rewards.cumsum(0), range(1, len(rewards) + 1)
     axes.plot(rounds, total[:, 0], color=BLUE, marker="o", label=f"you:   {mine}")
     axes.plot(rounds, total[:, 1], color=RED, marker="s", linestyle="--", label=f"other: {theirs}")
-    axes.plot(rounds, [-r for r in rounds], color=GRAY, linestyle=":", label="had both cooperated")
-    axes.set(xlabel="round", ylabel="payoff so far (years, below 0)", xticks=rounds)
+    axes.plot(rounds, [-r for r in rounds], color=GRAY, linestyle=":", label="mutual cooperation")
+    axes.set(xlabel="round", ylabel="cumulative payoff (years)", xticks=rounds)
     axes.legend(prop={"family": "monospace"})
     plt.show()
 
@@ -265,19 +265,19 @@ def move(name):
 press(move, "cooperate", "defect")
 
 # %% [markdown]
-# Which strategies were they? Guess first; `print(STRANGERS[0].__doc__)` tells, and likewise for 1 and 2. In
-# a repeated game the other can *retaliate*: here the stranger did so after one defection, and the gain of
-# one round was lost in the next ones. In the one-shot game no retaliation is possible: that is why it is
-# the harder dilemma.
+# Which strategies are they? Guess first; `print(STRANGERS[0].__doc__)` shows the answer, likewise for 1 and
+# 2. In a repeated game the other agent can *retaliate*. Here the stranger did so after your defection in
+# round 4, and you lost more in the rounds after it than you gained. In the one-shot game there is no
+# retaliation; that is why it is the harder dilemma.
 #
-# ## Where selfish learning ends
+# ## The learning dynamics of selfish agents
 #
 # A learning agent does not compute Nash equilibria; it follows the gradient of its own payoff. Let $p$ and
-# $q$ be the probabilities with which the two cooperate, each the logistic function of its agent's
+# $q$ be the probabilities with which agents 0 and 1 cooperate, each the logistic function of its agent's
 # parameter. The arrows show the learning dynamics (the direction of a small gradient step of both), in four
-# games with $R = 1$ and $P = 0$: mutual defection is the lower left corner, mutual cooperation the upper
-# right one. The titles state the percentage of 625 initial policies, on an even grid, from which learning
-# ends near the latter.
+# games with $R = 1$ and $P = 0$. Mutual defection is the lower left corner, mutual cooperation the upper
+# right one. The titles state the percentage of 625 initial policies, on an even grid, from which the agents
+# learn to cooperate.
 
 # %%
 
@@ -312,15 +312,16 @@ for axes, (name, (S, T)) in zip(all_axes, FOUR.items(), strict=True):
     axes.streamplot(grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color=BLUE, density=0.8, linewidth=1)
     share = both_cooperate(S, T, steps=size(5000, fast=50))
     axes.set(title=f"{name}\nS = {S}, T = {T}\nboth cooperate: {100 * share:.0f} %")
-    axes.set_xlabel("p: chance that 0 cooperates", fontsize=11)
+    axes.set_xlabel("p: agent 0 cooperates", fontsize=11)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-all_axes[0].set_ylabel("q: chance that 1 cooperates", fontsize=11)
+all_axes[0].set_ylabel("q: agent 1 cooperates", fontsize=11)
 plt.show()
 
 # %% [markdown]
-# With greed and fear, learning converges to mutual defection from everywhere. With fear only, there are two
-# pure Nash equilibria, and the initial policies decide between them. With greed only, one agent swerves and
-# the other drives on. The library's `selfish` learners give the same results, from random initial policies:
+# With greed and fear, learning converges to mutual defection from all initial policies. With fear only, there
+# are two pure Nash equilibria, and the initial policies decide between them. With greed only, one agent
+# learns to cooperate and the other to defect. The library's `selfish` learners give the same results, from
+# random initial policies:
 
 # %%
 import bilevel
@@ -333,12 +334,11 @@ for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
     cooperating = torch.as_tensor(final["cooperation"])
     ends = {
         "both cooperate": cooperating > 0.8,
-        "one does": (cooperating - 0.5).abs() < 0.2,
-        "none": cooperating < 0.2,
+        "one cooperates": (cooperating - 0.5).abs() < 0.2,
+        "both defect": cooperating < 0.2,
     }
     counts = ", ".join(f"{words} in {int(seeds.sum())}" for words, seeds in ends.items())
-    together = final["welfare"].mean()
-    print(f"{name:18} of {len(cooperating)} seeds: {counts}; together they get {together:.2f} on average")
+    print(f"{name:18}{counts} of {len(cooperating)} seeds; mean total reward {final['welfare'].mean():.2f}")
 
 # %% [markdown]
 # ## Exercises
@@ -359,9 +359,9 @@ def greed_and_fear(R, S, T, P):
 check_1(greed_and_fear)
 
 # %% [markdown]
-# **Exercise 2 (the pot).** For which multipliers $k$ is the public good of $N$ agents a social dilemma?
-# Return the two ends of the interval. Play with the pot above, then prove it from the formulas of $R_c$ and
-# $R_d$.
+# **Exercise 2 (public goods).** For which multipliers $k$ is the public goods game of $N$ agents a social
+# dilemma? Return the two ends of the interval. Play with the multiplier above, then prove it from the
+# formulas of $R_c$ and $R_d$.
 
 
 # %% tags=["exercise-2"]
@@ -373,7 +373,7 @@ def dilemma_between(N):
 check_2(dilemma_between)
 
 # %% [markdown]
-# **Exercise 3 (a way out).** Two agents agree to give each other the share $s$ of their payoffs, and to
+# **Exercise 3 (sharing).** Two agents agree to give each other the share $s$ of their payoffs, and to
 # keep the rest. So each has $(1 - s)$ times its own payoff plus $s$ times the other's. What are the four
 # payoffs of the resulting game? (Then find the smallest $s$ at which neither greed nor fear is left in the
 # prisoner's dilemma in years. The next lesson is about that.)
@@ -403,7 +403,7 @@ def my_strategy(own, others):
 check_4(my_strategy, play_match, always_defect, sorry)
 
 # %% [markdown]
-# **For discussion.** (a) The library's chicken has $T + S = 2R$ (it lies on the line of the first picture),
+# **For discussion.** (a) The library's chicken has $T + S = 2R$ (it lies on the line of the first figure),
 # and `dilemma_test` says that it is no dilemma. Do you agree? (b) Name a dilemma from everyday life with
 # fear and no greed. (c) The price of anarchy of the prisoner's dilemma in years is 2: a total of 4 years
 # instead of 2. What does it become if 10 is added to all payoffs? Is it a good measure?

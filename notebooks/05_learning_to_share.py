@@ -1,53 +1,52 @@
 # %% [markdown]
 # # 5. Learning to share
 #
-# **What does "end to end" mean when agents learn to share *while* they learn their policies, and does the
+# **What does "end to end" mean if agents learn their sharing *while* they learn their policies, and does the
 # training schedule matter?**
 #
-# Five gardens lie in a ring. Each has a harvest of 1 to begin with, and every agent may dig a ditch. It
-# costs the digger 1, and waters the garden of the neighbour on the *left*, to whom it is worth 3.
-# Digging is good for the group, and never for the digger. No agent can force another to dig. But each may
-# give shares of its harvest to its two neighbours, and each decides whether to dig by the harvest that it
-# receives.
+# Five agents have gardens in a ring, each with a harvest of 1. Every agent may dig a ditch. Digging costs the
+# digger 1, and waters the garden of its *left* neighbor, whose harvest grows by 3. So digging is good for the
+# group, and never for the digger. Each agent may give shares of its harvest to its two neighbors, and
+# maximizes the harvest that it has after sharing.
 #
-# The shares are not prescribed. In lesson 4 there was one share, and theory gave it. Here it
-# is a sharing matrix on a graph, and it is learned, from an initial sharing under which digging does not pay.
+# In lesson 4 there was one share, and theory gave it. Here the outer variable is a sharing matrix on a graph.
+# Initially agents keep so much that digging does not pay.
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 from checks.learning_to_share import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 from bilevel.experiments import interquartile_interval
 
 use_style()
 torch.set_default_dtype(torch.float64)
 
-AGENTS, COST, HELP = 5, 1.0, 3.0  # digging costs me 1, and is worth 3 to the neighbour
-BONUS = 0.1  # entropy bonus, as in lesson 4: it keeps policies stochastic
+AGENTS, COST, BENEFIT = 5, 1.0, 3.0  # digging costs me 1, and is worth 3 to the neighbor
+ENTROPY = 0.1  # coefficient of the entropy bonus, as in lesson 4: it keeps policies stochastic
 SEEDS = size(12, fast=3)
 SELF = torch.eye(AGENTS, dtype=torch.bool)
-NEAR = SELF | SELF.roll(1, 0) | SELF.roll(-1, 0)  # neighbours on the ring may give to each other
+MASK = SELF | SELF.roll(1, 0) | SELF.roll(-1, 0)  # allowed shares: to oneself and to both neighbors
 
 
 def rewards(p):
-    """Own rewards [..., agent] where agent i digs with probability p[..., i]; agent i + 1 waters agent i."""
-    return 1 - COST * p + HELP * p.roll(-1, -1)
+    """Individual rewards [..., agent]; agent i digs with probability p[..., i] and waters agent i - 1."""
+    return 1 - COST * p + BENEFIT * p.roll(-1, -1)
 
 
 def matrix(phi):
-    """Sharing matrix [..., giver, receiver] from logits: masked to neighbours, every row sums to 1."""
-    return phi.masked_fill(~NEAR, -torch.inf).softmax(-1)
+    """Sharing matrix [..., giver, receiver]: the softmax of the logits that the mask allows."""
+    return phi.masked_fill(~MASK, -torch.inf).softmax(-1)
 
 
 def kept(T):
-    """The share of its own reward that each agent keeps."""
+    """The share of its reward that each agent keeps, [..., agent]."""
     return T.diagonal(dim1=-2, dim2=-1)
 
 
-def thanks(T):
-    """The share that each agent receives from the neighbour that it waters: T[i - 1, i]."""
+def received(T):
+    """The share that each agent receives from the neighbor that it waters, T[i - 1, i], [..., agent]."""
     return T.roll(1, -2).diagonal(dim1=-2, dim2=-1)
 
 
@@ -55,7 +54,7 @@ def learn(theta, T, updates, rate=1.0):
     """Policy updates: each agent follows the gradient of its own shared reward under T."""
     for _ in range(updates):
         p = theta.sigmoid()
-        theta = theta + rate * p * (1 - p) * (HELP * thanks(T) - COST * kept(T) - BONUS * theta)
+        theta = theta + rate * p * (1 - p) * (BENEFIT * received(T) - COST * kept(T) - ENTROPY * theta)
     return theta
 
 
@@ -68,15 +67,16 @@ def train(
 ):
     """Both loops, with one of several training schedules.
 
-    Each outer step: `rounds` rounds of K policy updates without an outer gradient, then K updates that are
-    differentiated to update the sharing. From `new_at` on the sharing is fixed, and new policies learn.
-    Returns welfare and the share given, [outer step, seed], and the final sharing, [seed, giver, receiver].
+    Each outer step: `rounds` rounds of K policy updates without a hypergradient, then K updates that are
+    differentiated to update the sharing. From outer step `new_at` on the sharing is fixed, and newly
+    initialized policies learn. Returns the welfare and the share given away, [outer step, seed], and the
+    final sharing matrix, [seed, giver, receiver].
     """
     theta = start() if theta is None else theta
     phi = torch.zeros(SEEDS, AGENTS, AGENTS) + SELF * torch.tensor(2 * own / (1 - own)).log()
     phi.requires_grad_()
     outer_optimizer = torch.optim.Adam([phi], lr=outer_rate)
-    welfare, given = [], []
+    welfare, given_away = [], []
     for step in range(outer):
         theta = start(seed=1) if step == new_at else theta
         T = matrix(phi)
@@ -88,12 +88,12 @@ def train(
             outer_optimizer.step()
         theta = theta.detach()
         welfare.append(rewards(theta.sigmoid()).sum(-1))
-        given.append((1 - kept(T)).mean(-1).detach())
-    return torch.stack(welfare), torch.stack(given), matrix(phi).detach()
+        given_away.append((1 - kept(T)).mean(-1).detach())
+    return torch.stack(welfare), torch.stack(given_away), matrix(phi).detach()
 
 
 def over_seeds(values):
-    """Interquartile mean and 95 % interval of values [seed], as words."""
+    """Interquartile mean and 95 % interval of values [seed], as text."""
     found = interquartile_interval(values.numpy())
     return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
@@ -101,23 +101,23 @@ def over_seeds(values):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Arrows are shares given: the wider, the larger. At first everybody keeps 0.8 and gives the same to both
-# neighbours, which is not enough to make anybody dig. The learned sharing has a direction: *give to the
-# neighbour that waters you*.
+# The width of an arrow is the share given. Initially all agents keep 0.8 and give 0.1 to each neighbor, and
+# digging does not pay. The learned sharing has a direction: *agents give to the neighbor that waters them*.
+# In the middle is the mean over 12 seeds.
 
 # %%
-OUTER = size(150, fast=8)
-welfare, given, learned = train(OUTER)
-keep = matrix(SELF * torch.tensor(8.0).log())  # keep 0.8, give 0.1 to each neighbour
+OUTER_STEPS = size(150, fast=8)
+welfare, given_away, learned = train(OUTER_STEPS)
+initial = matrix(SELF * torch.tensor(8.0).log())  # keep 0.8, give 0.1 to each neighbor
 
 
 def draw_ring(axes, T, title):
-    """Discs are agents; the arrow from i to j is the share of i's reward that j receives."""
+    """Draw agents as discs, and the share of i's reward that j receives as an arrow from i to j."""
     angle = torch.arange(AGENTS) * 2 * torch.pi / AGENTS
     place = torch.stack((angle.sin(), angle.cos()), -1)
     for i in range(AGENTS):
         for j in range(AGENTS):
-            if i != j and NEAR[i, j] and T[i, j] > 0.02:
+            if i != j and MASK[i, j] and T[i, j] > 0.02:
                 axes.annotate(
                     "",
                     place[j] * 0.97,
@@ -139,65 +139,74 @@ def draw_ring(axes, T, title):
 
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.2), width_ratios=(1, 1, 1.3))
-draw_ring(left, keep, "at first\n(red, dashed: to the other side)")
-draw_ring(middle, learned.mean(0), "learned\n(green, solid: to the one who waters me)")
-theta, plain = start(), []
-for _ in range(OUTER):
-    theta = learn(theta, keep, 1)
-    plain.append(rewards(theta.sigmoid()).sum(-1))
-draw_band(right, range(OUTER), welfare, label="sharing learns, too", color=GREEN)
-draw_band(right, range(OUTER), torch.stack(plain), label="0.8 kept for ever", color=AMBER, linestyle="-.")
-right.axhline(AGENTS * HELP, color=BLACK, linewidth=1, label="all dig")
-right.set(xlabel="policy updates", ylabel="welfare of all", title=f"{SEEDS} seeds")
+draw_ring(left, initial, "initial sharing")
+draw_ring(middle, learned.mean(0), "learned sharing")
+for color, dashes, label in (
+    (GREEN, "-", "to the neighbor that waters me"),
+    (RED, "--", "to the other neighbor"),
+):
+    middle.plot([], [], color=color, linestyle=dashes, label=label)
+figure.legend(*middle.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+theta, fixed = start(), []
+for _ in range(OUTER_STEPS):
+    theta = learn(theta, initial, 1)
+    fixed.append(rewards(theta.sigmoid()).sum(-1))
+draw_band(right, range(OUTER_STEPS), welfare, label="learned sharing", color=GREEN)
+draw_band(
+    right, range(OUTER_STEPS), torch.stack(fixed), label="fixed initial sharing", color=BROWN, linestyle="-."
+)
+right.axhline(AGENTS * BENEFIT, color=BLACK, linewidth=1, linestyle=":", label="social optimum: all dig")
+right.set(xlabel="policy update", ylabel="welfare", title=f"welfare, {SEEDS} seeds")
 right.legend(loc="center right", fontsize=10)
 plt.show()
 
-right_way = thanks(learned).mean(-1)
-other_way = given[-1] - right_way
-print(f"Welfare at the end: {over_seeds(welfare[-1])}, without learning to share {over_seeds(plain[-1])}.")
-print(f"To the one who waters me {over_seeds(right_way)}, to the other side {over_seeds(other_way)}.")
+to_waterer = received(learned).mean(-1)
+to_other = 1 - kept(learned).mean(-1) - to_waterer
+print(f"final welfare: learned sharing {over_seeds(welfare[-1])}, fixed sharing {over_seeds(fixed[-1])}")
+print(f"share to the neighbor that waters me {over_seeds(to_waterer)}, to the other {over_seeds(to_other)}")
 
 # %% [markdown]
 # ## The idea in words
 #
-# Two loops learn. In the *inner loop* every agent updates its policy to increase its own shared reward. In
-# the *outer loop* the sharing is updated to increase welfare. "End to end" is used for this in two senses,
-# which are easily confused:
+# In the *inner loop* every agent updates its policy to increase its own shared reward. In the *outer loop*
+# the sharing is updated to increase the welfare. The term "end to end" is used in two senses, which are
+# easily confused:
 #
-# 1. **The gradient goes through the updates.** The outer loop asks how the policies' *updates* would change
-#    if the sharing were a little different, and differentiates through them.
+# 1. **The gradient goes through the updates.** The outer loop differentiates through the policy updates with
+#    respect to the sharing.
 # 2. **Both are trained together.** The sharing is updated after every few policy updates, while the
 #    policies are still learning: *joint* training. Other schedules let the policies learn for longer
 #    between two updates of the sharing (*alternating*), or learn the sharing first and then train newly
-#    initialized policies under it (*staged*). A *curriculum* changes during training what is learned, and
-#    which objective counts.
+#    initialized policies under it (*staged*). A *curriculum* changes the objective during training, for
+#    instance from an easier to a harder one.
 #
-# The first is necessary here (or a learned substitute for it); below we cut the gradient, and no learning
-# signal is left. The second is a choice. Its effect is an experiment.
+# The first is necessary here, or a learned substitute for it: below we cut the gradient, and no learning
+# signal is left. The second is a choice, and we measure its effect.
 
 # %% [markdown]
 # ## The key equation
 #
-# $\varphi_{ij}$ are the outer variables (logits), $\mathcal N_i$ the neighbours of $i$ and $i$ itself,
-# $T_{ij}$ the share of $i$'s reward that $j$ receives. $\theta$ are the policies (log-odds of digging), $S$
-# is one policy update, in which all agents follow their own gradients (`learn`), $K$ the number of updates
-# that the outer loop differentiates through, $F$ the sum of all *own* rewards under the resulting policies
-# $\theta_K$:
+# $\varphi_{ij}$ are the outer variables (logits), $\mathcal N_i$ contains $i$ and its neighbors, and
+# $T_{ij}$ is the share of $i$'s reward that $j$ receives. The *mask* in the code sets the logits of all
+# other agents to $-\infty$, so that their shares are 0. $\theta$ are the policies (log-odds of digging),
+# $S$ is one policy update, in which all agents follow their own gradients (`learn`), $K$ the number of
+# updates that the outer loop differentiates through, and $F$ the welfare, the sum of all *individual*
+# rewards, under the resulting policies $\theta_K$:
 #
 # $$T_{ij} = \frac{e^{\varphi_{ij}}}{\sum_{k \in \mathcal N_i} e^{\varphi_{ik}}}, \qquad
 # \theta_{k+1} = S(\theta_k, T), \qquad
 # \frac{dF}{d\varphi} = \underbrace{\frac{\partial F}{\partial \varphi}}_{=\,0} +
 # \Big(\frac{\partial \theta_K}{\partial \varphi}\Big)^{\!\top} \frac{\partial F}{\partial \theta_K}.$$
 #
-# The first term is 0 because sharing conserves the sum: *it does not depend on who receives what*. Sharing
-# acts only through what the agents learn.
+# The first term is 0 because sharing conserves the sum of the rewards. Sharing acts only through the policies
+# that the agents learn.
 
 # %% [markdown]
 # ## From scratch
 #
-# It is all in the first cell: `learn` is the inner loop, `train` the outer loop around it. The first sense of
-# "end to end" is one line there, `theta = learn(theta, T, K, rate)`. Cut the graph there, and look at the
-# gradient:
+# The code is in the first cell: `learn` is the inner loop, `train` the outer loop around it. The first
+# sense of "end to end" is one line there, `theta = learn(theta, T, K, rate)`. What happens to the gradient
+# if we cut the graph there?
 
 # %%
 phi = (SELF * torch.tensor(8.0).log()).requires_grad_()
@@ -206,20 +215,20 @@ through = torch.autograd.grad(welfare_after.mean(), phi)[0]  # the mean over see
 policies = learn(start(), matrix(phi).detach(), 1)  # the same policies, but detached
 shared = (rewards(policies.sigmoid()).unsqueeze(-2) @ matrix(phi)).sum((-2, -1))  # over givers and receivers
 cut = torch.autograd.grad(shared.mean(), phi)[0]
-print("Derivative of welfare in the logits of agent 0's shares, for 0, 1, 2, 3, 4")
-print("through the update: ", [round(number, 4) for number in through[0].tolist()])
-print("cut:                ", [round(number, 4) + 0.0 for number in cut[0].tolist()])
+print("gradient of the welfare in the logits of agent 0's shares for agents 0, 1, 2, 3, 4")
+print("through the update:", [round(number, 4) for number in through[0].tolist()])
+print("graph cut:         ", [round(number, 4) + 0.0 for number in cut[0].tolist()])
 
 # %% [markdown]
-# Through the update, the gradient favours giving to agent 1: agent 1 waters agent 0, and would do so more
-# often. Giving to agent 4 is slightly better than keeping, too: an agent that keeps less bears less of the
-# cost of digging.
+# Through the update, the gradient increases the share for agent 1, which waters agent 0, and then learns to
+# dig more often. Giving to agent 4 is slightly better than keeping, too: an agent that keeps less bears
+# less of the cost of digging.
 
 # %% [markdown]
 # ## The library's version
 #
-# The ring is a game of the catalogue (a prisoner's dilemma between each agent and the next), `ToS` learns
-# policies and sharing. Every learner has `init` and `update`.
+# The ring is in the library's catalog (a prisoner's dilemma between each agent and the next), and the method
+# `ToS` learns policies and sharing. Every learner has `init` and `update`.
 
 # %%
 import dataclasses
@@ -231,7 +240,7 @@ from bilevel.methods import ToS
 ring = dataclasses.replace(games.make("cyclical-prisoners-dilemma"), agents=AGENTS)
 learner = (
     ToS(own_share=0.8)
-    .with_settings({"inner.learning_rate": 1.0, "outer.learning_rate": 0.1, "inner.entropy_coef": BONUS})
+    .with_settings({"inner.learning_rate": 1.0, "outer.learning_rate": 0.1, "inner.entropy_coef": ENTROPY})
     .build(ring, Placement(seeds=SEEDS))
 )
 state = learner.init(seed=0)
@@ -245,37 +254,37 @@ same = (
     torch.allclose(metrics["welfare"], scratch[-1], **exactly),
     torch.allclose(learner.transfer(state["phi"]).matrix, T, **exactly),
 )
-print(f"After {steps} outer steps:")
-print(f"library      {over_seeds(metrics['welfare'])}")
-print(f"from scratch {over_seeds(scratch[-1])}   the same welfare: {same[0]}, the same shares: {same[1]}")
+print(f"after {steps} outer steps")
+print(f"welfare, library      {over_seeds(metrics['welfare'])}")
+print(f"welfare, from scratch {over_seeds(scratch[-1])}   equal: {same[0]}; shares equal: {same[1]}")
 
 # %% [markdown]
 # And theory (lesson 4's linear program, restricted to the graph): what is the minimal transfer?
 
 # %%
 theory = games.minimal_transfer(ring, along_graph=True)
-print(f"s* = {theory.s:.3f}: the most that all can keep if each divides the rest evenly.")
-print(f"g* = {theory.g:.3f}: the most that all can keep if each may choose to whom it gives. Agent 0's row:")
-print(theory.general.matrix[0].round(3))
+print(f"s* = {theory.s:.3f}: the largest share that agents can keep if they divide the rest evenly")
+print(f"g* = {theory.g:.3f}: the largest share that agents can keep if they choose the receivers")
+print(f"row of agent 0: {theory.general.matrix[0].round(3)}")
 
 # %% [markdown]
-# So the direction matters: with it a quarter is enough. That a *learner* gives far more than a quarter is
-# lesson 4's overshoot: its objective does not contain a cost of giving.
+# So the direction matters: if agents give to the neighbor that waters them, a quarter is enough. The
+# *learned* share is far larger than a quarter, as in lesson 4, because the objective does not contain a
+# cost of giving.
 
 # %% [markdown]
 # ## Joint, alternating, staged
 #
-# All three use the same number of policy updates, so that no schedule gets more experience. *Joint*: the
-# sharing is updated after every policy update. *Alternating*: after every fifth. *Staged*: sharing and
-# policies learn in the first half; then the sharing is fixed, and new policies learn from scratch under it.
+# All three schedules use the same number of policy updates. *Joint*: the sharing is updated after every
+# policy update. *Alternating*: after every fifth. *Staged*: sharing and policies learn in the first half;
+# then the sharing is fixed, and newly initialized policies learn under it.
 #
-# In addition to the ring we use a game with *sampled* episodes. In the **escape room** two agents have a
-# lever and a door. Pulling the lever costs 1, and lets the other leave through the door for a reward of 10.
-# Policies are small networks trained by policy gradients on batches of 64 episodes, with an entropy bonus
-# that is annealed to 0 over the first two thirds of training (in *staged*: of each half). Everybody starts
-# by keeping 0.95, which is too much: the agent at the lever then bears 0.95 of its cost, and receives 0.5
-# of the other's
-# 10. `fixed` keeps 0.95 throughout.
+# The second game has *sampled* episodes. In the **escape room** two agents have a lever and a door. Pulling
+# the lever costs 1, and lets the other agent leave through the door for a reward of 10. Policies are small
+# networks trained by policy gradients on batches of 64 episodes, with an entropy bonus that is annealed to 0
+# over the first two thirds of training (in *staged*: of each half). Agents initially keep 0.95, which is too
+# much: the agent at the lever then bears 0.95 of its cost, and receives 0.5 of the reward of 10. With `fixed`
+# they keep 0.95 throughout.
 
 # %%
 UPDATES = size(120, fast=10)
@@ -284,76 +293,80 @@ SCHEDULES = {  # policy updates per outer step, settings of the library, setting
     "alternating": (5, {"training": "alternating", "training.rounds": 4}, {"rounds": 4}),
     "staged": (1, {"training": "staged", "training.outer_steps": UPDATES // 2}, {"new_at": UPDATES // 2}),
 }
-LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (AMBER, "-.")}
+LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (BROWN, "-.")}
 
 
 def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):
-    """Train a method of the library: welfare and share given, [outer step, seed], and final welfare."""
+    """Train a method of the library: welfare and share given away, [outer step, seed], and final welfare."""
     method = default_config("escape-room", name).method
     method = method.with_settings({"inner.entropy_coef": f"0:0.3, {anneal // updates}:0", **settings})
     learner = method.build(games.make("escape-room"), Placement(seeds=SEEDS))
-    state, welfare, given = learner.init(seed=0), [], []
+    state, welfare, given_away = learner.init(seed=0), [], []
     for _ in range(UPDATES // updates):
         state, metrics = learner.update(state)
         welfare.append(metrics["welfare"])
-        given.append(metrics["given_away"])
+        given_away.append(metrics["given_away"])
     final = learner.evaluate(state, episodes=200)["welfare"]
-    return torch.stack(welfare), torch.stack(given), final
+    return torch.stack(welfare), torch.stack(given_away), final
 
 
 escape_runs = {"fixed": (1, *escape("fixed", self_interest=0.95))}
 ring_runs = {}
 for schedule, (updates, settings, scratch) in SCHEDULES.items():
-    lasts = UPDATES // 2 if schedule == "staged" else UPDATES  # updates of one set of policies
-    anneal = lasts * 2 // 3
+    policy_updates = UPDATES // 2 if schedule == "staged" else UPDATES  # of one set of policies
+    anneal = policy_updates * 2 // 3
     escape_runs[schedule] = updates, *escape("tos", updates, anneal, own_share=0.95, **settings)
     found = train(UPDATES // updates, **scratch)
     ring_runs[schedule] = updates, found[0], found[1], found[0][-1]
 
+OPTIMA = {"escape room": 9.0, "ring": AGENTS * BENEFIT}
 figure, panels = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
 for column, (game, runs) in zip(panels.T, (("escape room", escape_runs), ("ring", ring_runs)), strict=True):
-    for schedule, (updates, welfare, given, _) in runs.items():
+    column[0].axhline(OPTIMA[game], color=BLACK, linewidth=1, label="social optimum")
+    for schedule, (updates, welfare, given_away, _) in runs.items():
         color, dashes = LOOKS[schedule]
         x = torch.arange(1, len(welfare) + 1) * updates
-        for axes, values in zip(column, (welfare, given), strict=True):
+        for axes, values in zip(column, (welfare, given_away), strict=True):
             draw_band(axes, x, values, label=schedule, color=color, linestyle=dashes)
-    column[0].set(title=game, ylabel="welfare of all")
-    column[1].set(xlabel="policy updates", ylabel="share given away", ylim=(0, 1.02))
-panels[1, 0].legend(loc="upper left", fontsize=10)
+    column[0].set(title=game, ylabel="welfare")
+    column[1].set(xlabel="policy update", ylabel="share given away", ylim=(0, 1.02))
+figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
 plt.show()
 
-print(f"In the end, {SEEDS} seeds: welfare (interquartile mean and 95 % interval), share given")
-for game, runs, best in (("escape room", escape_runs, 9.0), ("ring", ring_runs, AGENTS * HELP)):
-    for schedule, (_, _, given, final) in runs.items():
-        near = int((final > 0.9 * best).sum())
-        words = f"{over_seeds(final):20} {over_seeds(given[-1]):18}"
-        print(f"{game:12}{schedule:12} {words} {near} of {SEEDS} seeds near {best:g}")
+print(f"after training, interquartile mean of {SEEDS} seeds and 95 % interval")
+print(f"{'':25}{'welfare':21}{'share given away':19}welfare > 90 % of the optimum")
+for game, runs in (("escape room", escape_runs), ("ring", ring_runs)):
+    for schedule, (_, _, given_away, final) in runs.items():
+        near = int((final > 0.9 * OPTIMA[game]).sum())
+        numbers = f"{over_seeds(final):20} {over_seeds(given_away[-1]):18}"
+        print(f"{game:12}{schedule:12} {numbers} in {near} of {SEEDS} seeds")
 
 # %% [markdown]
 # * **Here the schedule hardly affects the final welfare.** All three come close to the optimum in both
 #   games, in all seeds. Fixed sharing does not: `fixed` solves the escape room in 1 of 12 seeds, and in the
-#   ring agents that keep 0.8 stop digging (first figure). So training both *together* is not what makes it
-#   work. The gradient *through* the updates is.
-# * **The staged curve tests what was learned.** Halfway the new policies know nothing, and welfare
-#   falls; then it recovers. So the learned sharing is a *rule* that also works for policies which were not
-#   part of its training, and not only along one trajectory of one set of policies.
-# * **The share given differs.** Welfare does not determine it (many sharing matrices reach the optimum), so
-#   it depends on the trajectory: the alternating schedule updates the sharing a fifth as often. Do not
-#   overinterpret these numbers.
-# * Joint training needs no restart and no stage length. Alternating training updates the sharing on
-#   policies that have learned for longer, but less often for the same experience: in the ring welfare falls
-#   at first, as agents stop digging before they have an incentive to dig.
+#   ring agents that keep 0.8 stop digging (first figure). So joint training is not necessary. The gradient
+#   *through* the updates is.
+# * **The staged schedule tests the learned sharing.** Halfway the policies are initialized again, and the
+#   welfare falls; then it recovers. So the learned sharing also works for policies that were not part of its
+#   training, not only along the trajectory of one set of policies.
+# * **The share given away differs.** Many sharing matrices reach the optimum, so the share depends on the
+#   trajectory: the alternating schedule updates the sharing a fifth as often. Do not overinterpret these
+#   numbers.
+# * Joint training needs no second initialization and no stage length. Alternating training updates the
+#   sharing after more policy updates, but less often: in the ring the welfare falls at first, as agents stop
+#   digging before they have an incentive to dig.
 
 # %% [markdown]
-# ## What a curriculum changes, and what it does not
+# ## The effect of a curriculum
 #
-# Giving now has a cost, as in lesson 4: $F$ is the sum of all rewards minus $c$ times the shares given.
-# Should the cost apply from the start, or only *later*, after sharing and policies have been learned? And,
-# as a test, *later, and new policies*: halfway the sharing is fixed, and newly initialized policies learn
-# under it.
+# Giving now has a cost, as in lesson 4: $F$ is the welfare minus $c$ times the sum of the shares given away.
+# We compare three curricula: the cost applies *from the first outer step*; it applies *from step 60*, after
+# sharing and policies have been learned; and, as a test, *from step 60, new policies*: halfway the sharing is
+# fixed, and newly initialized policies learn under it.
 #
-# Two outer loops: a *short-sighted* one, which differentiates through one small update ($K = 1$), with a
-# small cost; and a *far-sighted* one, which differentiates through ten large updates, with a large cost.
+# There are two outer loops: one with a *short horizon*, which differentiates through one small update
+# ($K = 1$), with a small cost; and one with a *long horizon*, which differentiates through ten large updates
+# ($K = 10$), with a large cost.
 
 
 # %%
@@ -361,86 +374,91 @@ def from_step(cost, first):
     return lambda step: cost if step >= first else 0.0
 
 
-SIGHTS = {
-    "short-sighted, cost 0.3": (0.3, size(400, fast=12), {"K": 1}),
-    "far-sighted, cost 4": (4.0, size(240, fast=12), {"K": 10, "rate": 10.0, "outer_rate": 0.02}),
+HORIZONS = {
+    "K = 1, c = 0.3": (0.3, size(400, fast=12), {"K": 1}),
+    "K = 10, c = 4": (4.0, size(240, fast=12), {"K": 10, "rate": 10.0, "outer_rate": 0.02}),
 }
-ENDS = {}
+RUNS = {}
 figure, panels = plt.subplots(2, 2, figsize=(11, 7))
-for column, (sight, (cost, outer, settings)) in zip(panels.T, SIGHTS.items(), strict=True):
-    begins = min(60, outer // 4)
-    plans = {
-        "from the start": (RED, "-.", {"cost": from_step(cost, 0)}),
-        "later": (GREEN, "-", {"cost": from_step(cost, begins)}),
-        "later, and new policies": (PURPLE, ":", {"cost": from_step(cost, begins), "new_at": outer // 2}),
+for column, (horizon, (cost, outer, settings)) in zip(panels.T, HORIZONS.items(), strict=True):
+    first = min(60, outer // 4)
+    later = {"cost": from_step(cost, first)}
+    curricula = {
+        "cost from the first step": (RED, "-.", {"cost": from_step(cost, 0)}),
+        "cost from step 60": (GREEN, "-", later),
+        "cost from step 60, new policies": (
+            PURPLE,
+            ":",
+            {"cost": from_step(cost, first), "new_at": outer // 2},
+        ),
     }
-    for plan, (color, dashes, changes) in plans.items():
-        welfare, given, T = train(outer, **settings, **changes)
-        ENDS[sight, plan] = welfare, given, T
-        draw_band(column[0], range(outer), welfare, label=plan, color=color, linestyle=dashes)
-        draw_band(column[1], range(outer), given, label=plan, color=color, linestyle=dashes)
+    for name, (color, dashes, changes) in curricula.items():
+        welfare, given_away, _ = train(outer, **settings, **changes)
+        RUNS[horizon, name] = welfare, given_away
+        draw_band(column[0], range(outer), welfare, label=name, color=color, linestyle=dashes)
+        draw_band(column[1], range(outer), given_away, label=name, color=color, linestyle=dashes)
     for axes in column:
-        axes.axvline(begins, color=BLACK, linewidth=1)
-    column[0].set(title=sight, ylabel="welfare of all", ylim=(0, 16))
-    column[1].set(
-        xlabel="outer steps (line: the cost begins, if later)", ylabel="share given away", ylim=(0, 1.02)
-    )
-panels[0, 1].legend(loc="center right", fontsize=10)
+        axes.axvline(first, color=BLACK, linewidth=1, label=f"step {first}")
+    column[0].set(title=horizon, ylabel="welfare", ylim=(0, 16))
+    column[1].set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.02))
+figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 plt.show()
 
-print(f"Interquartile means of {SEEDS} seeds and 95 % intervals")
-for (sight, plan), (welfare, given, _) in ENDS.items():
-    print(f"{sight}, {plan}:")
-    for when, at in (("halfway", len(welfare) // 2 - 1), ("at the end", -1)):
-        print(f"    {when:10}  welfare {over_seeds(welfare[at]):20}  given {over_seeds(given[at])}")
+print(f"interquartile means of {SEEDS} seeds and 95 % intervals")
+for (horizon, name), (welfare, given_away) in RUNS.items():
+    print(f"{horizon}, {name}:")
+    for when, at in (("halfway", len(welfare) // 2 - 1), ("end", -1)):
+        print(f"    {when:8} welfare {over_seeds(welfare[at]):21}", end=" ")
+        print(f"share given away {over_seeds(given_away[at])}")
 
 # %% [markdown]
-# * **A cost from the start ends sharing before agents have learned to dig**, in both cases. Giving has little
-#   effect as long as hardly anybody digs, and it costs the same.
-# * **Far-sighted: the curriculum finds a solution that a cost from the start misses, and it is stable.**
-#   The objective has two local maxima (lesson 4): "give nothing", and one where just enough is given. With
-#   a later cost, the sharing starts beyond the second maximum, decreases to it, and stays: above the
-#   quarter of theory, since with the bonus policies dig more reliably the more is given. *New policies dig
-#   under it, too.*
-# * **Short-sighted: the curriculum only delays the collapse.** Halfway it looks like a miracle: almost
-#   nothing is given, and all dig. But they dig out of inertia: nearly deterministic policies learn slowly.
-#   An outer loop that differentiates through one small update sees the cost of giving, but not its benefit,
-#   since within one update hardly anything changes; when the policies begin to change, sharing is long
-#   gone. New policies stop digging at once, the old ones in the end.
-# * So **a curriculum changes the trajectory, and thus the local maximum that you reach. It does not change
-#   where the local maxima are.** Before you trust a curriculum: train for longer, and train new policies
-#   under the sharing that it found.
+# * **With the cost from the first step, agents stop sharing before they have learned to dig**, for both
+#   horizons: while agents rarely dig, giving has little effect, but its full cost.
+# * **Long horizon: the curriculum finds a good solution, and it is stable.** The objective has two local
+#   maxima (lesson 4): one where agents give nothing, and one where they give just enough. When the cost sets
+#   in, the share is above the second maximum. It decreases to it and stays there: above the quarter of
+#   theory, since with the entropy bonus agents dig more often the more is given. *Newly initialized policies
+#   learn to dig, too.*
+# * **Short horizon: the curriculum only delays the collapse.** Halfway, agents give almost nothing, and yet
+#   all dig, because nearly deterministic policies learn slowly. The hypergradient through one small update
+#   contains the cost of giving, but hardly any of its benefit, since the policies hardly change within one
+#   update. When they have changed, the sharing is gone. Newly initialized policies stop digging at once, the
+#   old ones later.
+# * So **a curriculum changes the trajectory, and thus the local maximum that it reaches. It does not change
+#   the local maxima.** Before you trust a curriculum: train for longer, and train newly initialized policies
+#   under the learned sharing.
 
 # %% [markdown]
 # ## Play
 #
-# Choose the cost, the outer step at which it begins, the number of updates $K$ that the outer loop
-# differentiates through, and the policies' learning rate. Dashed: new policies under the sharing learned in
-# the first half. Where is the boundary between a stable solution and mere inertia?
+# Choose the cost, the first outer step with this cost, the number of updates $K$ that the outer loop
+# differentiates through, and the learning rate of the policies. Dashed: newly initialized policies under the
+# sharing learned in the first half. For which values is the solution stable, and when does it only decay
+# slowly?
 
 # %%
 
 
-def play(cost, begins, K, rate):
+def play(cost, first, K, rate):
     outer = size(200, fast=8)
-    settings = {"K": K, "rate": rate, "outer_rate": 0.02, "cost": from_step(cost, begins)}
+    settings = {"K": K, "rate": rate, "outer_rate": 0.02, "cost": from_step(cost, first)}
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
     for label, color, dashes, changes in (
-        ("policies go on", GREEN, "-", {}),
-        ("new policies, sharing of halfway", PURPLE, "--", {"new_at": outer // 2}),
+        ("joint training", GREEN, "-", {}),
+        ("new policies from step 100, fixed sharing", PURPLE, "--", {"new_at": outer // 2}),
     ):
-        welfare, given, _ = train(outer, **settings, **changes)
+        welfare, given_away, _ = train(outer, **settings, **changes)
         draw_band(left, range(outer), welfare, label=label, color=color, linestyle=dashes)
-        draw_band(right, range(outer), given, label=label, color=color, linestyle=dashes)
-    right.axhline(1 - theory.g, color=BLACK, linewidth=1, label="least, by theory (with a direction)")
-    left.set(xlabel="outer steps", ylabel="welfare of all", ylim=(0, 16))
-    right.set(xlabel="outer steps", ylabel="share given away", ylim=(0, 1.02))
+        draw_band(right, range(outer), given_away, label=label, color=color, linestyle=dashes)
+    right.axhline(1 - theory.g, color=BLACK, linewidth=1, label="minimal share (theory)")
+    left.set(xlabel="outer step", ylabel="welfare", ylim=(0, 16))
+    right.set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.02))
     right.legend(fontsize=10)
     plt.show()
 
 
 explore(
-    play, cost=(0.0, 10.0, 0.5, 2.0), begins=(0, 150, 10, 60), K=(1, 20, 1, 5), rate=(1.0, 20.0, 1.0, 10.0)
+    play, cost=(0.0, 10.0, 0.5, 2.0), first=(0, 150, 10, 60), K=(1, 20, 1, 5), rate=(1.0, 20.0, 1.0, 10.0)
 )
 
 # %% [markdown]
@@ -449,9 +467,9 @@ explore(
 # Put your answer in the place of the dots and run the cell below it. The solutions are in
 # `solutions/05_learning_to_share.py`.
 #
-# **Exercise 1 (warm up).** You are given a sharing matrix for the ring, `T[giver, receiver]`, for any
-# number of agents. Which agents dig? Agent $i$ waters agent $i - 1$ (agent 0 waters the last one). Return a
-# boolean for each agent: does digging pay for it, whatever the others do?
+# **Exercise 1 (warm up).** For which agents is digging dominant under a sharing matrix `T[giver, receiver]`
+# on the ring, for any number of agents? Agent $i$ waters agent $i - 1$ (agent 0 waters the last one).
+# Return a boolean for each agent.
 
 
 # %% tags=["exercise-1"]
@@ -464,10 +482,10 @@ def digs(T):
 check_1(digs)
 
 # %% [markdown]
-# **Exercise 2 (training schedules).** Write two schedules as loops. You get three functions:
+# **Exercise 2 (training schedules).** Write two schedules as loops, with three functions:
 # `learn(theta, phi)` returns the policies after a round of updates; `outer_step(theta, phi)` does so, too,
 # and also updates the sharing by the gradient through that round: it returns the pair (policies, sharing).
-# `new()` draws new policies. *Alternating*: `outer` times, `rounds` rounds of `learn` and then one
+# `new()` initializes new policies. *Alternating*: `outer` times, `rounds` rounds of `learn` and then one
 # `outer_step`. *Staged*: `stage` outer steps; then new policies, and rounds of `learn` under the fixed
 # sharing, so that there are `outer` rounds in total. Return the pair (policies, sharing).
 
@@ -488,27 +506,27 @@ def staged(theta, phi, outer, stage, learn, outer_step, new):
 check_2(alternating, staged)
 
 # %% [markdown]
-# **Exercise 3 (minimal transfer).** Build a sharing matrix for a ring of `n` agents in which each gives to
-# its two neighbours only, under which digging does not reduce any agent's shared reward (a tie is allowed),
-# and in which the smallest kept share is as large as possible.
+# **Exercise 3 (minimal transfer).** Build a sharing matrix for a ring of `n` agents with three properties:
+# agents give only to their two neighbors; digging does not reduce any agent's shared reward (a tie is
+# allowed); and the smallest share kept is as large as possible.
 
 
 # %% tags=["exercise-3"]
-def least_giving(n):
+def minimal_transfer(n):
     """[giver, receiver]"""
     return ...
 
 
 # %% tags=["check-3"]
-check_3(least_giving)
+check_3(minimal_transfer)
 
 # %% [markdown]
 # **For discussion.** (a) The agents are people in a town: they cannot be reinitialized. Which of the
-# schedules remain, and what can no longer be tested? (b) With a cost, the cut gradient is not 0 any more.
-# What is left of it, and what would an outer loop learn from that alone? (c) The released implementation of
-# LToS (below) alternates between two policies, and trains the upper one with a critic: it estimates the
-# *value* of shares from experience, instead of differentiating through the updates. In which sense is that
-# end to end?
+# schedules remain, and what can no longer be tested? (b) With a cost, the gradient of the cut graph is not 0
+# any more. What is left of it, and what does an outer loop learn from it? (c) The released implementation of
+# LToS (below) trains two policies in alternation: one acts, the other chooses the shares and has a critic,
+# which estimates the *value* of shares from a replay buffer of past transitions, instead of differentiating
+# through the updates. In which sense is that end to end?
 
 # %% [markdown]
 # ## What to read

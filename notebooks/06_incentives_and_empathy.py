@@ -3,39 +3,41 @@
 #
 # **What if agents pay other agents for their actions, or have empathy?**
 #
-# Lesson 5's agents learn to give away a share of their reward, whatever the other agents do. There are
-# other ways to give agents an interest in each other's outcomes. An agent can *reward* the other's actions.
-# It can be *grateful* for them. It can *care* about the other's losses. Or it can make *gifts*. Here are
-# four methods, one for each, compared on one dilemma: what they pay, to whom, at whose cost, and what
-# information they require.
+# In lesson 5 agents learn to share their rewards, whatever the other agents do. There are other ways to give
+# agents an interest in each other's rewards. An agent can *pay* for the other's actions. It can be *grateful*
+# for them. It can *care* about the other's losses. Or it can make *gifts*. This lesson compares four methods,
+# one of each kind, on one dilemma: what is paid, to whom, at whose cost, and which information the method
+# needs.
 
 # %%
-
 import matplotlib.pyplot as plt
 import torch
 from checks.incentives_and_empathy import check_1, check_2, check_3, check_4
 from IPython.display import Markdown, display
-from lesson import AMBER, BLACK, BLUE, GREEN, PURPLE, RED, SKY, draw_band, explore, size, use_style
+from lesson import BLACK, BLUE, GRAY, PURPLE, draw_band, explore, size, use_style
 
 import bilevel
 from bilevel.experiments import interquartile_interval
 from bilevel.methods import Placement
+from bilevel.report import looks
 from games.matrix import SymmetricTwoAgentGame
 
 use_style()
 torch.set_default_dtype(torch.float64)
 
-R, S, T, P = 4.0, 0.0, 5.0, 1.0  # both cooperate, I alone do, I alone defect, both defect
-SEEDS, ROUNDS = size(16, fast=3), size(80, fast=2)
+R, S, T, P = 4.0, 0.0, 5.0, 1.0  # payoffs: mutual cooperation, sucker's, temptation, mutual defection
+SEEDS, STEPS = size(16, fast=3), size(80, fast=2)
 EXACT = {"inner.exact": True, "inner.learning_rate": 1.0, "inner.entropy_coef": 0.0}
-METHODS = {  # color, dashes, label, settings that differ from the library's presets
-    "selfish": (RED, (0, (1, 1)), "selfish", {}),
-    "gifting": (PURPLE, (0, (5, 2)), "gifts as actions", {}),
-    "d3c": (SKY, "-.", "D3C: weigh the other's loss", {}),
-    "lase": (BLUE, (0, (8, 2)), "LASE: gratitude", EXACT),
-    "lio": (AMBER, (0, (6, 2, 1, 2)), "LIO: pay incentives", {}),
-    "tos": (GREEN, "-", "ToS: share (lesson 5)", {}),
+METHODS = {  # label, settings that differ from the library's presets
+    "selfish": ("selfish", {}),
+    "gifting": ("gifting: gifts as actions", {}),
+    "d3c": ("D3C: mixed losses", {}),
+    "lase": ("LASE: gratitude", EXACT),
+    "lio": ("LIO: incentives", {}),
+    "tos": ("ToS: sharing (lesson 5)", {}),
 }
+LOOKS = looks(list(METHODS))
+"""Color, dashes and marker of each method, as in all figures of this project."""
 
 
 def dilemma(shift=0.0):
@@ -47,15 +49,15 @@ def dilemma(shift=0.0):
 
 def build(name, shift=0.0, **changes):
     method = bilevel.default_config("prisoners-dilemma-lase", name).method
-    method = method.with_settings({**METHODS[name][3], **changes})
+    method = method.with_settings({**METHODS[name][1], **changes})
     return method.build(dilemma(shift), Placement(seeds=SEEDS))
 
 
 def train(name, shift=0.0, **changes):
-    """Metrics while learning: name -> [round, seed]."""
+    """Metrics during learning: name -> [outer step, seed]."""
     learner = build(name, shift, **changes)
     state, rows = learner.init(seed=0), []
-    for _ in range(ROUNDS):
+    for _ in range(STEPS):
         state, metrics = learner.update(state)
         rows.append(metrics)
     found = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
@@ -74,75 +76,77 @@ def middle(samples):
 # %% [markdown]
 # ## A picture of the answer
 #
-# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$: the payoff if both cooperate, for cooperating
-# alone, for defecting alone, and if both defect. Left: welfare during learning. Right: the total *effective
-# reward* that the agents learn from, minus the total that the game pays, at the end of learning. Some
+# A prisoner's dilemma with $(R, S, T, P) = (4, 0, 5, 1)$: the payoffs of mutual cooperation, of cooperating
+# alone, of defecting alone, and of mutual defection. Left: the welfare during learning. Right: the total
+# *effective reward*, which the agents maximize, minus the total reward of the game, after learning. Some
 # methods only redistribute reward; others create it.
 
 # %%
 
 
 def created(name, found):
-    """Total effective reward minus the total that the game pays, at the end, [seed]."""
+    """Total effective reward minus total reward of the game, after learning, [seed]."""
     if name == "lio":
         return found["incentive_0_1"][-1] + found["incentive_1_0"][-1]
     if name == "d3c":
-        paid = torch.stack((found["return_0"][-1], found["return_1"][-1]), -1)
-        return ((found["total_weight"] - 1) * paid).sum(-1)
-    return torch.zeros_like(found["welfare"][-1])  # the giver pays: the next sections check it
+        returns = torch.stack((found["return_0"][-1], found["return_1"][-1]), -1)
+        return ((found["total_weight"] - 1) * returns).sum(-1)
+    return torch.zeros_like(found["welfare"][-1])  # the giver pays; verified below
 
 
 runs = {name: train(name) for name in METHODS}
-figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6), width_ratios=(3, 2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), width_ratios=(3, 2))
+left.axhline(2 * R, color=GRAY, linewidth=1, label="social optimum")
 for row, (name, found) in enumerate(runs.items()):
-    color, dashes, words, _ = METHODS[name]
-    draw_band(left, range(1, ROUNDS + 1), found["welfare"], label=words, color=color, linestyle=dashes)
+    draw_band(left, range(1, STEPS + 1), found["welfare"], label=METHODS[name][0], **LOOKS[name])
     estimate, low, high = middle(created(name, found))
-    right.barh(row, estimate, color=color, height=0.6)
+    right.barh(row, estimate, color=LOOKS[name]["color"], height=0.6)
     right.errorbar(estimate, row, xerr=[[estimate - low], [high - estimate]], color=BLACK, capsize=4)
-left.set(xlabel="rounds of learning", ylabel="welfare (sum of both rewards)", ylim=(1.5, 8.3))
-left.legend(loc="upper left", bbox_to_anchor=(0, 1.28), ncols=2)
+left.set(xlabel="outer step", ylabel="welfare (sum of both rewards)", ylim=(1.5, 8.3))
+figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=4)
 right.set(
-    xlabel="created reward: effective minus paid (no bar: 0)",
+    xlabel="created reward (effective - game; no bar: 0)",
     yticks=range(len(runs)),
     yticklabels=list(runs),
 )
 right.invert_yaxis()
 plt.show()
-print(f"gifting: {middle(runs['gifting']['given'][-1])[0]:.2f} given per agent at the end")
+print(f"gifting: gifts per agent after learning {middle(runs['gifting']['given'][-1])[0]:.2f}")
 for name in ("d3c", "lase", "lio"):
     both = torch.stack((runs[name]["return_0"][-1], runs[name]["return_1"][-1]))
-    more, less = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (both.amax(0), both.amin(0)))
-    print(f"{name:5} at the end one agent gets {more}, the other {less}")
+    larger, smaller = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(x)) for x in (both.amax(0), both.amin(0)))
+    print(f"{name:5} rewards after learning: larger {larger}, smaller {smaller}")
 
 # %% [markdown]
-# (Interquartile means over 16 seeds, and 95 % intervals. The maximum welfare is 8; mutual defection gives 2.
-# Do not compare speeds: LIO learns from episodes and explores, the others use exact expected values.)
+# (Interquartile means over 16 seeds, and 95 % intervals. The welfare of mutual cooperation is 8, that of
+# mutual defection is 2. Do not compare speeds: LIO learns from sampled episodes and explores, the others
+# use exact expected values.)
 #
-# Gifts do not help here: a gift rewards the other whatever it did, so agents soon learn not to give.
-# Gratitude and weighing the other's loss achieve about half of the possible gain: one of the two
-# cooperates, and the other exploits it. Incentives for the other's actions, and sharing, achieve nearly all
-# of the gain, for both.
+# Gifts do not help here: a gift does not depend on the other's action, so agents soon learn not to give.
+# Gratitude (LASE) and mixed losses (D3C) achieve about half of the possible gain: one agent cooperates, and
+# the other exploits it. Incentives for the other's actions (LIO) and sharing (ToS) achieve nearly all of the
+# gain, for both agents.
 #
 # ## The idea in words
 #
-# * **Gifts as actions** (*gifting*). Every action exists twice: as it is, and with a gift $g$ to the other.
-#   Giving is part of the action, and is learned like any other behaviour. There is no outer loop.
-# * **LIO**, *learning to incentivise others*. Each agent has a table of incentives: how much it pays the
-#   other for each action. It learns the table by its effect on *the other's learning*, and the effect of
-#   that on its own reward: a hypergradient through the other's learning step.
-# * **LASE**, *empathy*. A fixed rule, not learned: an agent whose action was better for me than I expected
-#   gets a share of my reward. I predict your action by what I would do in your place.
-# * **D3C**, *mixed losses*. Each agent minimizes a weighted sum of its own loss and the other's. While the
-#   other's learning harms it, it changes the weights; otherwise it leaves them ("win, stay; lose, shift").
+# * **Gifts as actions** (*gifting*). Every action exists twice: without a gift, and with a gift $g$ to the
+#   other agent. Giving is part of the action, and is learned like any other behavior. There is no outer loop.
+# * **LIO**, *learning to incentivize others*. Each agent has a table of incentives: its payment to the other
+#   agent for each action. It learns the table by the hypergradient of its own reward through the other's
+#   learning step.
+# * **LASE**, *empathy*. A fixed rule, not learned: if your action was better for me than I expected, I give
+#   you a share of my reward. I predict your action by my own policy in your place.
+# * **D3C**, *mixed losses*. Each agent minimizes a weighted sum of its own loss and the other's. It changes
+#   the weights while the other's learning increases its loss, and keeps them otherwise ("win, stay; lose,
+#   shift").
 #
-# For comparison there is `tos`, the learner of lesson 5, whose shares do not depend on actions.
+# For comparison there is `tos`, the method of lesson 5, whose shares do not depend on actions.
 
 # %% [markdown]
 # ## The key equation
 #
 # $r_i$ is agent $i$'s payoff in the game, $a$ the joint action, and $\tilde r_j$ the effective reward that
-# $j$ learns from. All four methods have the form
+# $j$ maximizes. All four methods have the form
 #
 # $$\boxed{\ \tilde r_j = \sum_i W_{ij}(a)\, r_i + \sum_{i \ne j} G_{ij}(a) - \text{payments by } j \text{, if
 # givers pay}\ }$$
@@ -151,7 +155,7 @@ for name in ("d3c", "lase", "lio"):
 # temptation) and a *payment* $G_{ij}$ from $i$ to $j$. The total is conserved if the rows of $W$ sum to 1
 # and the givers pay.
 #
-# | | $W_{ij}$ | $G_{ij}$ | chosen by |
+# | method | $W_{ij}$ | $G_{ij}$ | chosen by |
 # |---|---|---|---|
 # | gifting | own reward only | $g$ if $i$ gives | $i$'s policy |
 # | LIO | own reward only | $\eta_i(a_j)$, from 0 to 2 | gradient of $i$'s return *after* $j$'s update |
@@ -162,15 +166,17 @@ for name in ("d3c", "lase", "lio"):
 # with one step: $V_i$ is $i$'s expected reward (without payments), $\theta_j'$ is $j$'s policy after a
 # step, and
 #
-# $$\frac{dV_i}{d\eta_i} = \frac{\partial V_i}{\partial \theta_j'} \cdot \frac{\partial \theta_j'}{\partial
-# \eta_i}: \quad \text{value of your change to me} \times \text{effect of my incentives on you}.$$
+# $$\frac{dV_i}{d\eta_i} = \underbrace{\frac{\partial V_i}{\partial \theta_j'}}_{\text{effect of } j
+# \text{'s policy on } i} \cdot \underbrace{\frac{\partial \theta_j'}{\partial
+# \eta_i}}_{\text{effect of the incentives on } j\text{'s policy}}.$$
 #
 # LASE's $w_{ij} = (Q_i(a) - b_{ij})\, /\, (\max Q_i - \min Q_i)$, with $Q_i$ the expected reward of $i$,
-# $b_{ij}$ the mean of $Q_i$ under the policy that $i$ assumes for $j$, and max and min over $j$'s actions.
+# $b_{ij}$ the mean of $Q_i$ under the policy that $i$ assumes for $j$, and the maximum and minimum over
+# $j$'s actions.
 #
 # D3C uses losses $f_j = \text{bound} - V_j$, which are positive as no value reaches the bound, and mixes
-# them: $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). The row $A_i$ descends $\rho_i$ (rho), a local
-# upper bound of the price of anarchy:
+# them: $f_i^A = \sum_j A_{ij} f_j$ (rows of $A$ sum to 1). Gradient descent on the row $A_i$ minimizes
+# $\rho_i$ (rho), a local upper bound of the price of anarchy:
 #
 # $$\rho_i = 1 + \max\Big(0,\ \frac{\text{growth rate of } f_i^A \text{ by the other agents' learning}}{f_i^A}
 # \Big).$$
@@ -178,20 +184,23 @@ for name in ("d3c", "lase", "lio"):
 # %% [markdown]
 # ## From scratch
 #
-# All four, with exact expected values, for two agents. The table `felt` [action of agent 0, action of agent
-# 1, agent] holds the effective rewards; action 0 is to cooperate.
+# All four, with exact expected values, for two agents. The table `effective` [action of agent 0, action of
+# agent 1, agent] contains the effective rewards; action 0 is to cooperate.
 
 # %%
 
 
-def learn_step(logits, felt, rate=1.0):
-    """Both agents ascend their effective reward. Of two logits the second is fixed at 0. [agent, action]"""
+def learn_step(logits, effective, rate=1.0):
+    """One gradient step of both agents on their effective rewards: new logits, [agent, action].
+
+    Of two logits the second is fixed at 0.
+    """
     chance = logits.softmax(-1)
-    value = torch.stack((felt[..., 0] @ chance[1], chance[0] @ felt[..., 1]))
+    value = torch.stack((effective[..., 0] @ chance[1], chance[0] @ effective[..., 1]))
     slope = chance * (value - (chance * value).sum(-1, keepdim=True))
-    moving = torch.ones(logits.shape[-1])
-    moving[-1] = logits.shape[-1] > 2
-    return logits + rate * slope * moving
+    free = torch.ones(logits.shape[-1])
+    free[-1] = logits.shape[-1] > 2
+    return logits + rate * slope * free
 
 
 def expected(logits, pay):
@@ -201,39 +210,39 @@ def expected(logits, pay):
 
 
 def with_gifts(pay, gift):
-    """Gifting: actions C, D, C and give, D and give."""
+    """Gifting: effective rewards of the actions C, D, C and give, D and give."""
     gives = torch.tensor([0.0, 0.0, gift, gift])
-    net = gives[None, :] - gives[:, None]  # what agent 0 receives, less what it gives
+    net = gives[None, :] - gives[:, None]  # received by agent 0 minus given by agent 0
     return pay.repeat(2, 2, 1) + torch.stack((net, -net), -1)
 
 
-def with_incentives(pay, lists):
-    """LIO: incentives `lists` [giver, the other's action]."""
-    to_0 = lists[1][:, None].expand(2, 2)
-    to_1 = lists[0][None, :].expand(2, 2)
+def with_incentives(pay, incentives):
+    """LIO: effective rewards under the incentives [giver, the other's action]."""
+    to_0 = incentives[1][:, None].expand(2, 2)
+    to_1 = incentives[0][None, :].expand(2, 2)
     return pay + torch.stack((to_0, to_1), -1)
 
 
-def with_thanks(pay, chance, perspective="own"):
-    """LASE: w from the payoffs and the policy that each assumes of the other; constant for the learners."""
+def with_gratitude(pay, chance, perspective="own"):
+    """LASE: effective rewards, by the policy that each agent assumes for the other; no gradient through w."""
     assumed = chance if perspective == "own" else chance.flip(0)
 
-    def part(mine, policy):  # mine [my action, yours]
-        spread = mine.amax(1, keepdim=True) - mine.amin(1, keepdim=True)
-        return ((mine - (mine @ policy)[:, None]) / spread).clamp(0, 1)
+    def share(own, policy):  # own rewards [own action, the other's action]
+        spread = own.amax(1, keepdim=True) - own.amin(1, keepdim=True)
+        return ((own - (own @ policy)[:, None]) / spread).clamp(0, 1)
 
-    part_0, part_1 = part(pay[..., 0], assumed[0]), part(pay[..., 1].T, assumed[1]).T
-    moved = part_1 * pay[..., 1] - part_0 * pay[..., 0]
-    return pay + torch.stack((moved, -moved), -1)
+    share_0, share_1 = share(pay[..., 0], assumed[0]), share(pay[..., 1].T, assumed[1]).T
+    to_0 = share_1 * pay[..., 1] - share_0 * pay[..., 0]
+    return pay + torch.stack((to_0, -to_0), -1)
 
 
 def with_weights(pay, weights):
-    """D3C: the effective reward of agent i is sum_j A_ij r_j."""
+    """D3C: effective rewards, sum_j A_ij r_j for agent i."""
     return pay @ weights.T
 
 
 def d3c_slope(pay, logits, weights, bound=10.0):
-    """Slope of rho_i = 1 + relu(relative growth of i's mixed loss by the other's step), [agent, agent]."""
+    """Gradient of rho_i = 1 + relu(growth rate of i's mixed loss by the other's step), [agent, agent]."""
     loss = bound - expected(logits, pay)  # above 0
     slopes = -torch.func.jacrev(expected)(logits, pay)[..., 0]  # [whose loss, whose logit]
     own_step = (weights[:, :, None] * slopes).sum(1).diagonal()  # each agent descends its mixed loss
@@ -243,38 +252,38 @@ def d3c_slope(pay, logits, weights, bound=10.0):
     return (growth > 0)[:, None] * (harm - growth[:, None] * loss) / mixed[:, None]
 
 
-def lio_slope(lists, logits, pay):
+def lio_slope(incentives, logits, pay):
     """Hypergradient of each giver's own reward after the other's next step, [giver, action of the other]."""
 
-    def after(lists):
-        return expected(learn_step(logits, with_incentives(pay, lists)), pay)
+    def after(incentives):
+        return expected(learn_step(logits, with_incentives(pay, incentives)), pay)
 
-    return torch.func.jacrev(after)(lists)[[0, 1], [0, 1]]
+    return torch.func.jacrev(after)(incentives)[[0, 1], [0, 1]]
 
 
 pay = dilemma().payoffs()
 chance = torch.tensor([[0.3, 0.7], [0.6, 0.4]])
 weights = torch.tensor([[0.8, 0.2], [0.3, 0.7]])
-felt = {
+effective = {
     "gifting": with_gifts(pay, 1.0),
     "LIO": with_incentives(pay, torch.tensor([[1.2, 0.1], [0.7, 0.3]])),
-    "LASE": with_thanks(pay, chance),
+    "LASE": with_gratitude(pay, chance),
     "D3C": with_weights(pay, weights),
 }
-for name, table in felt.items():
-    paid = pay.sum(-1).repeat(2, 2) if name == "gifting" else pay.sum(-1)
-    extra = table.sum(-1) - paid
-    print(f"{name:8} total effective reward minus total paid: from {extra.min():+.2f} to {extra.max():+.2f}")
+for name, table in effective.items():
+    total = pay.sum(-1).repeat(2, 2) if name == "gifting" else pay.sum(-1)
+    extra = table.sum(-1) - total
+    print(f"{name:8} effective minus game reward, total: {extra.min():+.2f} to {extra.max():+.2f}")
 
 # %% [markdown]
-# The first and the third conserve the total of every outcome; the other two do not. (LIO with
-# `--cost charged`, which charges the givers, does, too. D3C would if the columns of $A$ summed to 1, as its
-# rows do; nothing enforces that.)
+# Gifting and LASE conserve the total reward of every joint action; LIO and D3C do not. (LIO conserves it with
+# `--cost charged`, which charges the givers. D3C would conserve it if the columns of $A$ summed to 1 like its
+# rows, but nothing enforces that.)
 #
 # ## The library's version
 #
-# First the single steps, then whole runs from the same initial policies: seed 0 of the library's learners,
-# and the functions above, 40 rounds each.
+# First single steps, then whole runs of 40 outer steps from the same initial policies: seed 0 of the
+# library's learners, and the functions above.
 
 # %%
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
@@ -283,141 +292,148 @@ from bilevel.optimizers import sgd
 from games import gift_actions
 
 game = dilemma()
-print(
-    "gifting, the table:      ", torch.equal(gift_actions(game, amount=1.0).payoffs(), with_gifts(pay, 1.0))
-)
+print("equal to the library's:")
+print("gifting, payoff table", torch.equal(gift_actions(game, amount=1.0).payoffs(), with_gifts(pay, 1.0)))
 
-values = torch.stack((pay[0, :, 0].expand(2, 2), pay[:, 1, 1].expand(2, 2)))  # after agent 0 did C, agent 1 D
+values = torch.stack((pay[0, :, 0].expand(2, 2), pay[:, 1, 1].expand(2, 2)))  # for the actions C, D
 shares = gift_weights(
     relationships(values, chance[:, None].expand(2, 2, 2), torch.tensor([0, 1])),
     torch.ones(2, 2, dtype=torch.bool),
 )
-print("LASE, reward after C, D: ", torch.allclose(pay[0, 1] @ shares, with_thanks(pay, chance)[0, 1]))
+print("LASE, rewards of C, D", torch.allclose(pay[0, 1] @ shares, with_gratitude(pay, chance)[0, 1]))
 
 logits = torch.stack((chance[:, 0].logit(), torch.zeros(2)), -1)
 jacobian = -torch.func.jacrev(expected)(logits, pay)[None, ..., :1]
 bound = loss_bound(game, None)
-print(f"D3C, the library's bound:  {bound:g}")
-theirs = anarchy_bound(weights[None], bound - expected(logits, pay)[None], jacobian).slope[0]
-print("D3C, the slope of weights:", torch.allclose(theirs, d3c_slope(pay, logits, weights)))
+print("D3C, bound           ", bound == 10)
+by_library = anarchy_bound(weights[None], bound - expected(logits, pay)[None], jacobian).slope[0]
+print("D3C, gradient of rho ", torch.allclose(by_library, d3c_slope(pay, logits, weights)))
 
 
-def inner_loss(own, others, lists, data):
-    mine, yours = (torch.stack((part, torch.zeros(2)), -1) for part in (own, others))
-    felt = with_incentives(pay, lists)
-    first, second = (expected(torch.stack(pair), felt) for pair in ((mine[0], yours[1]), (yours[0], mine[1])))
-    return -torch.stack((first[0], second[1]))
+def inner_loss(own, others, incentives, data):
+    own, others = (torch.stack((logit, torch.zeros(2)), -1) for logit in (own, others))
+    effective = with_incentives(pay, incentives)
+    agent_0 = expected(torch.stack((own[0], others[1])), effective)[0]
+    agent_1 = expected(torch.stack((others[0], own[1])), effective)[1]
+    return -torch.stack((agent_0, agent_1))
 
 
-def outer_loss(theta, lists, data):
+def outer_loss(theta, incentives, data):
     return -expected(torch.stack((theta, torch.zeros(2)), -1), pay)[0]  # agent 0's own reward
 
 
-inner, lists = sgd(1.0), torch.tensor([[1.2, 0.1], [0.7, 0.3]])
+inner, incentives = sgd(1.0), torch.tensor([[1.2, 0.1], [0.7, 0.3]])
 problem = BilevelProblem(step=inner_step_per_agent(inner_loss, inner), outer_loss=outer_loss)
-theirs = -Unrolled()(problem, logits[:, 0], inner.init(logits[:, 0]), lists, steps=1).gradient[0]
-print("LIO, the hypergradient:  ", torch.allclose(theirs, lio_slope(lists, logits, pay)[0]))
+by_library = -Unrolled()(problem, logits[:, 0], inner.init(logits[:, 0]), incentives, steps=1).gradient[0]
+print("LIO, hypergradient   ", torch.allclose(by_library, lio_slope(incentives, logits, pay)[0]))
 
 
-def run(name, state, rounds):
-    """Welfare in each round by the functions above, from the initial state of a library run."""
+def run(name, state, steps):
+    """Welfare by outer step with the functions above, from the initial state of a library run."""
     theta = state["theta"][0]
     logits = theta if name == "gifting" else torch.cat((theta, torch.zeros(2, 1)), -1)
     log_weights, welfare = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).log(), []
-    for _ in range(rounds):
+    for _ in range(steps):
         weights = log_weights.softmax(-1)
-        felt = {
+        effective = {
             "gifting": lambda: with_gifts(pay, 1.0),
-            "lase": lambda: with_thanks(pay, logits.softmax(-1)),
+            "lase": lambda: with_gratitude(pay, logits.softmax(-1)),
             "d3c": lambda: with_weights(pay, weights),
         }[name]()
-        logits = learn_step(logits, felt)
-        if name == "d3c":  # gradient descent, with a small pull to the own loss; floor e^-8
+        logits = learn_step(logits, effective)
+        if name == "d3c":  # gradient descent, slightly regularized toward the own loss; floor e^-8
             slope = d3c_slope(pay, logits, weights) - 1e-6 * torch.diag(1 / weights.diagonal())
             log_weights = (weights.log() - 30 * slope).log_softmax(-1).clamp(min=-8)
-        played = with_gifts(pay, 1.0) if name == "gifting" else pay
-        welfare.append(expected(logits, played).sum())
+        table = with_gifts(pay, 1.0) if name == "gifting" else pay
+        welfare.append(expected(logits, table).sum())
     return torch.stack(welfare)
 
 
 for name in ("gifting", "lase", "d3c"):
-    start, rounds = build(name).init(seed=0), min(40, ROUNDS)
-    same = torch.allclose(run(name, start, rounds), runs[name]["welfare"][:rounds, 0])
-    print(f"{name}, {rounds} rounds of seed 0: the same: {same}")
+    start, steps = build(name).init(seed=0), min(40, STEPS)
+    same = torch.allclose(run(name, start, steps), runs[name]["welfare"][:steps, 0])
+    print(f"{name}, welfare in {steps} outer steps of seed 0: {same}")
 
 # %% [markdown]
-# (The LIO runs above sample episodes and use incentive networks; from scratch we have its hypergradient.)
+# (The LIO runs above sample episodes and use incentive networks; from scratch we only have the
+# hypergradient.)
 #
 # ## Where gifts help
 #
 # In the stag hunt there is only fear: hunting the stag is the best response to a hunter, and the
 # alternative is to *forage*, which gives 1 whatever the other does. Here $(R, S, T, P) = (2, -2, 1, 1)$,
-# and a gift is worth 10, paid by the giver, or from an external budget that costs nobody anything.
+# and a gift is worth 10, paid by the giver or from an external budget.
 
 # %%
-HUNTERS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)
+HUNT_SEEDS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)
 for words, name, settings in (
     ("no gifts", "selfish", {}),
     ("gifts of 10, paid by the giver", "gifting", {"amount": 10.0}),
     ("gifts of 10, external budget", "gifting", {"amount": 10.0, "budget": "fixed"}),
 ):
     method = bilevel.default_config("stag-hunt-gifting", name).method.with_settings(settings)
-    learner = method.build(hunt, Placement(seeds=HUNTERS))
+    learner = method.build(hunt, Placement(seeds=HUNT_SEEDS))
     state = learner.init(seed=0)
-    for _ in range(ROUNDS):
+    for _ in range(STEPS):
         state, metrics = learner.update(state)
-    share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNTERS
+    share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNT_SEEDS
     center, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
-    given = f"given at the end: {metrics['given'].mean():.2f}" if "given" in metrics else ""
+    gifts = f"; final gifts {metrics['given'].mean():.2f}" if "given" in metrics else ""
     low, high = 100 * (center - half), 100 * (center + half)
-    print(f"{words:32} both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]", given)
+    print(f"{words:32}both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]{gifts}")
 
 # %% [markdown]
-# Agents that can give end up giving nothing, and yet, where givers pay, more of them hunt. One explanation:
-# the gradient of an action's logit is its probability times its *advantage* over the average. Giving is so
-# costly that in comparison both hunting and foraging without a gift have a large advantage; both grow, the
-# more likely one faster, before the difference between the two matters. So the result depends more on the
-# initial policies, and less on fear. (The brackets are Wilson's 95 % intervals. Agents with gifts have four
-# initial logits, not two, so the fair comparison is between the last two lines.)
+# If givers pay, agents learn to give nothing, and yet more of them hunt. One explanation: the gradient of an
+# action's logit is its probability times its *advantage*, its value minus the mean value under the policy.
+# Giving is so costly that both hunting and foraging without a gift have a large advantage. Both become more
+# likely, the more likely one faster, before the difference between the two matters. So the result depends
+# more on the initial policies, and less on fear. (The brackets are Wilson's 95 % intervals. Agents with gifts
+# have four initial logits, not two, so the fair comparison is between the last two lines.)
 #
-# ## Where is zero?
+# ## Shifted payoffs
 #
 # Subtract 6 from all payoffs: $(-2, -6, -1, -5)$. Best responses do not change, so it is the same dilemma.
-# But a share of a reward is now a share of a *loss*. Which methods are affected?
+# But all rewards are now negative, and a share of a reward is a share of a *loss*. Which methods are
+# affected?
 
 # %%
 LOWER = -6.0
 lower = {name: train(name, LOWER) for name in METHODS}
 figure, axes = plt.subplots()
-for row, (name, (color, *_)) in enumerate(METHODS.items()):
+for row, name in enumerate(METHODS):
     for found, shift, marker, offset in ((runs, 0.0, "o", -0.12), (lower, LOWER, "s", 0.12)):
         estimate, low, high = middle((found[name]["welfare"][-1] - 2 * shift - 2 * P) / (2 * R - 2 * P))
         error = [[estimate - low], [high - estimate]]
-        axes.errorbar(estimate, row + offset, xerr=error, color=color, marker=marker, capsize=4, markersize=8)
+        axes.errorbar(
+            estimate,
+            row + offset,
+            xerr=error,
+            color=LOOKS[name]["color"],
+            marker=marker,
+            capsize=4,
+            markersize=8,
+        )
 for marker, words in (("o", "original payoffs"), ("s", "all payoffs minus 6")):
     axes.plot([], [], marker, color=BLACK, label=words)
-axes.set(
-    yticks=range(len(METHODS)), yticklabels=[words for _, _, words, _ in METHODS.values()], xlim=(-0.1, 1.05)
-)
-axes.set_xlabel("normalized welfare (0: both defect, 1: both cooperate)")
+axes.set(yticks=range(len(METHODS)), yticklabels=[words for words, _ in METHODS.values()], xlim=(-0.1, 1.05))
+axes.set_xlabel("normalized welfare (0: mutual defection, 1: mutual cooperation)")
 axes.invert_yaxis()
 axes.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
-# * LIO, gifts and `tos` depend on *differences* between payoffs (what would change by another action), in
-#   which the 6 cancels.
-# * LASE gives away a share of the reward. Where that is a loss, gratitude hurts: the agent that was helped
-#   passes a share of its loss to its helper.
-# * D3C measures losses from an upper bound of all values. The library uses 0 where all payoffs are
-#   negative, and otherwise a number above them, so that D3C is hardly affected either.
+# * LIO, gifting and `tos` depend on *differences* between payoffs, in which the constant cancels.
+# * LASE gives away a share of the reward. If the reward is negative, gratitude hurts: an agent passes a share
+#   of its loss to the agent that helped it.
+# * D3C measures losses from an upper bound of all values. The library uses 0 if all payoffs are negative, and
+#   otherwise a number above them, so D3C is hardly affected either.
 
 # %% [markdown]
 # ## Play: gratitude
 #
-# The learning dynamics of LASE. Arrows: the direction of a learning step of both agents; colored: two
-# trajectories, each from its dot to its square. Left, each agent assumes that the other has its *own*
-# policy (perspective taking, the published method); right, it knows the other's policy
+# The learning dynamics of LASE. The arrows are the directions of the agents' learning steps. The colored
+# lines are two trajectories, each from its dot to its square. Left, each agent assumes that the other has
+# its *own* policy (perspective taking, the published method); right, it knows the other's policy
 # (`--perspective true-policy`). Shift the payoffs, or increase the temptation.
 
 # %%
@@ -429,18 +445,16 @@ def draw_gratitude(shift, temptation):
     grid = torch.linspace(0.04, 0.96, size(20, fast=4))
     _, both = plt.subplots(1, 2, figsize=(11, 4.9), sharey=True)
     for axes, perspective, words in zip(
-        both, ("own", "true"), ("assuming one's own policy", "knowing the other's policy"), strict=True
+        both, ("own", "true"), ("assumed: its own policy", "known: the other's policy"), strict=True
     ):
-        moves = torch.zeros(len(grid), len(grid), 2)
+        change = torch.zeros(len(grid), len(grid), 2)
         for row, q in enumerate(grid):
             for column, p in enumerate(grid):
                 chance = torch.stack((torch.stack((p, 1 - p)), torch.stack((q, 1 - q))))
-                after = learn_step(chance.log(), with_thanks(table, chance, perspective), rate=0.01)
-                moves[row, column] = after.softmax(-1)[:, 0] - chance[:, 0]
+                after = learn_step(chance.log(), with_gratitude(table, chance, perspective), rate=0.01)
+                change[row, column] = after.softmax(-1)[:, 0] - chance[:, 0]
         points = grid.numpy()
-        axes.streamplot(
-            points, points, *moves.movedim(-1, 0).numpy(), color="#999999", density=0.8, linewidth=1
-        )
+        axes.streamplot(points, points, *change.movedim(-1, 0).numpy(), color=GRAY, density=0.8, linewidth=1)
         for start, color, dashes in (((0.6, 0.5), BLUE, "-"), ((0.2, 0.3), PURPLE, "--")):
             path = gratitude(table, torch.tensor(start).logit(), perspective, size(300, fast=5))
             axes.plot(*path.T, color=color, linestyle=dashes)
@@ -462,7 +476,7 @@ def gratitude(table, log_odds, perspective, steps):
     logits = torch.stack((log_odds, torch.zeros(2)), -1)
     path = [logits.softmax(-1)]
     for _ in range(steps):
-        logits = learn_step(logits, with_thanks(table, path[-1], perspective))
+        logits = learn_step(logits, with_gratitude(table, path[-1], perspective))
         path.append(logits.softmax(-1))
     return torch.stack(path)[..., 0]
 
@@ -470,22 +484,22 @@ def gratitude(table, log_odds, perspective, steps):
 explore(draw_gratitude, shift=(-6.0, 2.0, 0.5, 0.0), temptation=(4.5, 8.0, 0.25, 5.0))
 
 # %% [markdown]
-# And from random initial policies, in numbers (the agent that cooperates more often first):
+# And from random initial policies, for the agent that cooperates more often and for the other:
 
 # %%
 first = torch.randn(SEEDS, 2, generator=torch.Generator().manual_seed(0))
 for perspective in ("own", "true"):
     ends = torch.stack([gratitude(pay, start, perspective, size(400, fast=5))[-1] for start in first])
-    kinder, other = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(side)) for side in (ends.amax(1), ends.amin(1)))
-    print(f"assumed policy: {perspective:4}  probability of cooperating: {kinder} and {other}")
+    larger, smaller = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(x)) for x in (ends.amax(1), ends.amin(1)))
+    print(f"assumed policy: {perspective:4}  probability of cooperating: {larger} and {smaller}")
 
 # %% [markdown]
-# With the other's policy known, both converge to the same mixed policy (exercise 4 asks which): an agent
-# that *always* cooperates earns no gratitude, since it was expected to. With one's own policy assumed for
-# the other, this point is a saddle. The agent that cooperates less expects less, and is more grateful. So
-# the two diverge, to one agent that cooperates and one that defects and pays for it.
+# If the agents know each other's policies, both converge to the same mixed policy (exercise 4 asks which):
+# an agent that *always* cooperates earns no gratitude, since the other expects it. If each assumes its own
+# policy for the other, this point is a saddle. The agent that cooperates less also expects less, and is
+# more grateful. So the policies diverge: one agent cooperates; the other defects and pays for it.
 #
-# ## Side by side
+# ## Comparison
 
 # %%
 NEEDS = {  # chosen by, depends on, total conserved, required information
@@ -497,7 +511,7 @@ NEEDS = {  # chosen by, depends on, total conserved, required information
     "tos": ("gradient of the welfare", "nothing", "yes", "all rewards and policies"),
 }
 rows = [
-    "| method | chosen by | depends on | total conserved | must know | created | welfare | shifted |",
+    "| method | chosen by | depends on | conserves the total | requires | created | welfare | shifted |",
     "|---|---|---|---|---|---|---|---|",
 ]
 for name, words in NEEDS.items():
@@ -506,17 +520,18 @@ for name, words in NEEDS.items():
     rows.append(f"| {name} | {' | '.join(words)} | {' | '.join(shown)} |")
 display(Markdown("\n".join(rows)))
 charged = middle(train("lio", cost="charged")["welfare"][-1])
-print("lio with paying givers: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged))
+print("lio with charged givers: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged))
 
 # %% [markdown]
-# ("Must know": the required information. "Created": total effective reward minus total payoff, at the end.
-# "Shifted": the welfare with all payoffs lowered by 6, plus 12 for comparison. Interquartile means over
-# seeds with 95 % intervals. The numbers hold for this game, these settings and this length of training;
-# `docs/how-to/compare-methods.md` and `docs/studies/grid-dilemmas.md` have other games, on some of which the
-# ranking differs.)
+# ("Requires": the required information. "Created": total effective reward minus total reward of the game,
+# after learning. "Shifted": the welfare with all payoffs lowered by 6, plus 12 for comparison.
+# Interquartile means over seeds with 95 % intervals. The numbers hold for this game, these settings and
+# this length of training; `docs/how-to/compare-methods.md` and `docs/studies/grid-dilemmas.md` have other
+# games, on some of which the ranking differs.)
 #
-# The last line: the reward that LIO creates is not what makes it work here. What a giver pays depends on the
-# *other's* action, and so does not change its own incentives.
+# The last line shows that LIO does not need to create reward here: with charged givers the welfare is about
+# the same. A giver's payment depends on the *other's* action, so it does not change the giver's own
+# incentives.
 #
 # ## Exercises
 #
@@ -525,27 +540,27 @@ print("lio with paying givers: welfare {:.2f} [{:.2f}, {:.2f}]".format(*charged)
 
 
 # %% tags=["exercise-1"]
-def least_payment(R, S, T, P):
+def minimal_payment(R, S, T, P):
     return ...
 
 
 # %% tags=["check-1"]
-check_1(least_payment)
+check_1(minimal_payment)
 
 # %% [markdown]
 # **Exercise 2 (gratitude).** Which share of its reward does an agent give to one other agent by LASE?
 # `values`: its reward for each action of the other, given its own action; `assumed`: the policy that it
-# assumes for the other; `done`: the index of the other's action. Consider the case in which the other's
+# assumes for the other; `action`: the index of the other's action. Consider the case in which the other's
 # action makes no difference.
 
 
 # %% tags=["exercise-2"]
-def part_given(values, assumed, done):
+def share_given(values, assumed, action):
     return ...
 
 
 # %% tags=["check-2"]
-check_2(part_given)
+check_2(share_given)
 
 # %% [markdown]
 # **Exercise 3 (the hypergradient of LIO).** Let an agent's parameter be its probability of cooperating,
@@ -571,18 +586,18 @@ check_3(hypergradient)
 
 
 # %% tags=["exercise-4"]
-def resting_chance(R, S, T, P):
+def fixed_point(R, S, T, P):
     return ...
 
 
 # %% tags=["check-4"]
-check_4(resting_chance, with_thanks, learn_step)
+check_4(fixed_point, with_gratitude, learn_step)
 
 # %% [markdown]
 # **For discussion.** (a) Two agents with LIO both pay up to 2 in each step, at no cost. What may happen in
-# a game with small and rare rewards? (`docs/studies/grid-dilemmas.md` has the answer.) (b) "I expect you to
-# do what I would do": where does that go wrong with people? (c) Which of the four could run on robots of two
-# manufacturers that share no code, only a payment protocol?
+# a game with small and rare rewards? (`docs/studies/grid-dilemmas.md` has the answer.) (b) LASE expects the
+# other to act like oneself. When is this assumption wrong for people? (c) Which of the four could run on
+# robots of two manufacturers that share no code, only a payment protocol?
 
 # %% [markdown]
 # ## What to read
@@ -596,4 +611,4 @@ check_4(resting_chance, with_thanks, learn_step)
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
 # * In this toolkit: `docs/how-to/compare-methods.md`, eight methods on one game; `bilevel methods`, all of
 #   them.
-# * Next: `07_zero_sum`, where agents have nothing in common.
+# * Next: `07_zero_sum`, where the interests of two agents are opposed.

@@ -1,45 +1,45 @@
 # %% [markdown]
 # # 7. Zero-sum
 #
-# **What is there to learn, and to share, if your gain is my loss?**
+# **What do agents learn, and what is the effect of sharing, if one agent's gain is the other's loss?**
 #
 # Each evening two agents choose one of two cafés. The *seeker* gains 1 if they meet and loses 1 if they do
-# not; for the *hider* it is the other way round. Whatever one gains the other loses: a **zero-sum** game,
-# known as matching pennies. Now add a common interest: *both* gain a bonus $b$ if they meet, and lose it if
-# they do not. With $b = 0.5$ the hider still prefers to be alone. But the two now have something in common,
-# and that changes the effect of sharing.
+# not; the *hider* loses 1 if they meet and gains 1 if they do not. The sum of the rewards is always 0: a
+# **zero-sum** game, known as matching pennies. Now add a common interest: *both* gain a bonus $b$ if they
+# meet, and lose it if they do not. With $b = 0.5$ the hider still prefers to be alone. But now the two have a
+# common interest, and that changes the effect of sharing.
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 from checks.zero_sum import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
 
 
 def cafes(bonus):
-    """Payoffs [seeker's cafe, hider's cafe, agent]."""
-    met = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
-    return torch.stack(((bonus + 1) * met, (bonus - 1) * met), -1)
+    """Payoffs, [seeker's cafe, hider's cafe, agent]."""
+    meeting = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    return torch.stack(((bonus + 1) * meeting, (bonus - 1) * meeting), -1)
 
 
-def share(payoffs, part):
-    """Each agent gives away the share `part` of its reward and receives the same share of the other's."""
-    part = torch.as_tensor(part)
-    return (1 - part) * payoffs + part * payoffs.flip(-1)
+def share(payoffs, g):
+    """Shared payoffs: each agent gives away the share g of its reward, and receives the other's."""
+    g = torch.as_tensor(g)
+    return (1 - g) * payoffs + g * payoffs.flip(-1)
 
 
 def action_values(payoffs, policies):
-    """The value of each action against the other's policy, [..., agent, action]."""
+    """The value of each action against the other agent's policy, [..., agent, action]."""
     first = torch.einsum("...ij,...j->...i", payoffs[..., 0], policies[..., 1, :])
     second = torch.einsum("...ij,...i->...j", payoffs[..., 1], policies[..., 0, :])
     return torch.stack((first, second), -2)
 
 
 def learn(payoffs, logits, steps, rate=0.1):
-    """Multiplicative weights: the policies, [step, ..., agent, action], including the initial ones."""
+    """Multiplicative weights: the initial policies and those of all steps, [step, ..., agent, action]."""
     policies = [logits.softmax(-1)]
     for _ in range(steps):
         logits = logits + rate * action_values(payoffs, policies[-1])
@@ -50,57 +50,60 @@ def learn(payoffs, logits, steps, rate=0.1):
 # %% [markdown]
 # ## A picture of the answer
 #
-# Each trajectory goes from the dot to its square and shows the two policies during learning, as the
-# probabilities of choosing the first café. Left, zero-sum: the policies cycle. Sharing changes only the
-# speed and the direction of the cycle; at a half (black) there is no learning. Right, with a bonus: a
-# little sharing has the same effect, but enough of it makes the policies converge to a corner, where the
-# two meet and their total reward is larger.
+# The trajectories show the two policies during learning, as the probabilities of choosing the first café,
+# from the dot to the squares. Left, zero-sum: the policies cycle. Sharing changes only the speed and the
+# direction of the cycle; with a share of a half (black) there is no learning. Right, with a bonus: a small
+# share has the same effect, but with a larger one the policies converge to a corner, where the agents meet
+# and their total reward is larger.
 
 # %%
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
 
 
-def draw_paths(axes, bonus, steps, parts):
-    for part, (color, dashes) in parts.items():
-        path = learn(share(cafes(bonus), part), START, steps)[..., 0]
-        label = f"each gives {100 * part:.0f} %"
-        axes.plot(*path.T, color=color, linestyle=dashes, label=label, alpha=0.9)
+def draw_trajectories(axes, bonus, steps, shares):
+    for g, (color, dashes) in shares.items():
+        path = learn(share(cafes(bonus), g), START, steps)[..., 0]
+        label = f"g = {g:g}"
+        axes.plot(*path.T, color=color, linestyle=dashes, label=label)
         axes.plot(*path[-1], marker="s", color=color, markersize=8, clip_on=False)
     axes.plot(*START.softmax(-1)[:, 0], "o", color=BLACK, zorder=5)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: probability of the first café")
     axes.set_ylabel("hider: probability of the first café")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="share given away")
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6))
-draw_paths(left, 0.0, 30, {0.0: (RED, "-"), 0.35: (AMBER, "--"), 0.5: (BLACK, "-"), 1.0: (PURPLE, ":")})
-draw_paths(right, 0.5, 80, {0.0: (RED, "-"), 0.1: (AMBER, "--"), 0.4: (GREEN, "-.")})
+draw_trajectories(
+    left, 0.0, 30, {0.0: (RED, "-"), 0.35: (BROWN, "--"), 0.5: (BLACK, "-."), 1.0: (PURPLE, ":")}
+)
+draw_trajectories(right, 0.5, 80, {0.0: (RED, "-"), 0.1: (BROWN, "--"), 0.4: (GREEN, "-.")})
 left.set_title("zero-sum (b = 0), 30 steps")
-right.set_title("with a bonus (b = 0.5), 80 steps")
+right.set_title("bonus b = 0.5, 80 steps")
 plt.show()
 
 # %% [markdown]
 # ## The idea in words
 #
-# **Why cycles?** The seeker goes where the hider often is; so the hider moves; so the seeker follows. Each
-# agent ascends its own objective, and no common objective increases. The only **Nash equilibrium** is
-# mixed: both choose at random with probability 1/2, and neither gains by deviating alone. Learning does not
-# reach it: every gradient step is orthogonal to the direction of the equilibrium.
+# **Why does learning cycle?** The seeker learns to go where the hider often is; then the hider learns to go
+# to the other café; then the seeker follows. Each agent increases its own objective, but there is no common
+# objective. The only **Nash equilibrium** is mixed: both choose each café with probability 1/2, and neither
+# gains by deviating alone. Learning does not converge to it: near the equilibrium, every gradient step is
+# orthogonal to the direction of the equilibrium.
 #
-# **Then what is learned?** A policy is good here if it cannot be exploited. **Exploitability** measures
-# this: the gain of a best response to the other's policy, averaged over agents. It is 0 exactly in a Nash
-# equilibrium. The exploitability of a cycling policy stays large. But a cycle visits all sides of the
-# equilibrium equally often, so the *time-averaged* policy becomes unexploitable.
+# **Then what do agents learn?** A policy is good here if it cannot be exploited. **Exploitability** measures
+# this: the gain of a best response to the other agent's policy, averaged over agents. It is 0 exactly in a
+# Nash equilibrium. The exploitability of a cycling policy stays large. But a cycle visits all sides of the
+# equilibrium equally often, so the exploitability of the *time-averaged* policy approaches 0.
 #
-# **What can sharing do?** Any two-player game is the sum of a common part and an opposed (zero-sum) part.
-# Sharing preserves the first and scales the second down. One parameter interpolates between opponents and a
-# team. A zero-sum game has no common part that sharing could preserve.
+# **What is the effect of sharing?** Any two-player game is the sum of a common part and an opposed (zero-sum)
+# part. Equal sharing preserves the common part and scales the opposed part down. So the share interpolates
+# between opponents and a team. A zero-sum game has no common part to preserve.
 
 # %% [markdown]
 # ## The key equation
 #
 # $r_1, r_2$ are the rewards in the game, $T_{ij}$ is the share of $i$'s reward that $j$ receives (rows sum
-# to 1), and $\tilde r_j = T_{1j} r_1 + T_{2j} r_2$ is the shared reward that $j$ learns from. Let
+# to 1), and $\tilde r_j = T_{1j} r_1 + T_{2j} r_2$ is the shared reward that $j$ maximizes. Let
 #
 # $$c = \frac{r_1 + r_2}{2} \ \text{(common)}, \qquad d = \frac{r_1 - r_2}{2} \ \text{(opposed)}, \qquad
 # \kappa = T_{11} - T_{21} = T_{22} - T_{12},$$
@@ -115,7 +118,7 @@ plt.show()
 # | $g$ | $\kappa$ | resulting game |
 # |---|---|---|
 # | 0 | 1 | the original game |
-# | between | $0 < \kappa < 1$ | the same, with a smaller opposed part |
+# | between 0 and 1/2 | $0 < \kappa < 1$ | the same, with a smaller opposed part |
 # | 1/2 | 0 | a **team game**: both maximize $c$ |
 # | 1 | $-1$ | rewards exchanged: opposed again |
 #
@@ -126,8 +129,8 @@ plt.show()
 # %% [markdown]
 # ## From scratch
 #
-# Exploitability, and the decomposition. (The learner is in the first cell: each agent adds the action values,
-# times a learning rate, to its logits. It is called *multiplicative weights*, or Hedge.)
+# Exploitability, and the decomposition. (The learning rule is in the first cell: each agent adds the action
+# values, times a learning rate, to its logits. It is called *multiplicative weights*, or Hedge.)
 
 # %%
 
@@ -139,7 +142,7 @@ def exploitability(payoffs, policies):
 
 
 def split(payoffs):
-    """The common part and the opposed part, [action, action] each."""
+    """The common part and the opposed part of a game, [action, action] each."""
     return payoffs.mean(-1), (payoffs[..., 0] - payoffs[..., 1]) / 2
 
 
@@ -150,78 +153,73 @@ kappa = T[0, 0] - T[1, 0]
 by_equation = torch.stack(
     (T[:, 0].sum() * common + kappa * opposed, T[:, 1].sum() * common - kappa * opposed), -1
 )
-print("r T equals the key equation:", torch.allclose(cafes(0.5) @ T, by_equation))
-print(
-    "zero-sum game: shared payoffs over original payoffs:", ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist()
-)
+print("shared rewards agree with the key equation:", torch.allclose(cafes(0.5) @ T, by_equation))
+print("zero-sum game, shared payoffs / original payoffs:", ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist())
 
 path = learn(cafes(0.0), START, 1000)
 for name, policies in (
-    ("at the start", path[0]),
-    ("after 1000 steps", path[-1]),
-    ("of the average", path.mean(0)),
+    ("initial policy", path[0]),
+    ("final policy", path[-1]),
+    ("time-averaged policy", path.mean(0)),
 ):
-    print(f"exploitability {name:17}{exploitability(cafes(0.0), policies):.4f}")
+    print(f"exploitability, {name:21}{exploitability(cafes(0.0), policies):.4f}")
 
 # %% [markdown]
 # ## The library's version
 #
 # `shared` wraps any game, `exploitability` evaluates any policies of a one-shot game,
 # `zero_sum_equilibrium` solves a linear program for a Nash equilibrium, and `inner_step_per_agent` makes a
-# step in which each agent descends its own loss. (With the loss $-\text{logits} \cdot \text{values}$, plain
-# gradient descent is the learner above.)
+# step in which each agent minimizes its own loss. (With the loss $-\text{logits} \cdot \text{values}$,
+# gradient descent is the learning rule above.)
 
 # %%
+import games
 from bilevel import BilevelProblem, Unrolled, inner_step_per_agent
 from bilevel.optimizers import sgd
-from games import zero_sum
 from games.matrix import NormalForm
-from games.theory import _equilibria as equilibrium
 from games.wrappers import shared
 
 pennies, bonus_game = (NormalForm(table=tuple(cafes(bonus).tolist())) for bonus in (0.0, 0.5))
-ours = shared(bonus_game, T).values(path[-1].unsqueeze(1))
+by_library = shared(bonus_game, T).values(path[-1].unsqueeze(1))
 scratch = torch.einsum("i,ijk,j->k", path[-1][0], by_equation, path[-1][1])
-print("values after sharing are the same:     ", torch.allclose(ours, scratch))
-ours = equilibrium.exploitability(pennies, path.unsqueeze(-2))
-print("exploitability along the path, the same:", torch.allclose(ours, exploitability(cafes(0.0), path)))
-solved = equilibrium.zero_sum_equilibrium(cafes(0.0)[..., 0])
+print("equal to the library's: shared values  ", torch.allclose(by_library, scratch))
+by_library = games.exploitability(pennies, path.unsqueeze(-2))
+print("equal to the library's: exploitability ", torch.allclose(by_library, exploitability(cafes(0.0), path)))
+solved = games.zero_sum_equilibrium(cafes(0.0)[..., 0])
+print(f"Nash equilibrium: seeker {solved.row.tolist()}, hider {solved.column.tolist()}", end=", ")
+print(f"value {solved.value:.4f}")
 print(
-    f"the equilibrium: seeker {solved.row.tolist()}, hider {solved.column.tolist()}, value {solved.value:.4f}"
-)
-print(
-    "zero_sum(game) keeps only 2d:          ",
-    torch.equal(zero_sum(bonus_game).payoffs()[..., 0], 2 * opposed),
+    "zero_sum(game) has the rewards 2d, -2d:",
+    torch.equal(games.zero_sum(bonus_game).payoffs()[..., 0], 2 * opposed),
 )
 
 
-def hedge_loss(own, others, part, data):
-    values = action_values(share(cafes(0.5), part), others.softmax(-1))
+def hedge_loss(own, others, g, data):
+    values = action_values(share(cafes(0.5), g), others.softmax(-1))
     return -(own * values).sum(-1)  # an action's value depends on the other agent alone
 
 
-def welfare_after(part, steps, bonus):
-    """Welfare after that many learning steps, if each agent gives away the share `part`."""
-    policies = learn(share(cafes(bonus), part), START, steps)[-1]
+def welfare_after(g, steps, bonus):
+    """The welfare after learning, if each agent gives away the share g."""
+    policies = learn(share(cafes(bonus), g), START, steps)[-1]
     return 2 * policies[0] @ cafes(bonus).mean(-1) @ policies[1]
 
 
-inner, part = sgd(0.1), torch.tensor(0.4)
+inner, g = sgd(0.1), torch.tensor(0.4)
 problem = BilevelProblem(
     step=inner_step_per_agent(hedge_loss, inner),
-    outer_loss=lambda theta, part, data: -2 * theta.softmax(-1)[0] @ common @ theta.softmax(-1)[1],
+    outer_loss=lambda theta, g, data: -2 * theta.softmax(-1)[0] @ common @ theta.softmax(-1)[1],
 )
-ours = -Unrolled()(problem, START, inner.init(START), part, steps=30).gradient
-scratch = torch.func.grad(lambda value: welfare_after(value, 30, 0.5))(part)
-print(f"d welfare / d g, 30 steps:               {ours:.8f}, from scratch {scratch:.8f}")
+by_library = -Unrolled()(problem, START, inner.init(START), g, steps=30).gradient
+scratch = torch.func.grad(lambda value: welfare_after(value, 30, 0.5))(g)
+print(f"hypergradient dF/dg for 30 steps: library {by_library:.8f}, from scratch {scratch:.8f}")
 
 # %% [markdown]
-# ## Do learners become unexploitable?
+# ## Exploitability in random games
 #
-# One game may be special. So here are random zero-sum games with three actions each, and random initial
-# policies in each of them. Left: exploitability during learning. Right: each agent gives away a share of
-# its reward during learning; afterwards its time-averaged policy is evaluated in the *original* game,
-# without sharing.
+# Does this hold in other games? We draw random zero-sum games with three actions, and random initial policies
+# for each. Left: exploitability during learning. Right: each agent gives away the share $g$ during learning;
+# afterwards its time-averaged policy is evaluated in the *original* game, without sharing.
 
 # %%
 from bilevel.experiments import interquartile_interval
@@ -229,219 +227,221 @@ from games.matrix import random_general_sum, random_zero_sum
 
 
 def between(samples):
-    """The interquartile mean over games or seeds, and its 95 % interval."""
+    """Interquartile mean over games or seeds, and its 95 % interval, as text."""
     found = interquartile_interval(samples.reshape(1, -1).numpy(), resamples=500)
     return f"{found.estimate[0]:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
 
 
 GAMES, LONG = size(40, fast=4), size(1000, fast=10)
-rivals = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
-starts = torch.randn(GAMES, 2, 3, generator=torch.Generator().manual_seed(0))
-pure = rivals[..., 0].amin(2).amax(1) == rivals[..., 0].amax(1).amin(1)  # has a pure equilibrium
-path = learn(rivals, starts, LONG, rate=0.3)
+zero_sum_games = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
+initial = torch.randn(GAMES, 2, 3, generator=torch.Generator().manual_seed(0))
+pure = zero_sum_games[..., 0].amin(2).amax(1) == zero_sum_games[..., 0].amax(1).amin(
+    1
+)  # has a pure equilibrium
+path = learn(zero_sum_games, initial, LONG, rate=0.3)
 average = path.cumsum(0) / torch.arange(1, LONG + 2)[:, None, None, None]
 shown = torch.unique(torch.logspace(0, torch.tensor(LONG).log10(), 30).long())
 
-PARTS = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8, 1.0])
-shared_rivals = torch.stack([share(rivals, part) for part in PARTS])
-averages = learn(shared_rivals, starts.expand(len(PARTS), -1, -1, -1), LONG, rate=0.3).mean(0)
-tested = exploitability(rivals, averages)
+SHARES = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8, 1.0])
+shared_zero_sum = torch.stack([share(zero_sum_games, g) for g in SHARES])
+averages = learn(shared_zero_sum, initial.expand(len(SHARES), -1, -1, -1), LONG, rate=0.3).mean(0)
+tested = exploitability(zero_sum_games, averages)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-draw_band(left, shown, exploitability(rivals, path[shown]), label="current policy", color=RED, linestyle=":")
-draw_band(left, shown, exploitability(rivals, average[shown]), label="time-averaged policy", color=BLUE)
-left.set(xscale="log", xlabel="steps", ylabel="exploitability (reward)", ylim=(0, None))
-left.legend()
-draw_band(right, PARTS, tested, label="time-averaged policy", color=BLUE, marker="o")
-right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1)
-right.set(
-    xlabel="share that each gives away, g", ylabel="exploitability in the original game", ylim=(0, None)
+draw_band(
+    left, shown, exploitability(zero_sum_games, path[shown]), label="current policy", color=RED, linestyle=":"
 )
+draw_band(
+    left, shown, exploitability(zero_sum_games, average[shown]), label="time-averaged policy", color=BLUE
+)
+left.set(xscale="log", xlabel="learning step", ylabel="exploitability", ylim=(0, None))
+left.legend()
+draw_band(right, SHARES, tested, label="time-averaged policy", color=BLUE, marker="o")
+right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1, label="g = 1/2")
+right.legend(loc="lower right")
+right.set(xlabel="share given away g", ylabel="exploitability in the original game", ylim=(0, None))
 plt.show()
 
-print(f"{GAMES} games, {LONG} steps; exploitability, interquartile mean and 95 % interval:")
-print("final policy:         ", between(exploitability(rivals, path[-1])))
-print("time-averaged policy: ", between(exploitability(rivals, average[-1])))
-for part in (0.4, 0.5, 1.0):
-    print(f"if each gives {100 * part:.0f} %:".ljust(22), between(tested[(PARTS - part).abs().argmin()]))
-stuck = exploitability(rivals, path[-1]) > 0.05
-print(f"{int(pure.sum())} games have a pure Nash equilibrium. Final exploitability above 0.05:", end=" ")
-print(f"{int((stuck & pure).sum())} of these games, {int((stuck & ~pure).sum())} of the others.")
+print(f"exploitability in {GAMES} games after {LONG} steps (interquartile mean, 95 % interval)")
+print("final policy         ", between(exploitability(zero_sum_games, path[-1])))
+print("time-averaged policy ", between(exploitability(zero_sum_games, average[-1])))
+for g in (0.4, 0.5, 1.0):
+    print(f"time-averaged, g = {g}".ljust(21), between(tested[(SHARES - g).abs().argmin()]))
+cycling = exploitability(zero_sum_games, path[-1]) > 0.05
+print("final exploitability above 0.05:", end=" ")
+print(f"{int((cycling & pure).sum())} of {int(pure.sum())} games with a pure Nash equilibrium,", end=" ")
+print(f"{int((cycling & ~pure).sum())} of {int((~pure).sum())} games without")
 
 # %% [markdown]
-# * Where a pure Nash equilibrium exists, learning finds it. In the other games the current policy mostly
-#   keeps cycling; the time average becomes harder and harder to exploit. (This is a theorem: with a small
-#   learning rate such a learner has small *regret*, and in zero-sum games the regret bounds the
-#   exploitability of the average.)
-# * Giving away less than a half only slows learning down: $\kappa$ scales the learning rate.
-# * At a half nothing is learned. Above a half everybody learns to *lose*: the opponent's reward weighs more
-#   than one's own, so agents learn to be exploited.
+# * If there is a pure Nash equilibrium, learning finds it. In the other games the current policies mostly
+#   keep cycling; the exploitability of the time-averaged policies decreases. (This is a theorem: with a
+#   small learning rate multiplicative weights has small *regret*, and in zero-sum games the regret bounds
+#   the exploitability of the average.)
+# * A share below a half only slows learning down: $\kappa$ scales the learning rate.
+# * With a share of a half agents learn nothing. Above a half they learn to *lose*: the opponent's reward
+#   has a larger weight than their own.
 #
 # ## From opponents to a team
 #
-# Now games that are neither: random payoffs that are *correlated* between the two agents. The correlation
-# $\rho$ (rho) is 1 for a team and $-1$ for a zero-sum game; here it is $-0.5$. The shared rewards have a
-# different correlation, by the key equation (the variances of $c$ and $d$ are $(1 + \rho) / 2$ and
-# $(1 - \rho) / 2$):
+# Now games in between: random payoffs that are *correlated* between the two agents. The correlation $\rho$
+# (rho) is 1 for a team and $-1$ for a zero-sum game; here it is $-0.5$. By the key equation the shared
+# rewards have another correlation (the variances of $c$ and $d$ are $(1 + \rho) / 2$ and $(1 - \rho) / 2$):
 #
 # $$\tilde\rho = \frac{(1 + \rho) - \kappa^2 (1 - \rho)}{(1 + \rho) + \kappa^2 (1 - \rho)}.$$
 
 # %%
 RHO = -0.5
 mixed = torch.stack([random_general_sum(3, seed, correlation=RHO).payoffs() for seed in range(GAMES)])
-PARTS = torch.linspace(0, 1, size(11, fast=3))
-played = torch.stack([share(mixed, part) for part in PARTS])
-path = learn(played, starts.expand(len(PARTS), -1, -1, -1), LONG, rate=0.3)
+SHARES = torch.linspace(0, 1, size(11, fast=3))
+shared_games = torch.stack([share(mixed, g) for g in SHARES])
+path = learn(shared_games, initial.expand(len(SHARES), -1, -1, -1), LONG, rate=0.3)
 late = path[-LONG // 4 :: 5]  # the last quarter of learning
 welfare = torch.einsum("tpgi,gijk,tpgj->tpg", late[..., 0, :], mixed, late[..., 1, :]).mean(0)
-unsettled = exploitability(played, late).amax(0) > 0.01
+not_converged = exploitability(shared_games, late).amax(0) > 0.01
 best = mixed.sum(-1).flatten(1).amax(1)
-squares = (1 - 2 * PARTS) ** 2
+squares = (1 - 2 * SHARES) ** 2
 predicted = ((1 + RHO) - squares * (1 - RHO)) / ((1 + RHO) + squares * (1 - RHO))
 many = random_general_sum(300, 0, correlation=RHO).payoffs()  # 90 000 outcomes, to measure the correlation
-measured = torch.stack([torch.corrcoef(share(many, part).reshape(-1, 2).T)[0, 1] for part in PARTS])
+measured = torch.stack([torch.corrcoef(share(many, g).reshape(-1, 2).T)[0, 1] for g in SHARES])
 
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.4))
-left.plot(PARTS, predicted, color=GRAY, label="the formula")
-left.plot(PARTS, measured, "o", color=BLUE, label="measured")
+left.plot(SHARES, predicted, color=GRAY, label="formula")
+left.plot(SHARES, measured, "o", color=BLUE, label="measured")
 left.set(ylabel="correlation of the shared rewards", ylim=(-1.1, 1.1))
 left.legend(loc="lower center")
-moving = unsettled.double().mean(1)
+fraction = not_converged.double().mean(1)
 z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
-center, half = (moving + z / 2) / (1 + z), (z * moving * (1 - moving) + z**2 / 4).sqrt() / (1 + z)
-middle.fill_between(PARTS, center - half, center + half, color=RED, alpha=0.2, linewidth=0)
-middle.plot(PARTS, moving, color=RED, marker="o", linestyle="--")
+center, half = (fraction + z / 2) / (1 + z), (z * fraction * (1 - fraction) + z**2 / 4).sqrt() / (1 + z)
+middle.fill_between(SHARES, center - half, center + half, color=RED, alpha=0.2, linewidth=0)
+middle.plot(SHARES, fraction, color=RED, marker="o", linestyle="--")
 middle.set(ylabel="fraction of games not converged", ylim=(-0.02, 1))
-draw_band(right, PARTS, welfare, label="learned", color=GREEN, marker="o")
-draw_band(right, PARTS, best.expand(len(PARTS), -1), label="best outcome", color=BLACK, linestyle=":")
+draw_band(right, SHARES, welfare, label="learned", color=GREEN, marker="o")
+draw_band(right, SHARES, best.expand(len(SHARES), -1), label="social optimum", color=BLACK, linestyle=":")
 right.set(ylabel="welfare (sum of both rewards)")
 right.legend(loc="lower center")
 for axes in (left, middle, right):
-    axes.set_xlabel("share that each gives away, g")
+    axes.set_xlabel("share given away g")
 plt.show()
-for part in (0.0, 0.5, 1.0):
-    row = (PARTS - part).abs().argmin()
-    print(f"each gives {100 * part:3.0f} %: welfare {between(welfare[row])};", end=" ")
-    print(f"not converged: {int(unsettled[row].sum())} of {GAMES}")
-gained, found = welfare[len(PARTS) // 2] - welfare[0], best - welfare[len(PARTS) // 2] < 0.02
-print(f"sharing a half instead of nothing raises welfare by {between(gained)} (paired by game);", end=" ")
-print(f"the best outcome is found in {int(found.sum())} of {GAMES}")
+for g in (0.0, 0.5, 1.0):
+    row = (SHARES - g).abs().argmin()
+    print(f"g = {g}: welfare {between(welfare[row])}, not converged in", end=" ")
+    print(f"{int(not_converged[row].sum())} of {GAMES} games")
+gain, optimal = welfare[len(SHARES) // 2] - welfare[0], best - welfare[len(SHARES) // 2] < 0.02
+print(f"g = 0.5 instead of 0 increases the welfare by {between(gain)} (paired by game)")
+print(f"g = 0.5 reaches the social optimum in {int(optimal.sum())} of {GAMES} games")
 
 # %% [markdown]
 # (Not converged: exploitability, in the shared game, above 0.01 at some time in the last quarter of
 # learning.)
 #
-# At $g = 1/2$ the opponents have become a team: almost all games converge, and welfare is largest. Not in
-# every game at the best outcome, though: a team can be stuck in an inferior Nash equilibrium, where both
-# would have to change together, and neither gains by deviating alone. Beyond a half the effect reverses:
-# maximizing the other's reward is as opposed as maximizing one's own.
+# At $g = 1/2$ the opponents are a team: learning converges in almost all games, and the welfare is largest.
+# But it does not reach the social optimum in every game: a team can converge to an inferior Nash equilibrium,
+# from which neither agent gains by deviating alone. Above a half the effect reverses: if each agent maximizes
+# the other's reward, their interests are as opposed as if each maximizes its own.
 #
-# ## What the outer loop sees
+# ## The hypergradient of the share
 #
-# Can the share $g$ be *learned*, as the outer variable of lesson 1, by the derivative of the welfare after
-# $K$ steps of learning?
+# Can the outer loop *learn* the share $g$, with the hypergradient of the welfare after $K$ steps of learning?
 
 # %%
 lengths = torch.arange(1, size(121, fast=5), 4)
 
 
-def slope(part, steps, bonus):
-    return torch.func.grad(lambda value: welfare_after(value, steps, bonus))(torch.tensor(part))
+def hypergradient(g, steps, bonus):
+    return torch.func.grad(lambda value: welfare_after(value, steps, bonus))(torch.tensor(g))
 
 
 figure, axes = plt.subplots()
-for bonus, part, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
-    slopes = torch.stack([slope(part, int(steps), bonus) for steps in lengths])
-    axes.plot(
-        lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, each gives {100 * part:.0f} %"
-    )
-    signs = [sign for sign, seen in (("+", slopes > 1e-9), ("-", slopes < -1e-9)) if seen.any()]
-    words = f"signs {' and '.join(signs) or 'none'}, magnitude at most {slopes.abs().max():.3g}"
-    print(f"b = {bonus}, each gives {100 * part:.0f} %: {words}")
-axes.set(xlabel="steps of learning, K", ylabel="d welfare / d g (reward)")
+for bonus, g, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, BROWN, "--"), (0.5, 0.4, GREEN, "-.")):
+    slopes = torch.stack([hypergradient(g, int(steps), bonus) for steps in lengths])
+    axes.plot(lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, g = {g}")
+    print(f"b = {bonus}, g = {g}: hypergradient from {slopes.min():.3g} to {slopes.max():.3g}")
+axes.set(xlabel="learning steps K", ylabel="hypergradient dF/dg")
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# In the zero-sum game the hypergradient is 0: no sharing is better than any other, and an outer loop that
-# ascends the welfare does not move. Where the policies cycle, the hypergradient changes its sign with $K$:
-# it depends on the phase of the cycle at which learning is cut off. Where they converge, it points in the
-# right direction.
+# In the zero-sum game the hypergradient is 0: the welfare does not depend on the share, and the outer loop
+# does not change it. If the policies cycle, the sign of the hypergradient changes with $K$: it depends on the
+# phase of the cycle after $K$ steps. If they converge, the sign is right.
 #
-# `tos`, the library's learner of sharing, in both games; the initial share given is 10 %, where the
-# policies still cycle with the bonus. It takes five policy steps per outer step.
+# The library's method `tos` learns the share in both games. The initial share given away is 0.1, with which
+# the policies still cycle in the game with the bonus. Each outer step contains five policy steps.
 
 # %%
 from bilevel.methods import Placement, Selfish, ToS
 
 
-def train(method, game, rounds, seeds=size(16, fast=3)):
-    """Welfare and the share given away, [round, seed] each."""
+def train(method, game, outer_steps, seeds=size(16, fast=3)):
+    """The welfare and the share given away, [outer step, seed] each."""
     learner = method.build(game, Placement(seeds=seeds))
     state, rows = learner.init(seed=0), []
-    for _ in range(rounds):
+    for _ in range(outer_steps):
         state, metrics = learner.update(state)
         rows.append((metrics["welfare"], metrics["given_away"]))
     return [torch.stack(column) for column in zip(*rows, strict=True)]
 
 
-rounds = size(60, fast=3)
-_, given = train(ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, rounds=size(10, fast=3))
-print(f"zero-sum: tos gives away {given.min():.6f} to {given.max():.6f}, over all rounds and seeds")
+steps = size(60, fast=3)
+_, given_away = train(ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, size(10, fast=3))
+print(f"zero-sum, tos: share given away from {given_away.min():.6f} to {given_away.max():.6f}")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for name, method, color, dashes in (
     ("selfish", Selfish().with_settings({"inner.steps": 5}), RED, ":"),
     ("tos", ToS(own_share=0.9).with_settings({"inner.steps": 5}), GREEN, "-"),
 ):
-    welfare, given = train(method, bonus_game, rounds)
-    draw_band(left, range(1, rounds + 1), welfare, label=name, color=color, linestyle=dashes)
-    draw_band(right, range(1, rounds + 1), given, label=name, color=color, linestyle=dashes)
-    late = welfare[-rounds // 3 :].mean(0)
-    print(f"bonus 0.5: welfare of {name} in the last third {between(late)} (maximum: 1)")
-left.set(xlabel="outer step", ylabel="welfare (sum of both rewards)")
+    welfare, given_away = train(method, bonus_game, steps)
+    draw_band(left, range(1, steps + 1), welfare, label=name, color=color, linestyle=dashes)
+    draw_band(right, range(1, steps + 1), given_away, label=name, color=color, linestyle=dashes)
+    late = welfare[-steps // 3 :].mean(0)
+    print(f"b = 0.5, {name}: welfare in the last third {between(late)} (maximum: 1)")
+left.axhline(1, color=BLACK, linewidth=1, label="social optimum")
+left.set(xlabel="outer step", ylabel="welfare (sum of both rewards)", ylim=(None, 1.1))
 right.set(xlabel="outer step", ylabel="share given away", ylim=(-0.02, 1))
-left.legend()
+figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 plt.show()
 
 # %% [markdown]
-# Selfish learners keep cycling, and get nothing on average. `tos` learns to share, and the two meet. The
-# share exceeds three quarters, where $\kappa < -b$ and the agents are opposed again, and then comes back.
+# Selfish agents keep cycling, and their mean welfare is about 0. With `tos` the agents learn to share, and
+# learn to meet. The share exceeds three quarters, where $\kappa < -b$ and the interests are opposed again,
+# and then decreases.
 
 # %% [markdown]
 # ## Play
 #
-# Choose a bonus and a share. At which share exactly do the cycles end? Gray arrows: the learning dynamics.
+# Choose a bonus and a share. From which share on do the policies not cycle? Gray arrows: the learning
+# dynamics.
 
 # %%
 
 
-def play(bonus, part):
-    game = share(cafes(bonus), part)
+def play(bonus, g):
+    game = share(cafes(bonus), g)
     grid = torch.linspace(0.03, 0.97, 20)
     p, q = torch.meshgrid(grid, grid, indexing="xy")
     values = action_values(game, torch.stack((torch.stack((p, 1 - p), -1), torch.stack((q, 1 - q), -1)), -2))
-    push = values[..., 0] - values[..., 1]
+    advantage = values[..., 0] - values[..., 1]
     path = learn(game, START, 300)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    dp, dq = p * (1 - p) * push[..., 0], q * (1 - q) * push[..., 1]
-    if push.abs().max() > 1e-9:
+    dp, dq = p * (1 - p) * advantage[..., 0], q * (1 - q) * advantage[..., 1]
+    if advantage.abs().max() > 1e-9:
         left.streamplot(
-            grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color="#BBBBBB", density=0.7, linewidth=1
+            grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color=GRAY, density=0.7, linewidth=1
         )
     left.plot(*path[..., 0].T, color=BLUE)
     left.plot(*path[0, :, 0], "o", color=BLACK)
-    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * part:.2f}")
+    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * g:.2f}")
     left.set(xlabel="seeker: probability of the first café", ylabel="hider: probability of the first café")
-    gets = torch.einsum("ti,ijk,tj->tk", path[:, 0], cafes(bonus), path[:, 1])
-    right.plot(gets[:, 0], color=RED, label="seeker")
-    right.plot(gets[:, 1], color=BLUE, linestyle="--", label="hider")
-    right.plot(gets.sum(-1), color=GREEN, linestyle="-.", label="together")
-    right.set(xlabel="steps", ylabel="reward before sharing")
-    right.legend()
+    gains = torch.einsum("ti,ijk,tj->tk", path[:, 0], cafes(bonus), path[:, 1])
+    right.plot(gains[:, 0], color=RED, label="seeker")
+    right.plot(gains[:, 1], color=BLUE, linestyle="--", label="hider")
+    right.plot(gains.sum(-1), color=GREEN, linestyle="-.", label="total")
+    right.set(xlabel="learning step", ylabel="reward before sharing")
+    right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     plt.show()
 
 
-explore(play, bonus=(0.0, 1.0, 0.05, 0.5), part=(0.0, 1.0, 0.05, 0.2))
+explore(play, bonus=(0.0, 1.0, 0.05, 0.5), g=(0.0, 1.0, 0.05, 0.2))
 
 # %% [markdown]
 # ## Exercises
@@ -459,7 +459,7 @@ def factor(N, s):
 check_1(factor)
 
 # %% [markdown]
-# **Exercise 2 (where the cycles end).** For two actions let
+# **Exercise 2 (the end of the cycles).** For two actions let
 # $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) + r_i(1,1)$: positive if $i$ prefers to match the other's action,
 # negative if it prefers not to. Learning cycles only if $\tilde a_1$ and $\tilde a_2$ have opposite signs.
 # What is the smallest share that each must give away so that they do not? `payoffs` is [action, action,
@@ -467,47 +467,47 @@ check_1(factor)
 
 
 # %% tags=["exercise-2"]
-def breaks_up_at(payoffs):
+def smallest_share(payoffs):
     return ...
 
 
 # %% tags=["check-2"]
-check_2(breaks_up_at, cafes, share)
+check_2(smallest_share, cafes, share)
 
 # %% [markdown]
-# **Exercise 3 (a learner that converges).** The cycles come from reacting to the other's *previous* policy.
-# Be **optimistic**: predict that the action values will change in the next step just as they did in the
+# **Exercise 3 (optimism).** The cycles arise because each agent responds to the other's *previous* policy.
+# An **optimistic** learner predicts that the action values will change in the next step as they did in the
 # last one. Write the predicted values, given the action values `now` and one step `before`. The check adds
 # them to the logits, times a learning rate, in games like the cafés, and evaluates the final policy, not
 # the average.
 
 
 # %% tags=["exercise-3"]
-def optimistic_push(now, before):
+def predicted_values(now, before):
     return ...
 
 
 # %% tags=["check-3"]
-check_3(optimistic_push, action_values, exploitability)
+check_3(predicted_values, action_values, exploitability)
 
 # %% [markdown]
 # **Exercise 4 (unequal shares).** So far both gave the same share. Let the seeker give the share $x$ and the
-# hider the share $y$, and find the pair under which meeting is not worse for either ($\tilde a_1 \ge 0$ and
-# $\tilde a_2 \ge 0$) with the smallest $x + y$, for a bonus $0 < b < 1$.
+# hider the share $y$. Find the pair with the smallest $x + y$ under which no agent prefers not to meet
+# ($\tilde a_1 \ge 0$ and $\tilde a_2 \ge 0$), for a bonus $0 < b < 1$.
 
 
 # %% tags=["exercise-4"]
-def cheapest(b):
+def minimal_shares(b):
     return ...  # x, y
 
 
 # %% tags=["check-4"]
-check_4(cheapest, cafes)
+check_4(minimal_shares, cafes)
 
 # %% [markdown]
 # **For discussion.** (a) The agents learn with Adam, which divides by the size of the gradient. What
-# influence of $\kappa$ remains in a zero-sum game? (b) Is football zero-sum, for the two teams? And the
-# market for their tickets? (c) `tos` ascends the welfare. What could an outer loop optimize in a zero-sum
+# influence of $\kappa$ remains in a zero-sum game? (b) Is soccer zero-sum, for the two teams? And the market
+# for their tickets? (c) `tos` maximizes the welfare. What could an outer loop optimize in a zero-sum
 # game?
 
 # %% [markdown]

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 9. Your own game and method
 #
-# **You have a dilemma that is not in any library, and an idea that might solve it. How do you get from
-# there to a result that you can defend?**
+# **You have a new dilemma, and an idea for a method that might solve it. How do you get a result that you can
+# defend?**
 #
-# The dilemma: three neighbours fish in one pond. The fish that they leave double by the next day; the fish
-# that they catch today are theirs. The idea: a *tax on the catch*, redistributed evenly, whose rate is not
-# set by hand. It is learned, by the hypergradient of the neighbours' welfare.
+# The dilemma: three agents fish in one pond. The fish that they leave double by the next day; the fish that
+# they catch today are their reward. The method: a *tax on the catch*, redistributed evenly. The tax rate is
+# an outer variable, learned by the hypergradient of the welfare.
 #
 # This takes two classes. Here they are, as they would be in a file of your own; run them now, and read them
 # later.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from checks.your_own_game_and_method import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
+from lesson import BLUE, BROWN, GRAY, GREEN, RED, draw_band, explore, size, use_style
 
 import bilevel
 from bilevel.report import looks
@@ -43,10 +43,10 @@ class PondState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pond(games.Game):
-    """A pond: two fish per agent. Each asks for one (spare) or two (grab); the rest doubles, if it fits."""
+    """A pond with two fish per agent. An agent catches one (spare) or two (grab); the rest doubles."""
 
     agents: int = 3
-    """How many agents fish."""
+    """Number of agents."""
     horizon: int = 5
     """Days of an episode."""
 
@@ -69,7 +69,7 @@ class Pond(games.Game):
     def step(self, state, actions, generator):
         asked = actions + 1
         total = asked.sum(-1)
-        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # too few: in proportion
+        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # in proportion, if there are too few
         left = (state.fish - total).clamp(min=0)
         state = PondState((2 * left).clamp(max=self.capacity), state.day + 1)
         return state, caught, state.day >= self.horizon
@@ -108,13 +108,13 @@ class Tax:
 
     def transfer(self, phi):
         rate = phi.sigmoid()[..., None]  # [seed, 1, 1]
-        keep_all, split_all = torch.eye(self.agents).to(phi), 1 / self.agents
-        return SharedBy((1 - rate) * keep_all + rate * split_all)  # [seed, giver, receiver]
+        own, even = torch.eye(self.agents).to(phi), 1 / self.agents
+        return SharedBy((1 - rate) * own + rate * even)  # [seed, giver, receiver]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTax(OuterMethod):
-    """A learned tax: all agents pay the same share of their rewards into a pot, which is split evenly."""
+    """A learned tax: all agents pay the same share of their rewards, and the total is divided evenly."""
 
     start: float = 0.1
     """The initial tax rate, above 0 and below 1."""
@@ -130,13 +130,13 @@ register_method("tax", LearnedTax)
 # %% [markdown]
 # ## A picture of the answer
 #
-# Selfish neighbours empty the pond on the first day. With the tax they learn to leave enough fish, and the
-# tax rate is learned, too.
+# Selfish agents empty the pond on the first day. With the tax they learn to leave enough fish. The tax rate
+# is learned at the same time.
 
 
 # %%
 def configuration(method, seeds, steps, game=Pond(), **settings):
-    """A run's configuration. A game outside the toolkit has no presets, so we choose the settings."""
+    """Configuration of a run. A game outside the toolkit has no presets, so we choose the settings."""
     config = bilevel.default_config("pond", method)
     learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
     config = dataclasses.replace(config, game=game, method=config.method.with_settings(learning))
@@ -149,9 +149,9 @@ def train(*arguments, **settings):
         return bilevel.train(bilevel.create_run(configuration(*arguments, **settings), Path(folder) / "run"))
 
 
-def draw_goals(axes, game=Pond()):
-    goals = ((game.best_welfare, "the most there is", 4), (game.defection_welfare, "all grab", -14))
-    for height, words, above in goals:
+def draw_references(axes, game=Pond()):
+    references = ((game.best_welfare, "social optimum", 4), (game.defection_welfare, "all grab", -14))
+    for height, words, above in references:
         axes.axhline(height, color=GRAY, linestyle=":", linewidth=1)
         end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
         axes.annotate(words, (0.99, height), (0, above), color=GRAY, fontsize=11, **end)
@@ -162,10 +162,10 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
 for method, color, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
     curve = first[method].curves["welfare"]
     draw_band(left, range(len(curve)), curve, label=method, color=color, linestyle=dashes)
-draw_goals(left)
-rates = first["tax"].curves["given_away"] * 3 / 2  # of a rate t an agent gets t / 3 back
+draw_references(left)
+rates = first["tax"].curves["given_away"] * 3 / 2  # an agent gets a third of its tax back
 draw_band(right, range(len(rates)), rates, label="tax", color=BLUE)
-left.set(xlabel="outer step", ylabel="fish caught by all (per episode)", ylim=(0, 20))
+left.set(xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 20))
 right.set(xlabel="outer step", ylabel="tax rate", ylim=(0, 1.05))
 left.legend(loc="center right")
 plt.show()
@@ -175,22 +175,21 @@ plt.show()
 #
 # ## The idea in words
 #
-# An hour of research, in seven steps. Each has its section below.
+# An hour of research, in seven steps, each with its section below:
 #
 # 1. **Write the game** as a function from a state and actions to a state and rewards, for a whole batch.
-# 2. **Try to break it**: rewards computed by hand; a second implementation that must agree; the optimum by
-#    brute force. A wrong game gives beautiful results.
-# 3. **Write the method**: the outer variables, and how they change the rewards that agents learn from.
-# 4. **Check its gradient** before you look at what it learns.
-# 5. **Compare**: the same seeds and steps for all methods, the simplest baselines first, confidence
-#    intervals.
-# 6. **Look for a simpler explanation.** Would a tax set by hand have been enough?
-# 7. **Share it**: a file and a command that somebody else can run.
+# 2. **Test it**: rewards computed by hand; a second implementation that must agree; the optimum by brute
+#    force. A bug in the game can look like a good result.
+# 3. **Write the method**: the outer variables, and the rewards that agents maximize as a function of them.
+# 4. **Check its gradient** before you look at the results.
+# 5. **Compare**: the same seeds and steps for all methods, simple baselines first, confidence intervals.
+# 6. **Look for a simpler explanation.** Is a fixed tax just as good?
+# 7. **Publish it**: a file and a command that others can run.
 #
 # ## The key equation
 #
 # $N$ agents; $r_j$ is the reward of agent $j$, $\tau$ (tau) the tax rate, $\varphi$ (phi) the outer variable.
-# Agent $i$ learns from
+# Agent $i$ maximizes
 #
 # $$\tilde r_i = (1 - \tau)\, r_i + \frac{\tau}{N} \sum_{j=1}^N r_j, \qquad
 # \tau = \frac{1}{1 + e^{-\varphi}}.$$
@@ -207,8 +206,8 @@ plt.show()
 #
 # ## From scratch
 #
-# First the game: the rules again, in plain Python for one pond, and the optimum for three neighbours, by
-# exhaustive search.
+# First the game: the rules again, in plain Python for one pond, and the optimum for three agents, by
+# dynamic programming.
 
 # %%
 from functools import cache
@@ -216,25 +215,25 @@ from itertools import product
 
 
 def one_day(fish, actions, capacity):
-    """Fish tomorrow, and each agent's catch today."""
+    """The number of fish on the next day, and each agent's catch."""
     asked = [1 + action for action in actions]
     if sum(asked) >= fish:
-        return 0, [fish * mine / sum(asked) for mine in asked]
+        return 0, [fish * own / sum(asked) for own in asked]
     return min(2 * (fish - sum(asked)), capacity), asked
 
 
 @cache
-def most(fish, days, agents=3):
-    """The largest total catch in that many days (dynamic programming)."""
+def largest_catch(fish, days, agents=3):
+    """The largest total catch, by dynamic programming."""
     if days == 0:
         return 0.0
     outcomes = (one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents))
-    return max(sum(caught) + most(tomorrow, days - 1, agents) for tomorrow, caught in outcomes)
+    return max(sum(caught) + largest_catch(tomorrow, days - 1, agents) for tomorrow, caught in outcomes)
 
 
 for days in (1, 3, 5):
-    says = Pond(horizon=days).best_welfare
-    print(f"{days} days: at most {most(6, days):g} fish by trying everything; best_welfare says {says:g}")
+    best = Pond(horizon=days).best_welfare
+    print(f"{days} days: largest catch {largest_catch(6, days):g}, best_welfare {best:g}")
 
 generator = torch.Generator().manual_seed(0)
 state, same = (
@@ -248,18 +247,18 @@ for i in range(500):
     same &= tomorrow == int(after.fish[i]) and torch.allclose(
         caught[i], torch.tensor(catch, dtype=caught.dtype)
     )
-print(f"500 random ponds, batch against plain Python: the same: {same}")
+print(f"500 random ponds, batch equals plain Python: {same}")
 
 # %% [markdown]
-# Then the method. Its gradient is easiest to check where values are exact: in the one-shot prisoner's
-# dilemma of lesson 3, whose policy is a single parameter, the log-odds of cooperating.
+# Then the method. Its gradient is easiest to check if values are exact: in the one-shot prisoner's dilemma of
+# lesson 3, where the policy is a single parameter, the log-odds of cooperating.
 
 # %%
 R, S, T, P = -1.0, -3.0, 0.0, -2.0  # minus years of prison
 
 
 def values(theta):
-    """Both agents' expected payoff, from their log-odds of cooperating."""
+    """Both agents' expected payoffs, as a function of their log-odds of cooperating."""
     p = theta.sigmoid()
     q = p.flip(0)  # the other agent's
     return p * q * R + p * (1 - q) * S + (1 - p) * q * T + (1 - p) * (1 - q) * P
@@ -272,8 +271,8 @@ def taxed(theta, phi):
 
 def welfare_after(phi, theta, alpha=1.0):
     """The welfare after one learning step of both agents under this tax."""
-    uphill = torch.func.jacrev(taxed)(theta, phi).diagonal()  # each agent ascends its own value
-    return values(theta + alpha * uphill).sum()
+    gradient = torch.func.jacrev(taxed)(theta, phi).diagonal()  # of each agent's own value
+    return values(theta + alpha * gradient).sum()
 
 
 game = games.make("prisoners-dilemma")
@@ -289,23 +288,22 @@ from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
 # ## The library's version
 #
 # `learner.update` takes one outer step. With plain gradient ascent at learning rate 1, the change of
-# $\varphi$ is the gradient. In addition the toolkit checks it by finite differences, as it does for any
-# problem.
+# $\varphi$ is the gradient. In addition `check_hypergradient` compares it with finite differences.
 
 # %%
-moved = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
+change = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
 for seed in range(3):
-    print(f"seed {seed}: from scratch {from_scratch[seed]:.10f}, the library {moved[seed]:.10f}")
-print("the same:", torch.allclose(from_scratch, moved, atol=1e-12))
+    print(f"seed {seed}: from scratch {from_scratch[seed]:.10f}, library {change[seed]:.10f}")
+print("equal:", torch.allclose(from_scratch, change, atol=1e-12))
 problem = learner.problem_at(state, torch.Generator().manual_seed(0))
 print(bilevel.check_hypergradient(problem, state["theta"], state["opt_state"], state["phi"], steps=1))
 
 # %% [markdown]
-# ## A game from outside
+# ## A game from PettingZoo
 #
 # Perhaps your game already exists as a [PettingZoo](https://pettingzoo.farama.org) environment. Suppose a
-# colleague wrote the pond that way. One line converts it; then it is a game like any other, and the best
-# test of ours: the same actions must give the same catch.
+# colleague implemented the pond in this way. One line converts it into a game, which is also a test of ours:
+# the same actions must give the same catch.
 
 # %%
 from pettingzoo.utils.env import ParallelEnv
@@ -325,52 +323,46 @@ class ColleaguesPond(ParallelEnv):
     def observation_space(self, agent):
         return spaces.Discrete(42)
 
-    def seen(self):
+    def observations(self):
         return dict.fromkeys(self.possible_agents, 7 * self.day + self.fish)
 
     def reset(self, seed=None, options=None):
         self.agents, self.fish, self.day = list(self.possible_agents), 6, 0
-        return self.seen(), {agent: {} for agent in self.agents}
+        return self.observations(), {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        everybody = self.agents
-        self.fish, caught = one_day(self.fish, [actions[agent] for agent in everybody], 6)
+        agents = self.agents
+        self.fish, caught = one_day(self.fish, [actions[agent] for agent in agents], 6)
         self.day += 1
-        cut_off = dict.fromkeys(everybody, self.day == 5)
-        self.agents = [] if self.day == 5 else everybody
-        rewards = dict(zip(everybody, caught, strict=True))
-        return self.seen(), rewards, dict.fromkeys(everybody, False), cut_off, {}
+        truncations = dict.fromkeys(agents, self.day == 5)
+        self.agents = [] if self.day == 5 else agents
+        rewards = dict(zip(agents, caught, strict=True))
+        return self.observations(), rewards, dict.fromkeys(agents, False), truncations, {}
 
 
-foreign, ours = from_pettingzoo(ColleaguesPond, horizon=5), Pond()
-theirs, mine, same = foreign.reset(50, generator), ours.reset(50, generator), True
+converted, pond = from_pettingzoo(ColleaguesPond, horizon=5), Pond()
+states, same = (converted.reset(50, generator), pond.reset(50, generator)), True
 for _ in range(5):
     actions = torch.randint(2, (50, 3), generator=generator)
-    theirs, their_fish, _ = foreign.step(theirs, actions, generator)
-    mine, my_fish, _ = ours.step(mine, actions, generator)
-    same &= torch.allclose(their_fish, my_fish) and bool(
-        (foreign.observe(theirs) == ours.observe(mine)).all()
-    )
-print(f"50 episodes, ours against the colleague's: the same fish: {same}")
+    first, first_catch, _ = converted.step(states[0], actions, generator)
+    second, second_catch, _ = pond.step(states[1], actions, generator)
+    same &= torch.allclose(first_catch, second_catch)
+    same &= bool((converted.observe(first) == pond.observe(second)).all())
+    states = first, second
+print(f"50 episodes, catches and observations equal: {same}")
 
 # %% [markdown]
-# Methods can be trained in it directly. (There is one open environment for each seed and episode. The
-# random numbers differ from those in our game, so the results are not the same.)
+# Methods can be trained in it directly. (There is one environment for each seed and episode. The random
+# numbers differ from those in our game, so the results differ, too.)
 
 # %%
 settings = {"inner.learning_rate": 1.0, "inner.episodes": 8}
-for name, played in (
-    ("ours", ours),
-    ("the colleague's", foreign),
-):
-    learner = LearnedTax().with_settings(settings).build(played, bilevel.Placement(seeds=3))
+for name, game in (("our game", pond), ("PettingZoo", converted)):
+    learner = LearnedTax().with_settings(settings).build(game, bilevel.Placement(seeds=3))
     state = learner.init(seed=0)
     for _ in range(size(40, fast=2)):
         state, metrics = learner.update(state)
-    print(
-        f"{name:16}fish per episode in the last outer step, by seed:",
-        [round(float(fish), 2) for fish in metrics["welfare"]],
-    )
+    print(f"{name:11}final welfare by seed:", [round(float(fish), 2) for fish in metrics["welfare"]])
 
 # %% [markdown]
 # The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based;
@@ -382,15 +374,15 @@ for name, played in (
 from mpe2 import simple_spread_v3
 
 spread = from_pettingzoo(simple_spread_v3.parallel_env, max_cycles=10)
-print(f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions, each sees", end=" ")
-print(f"{spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
+print(f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions,", end=" ")
+print(f"observations of {spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
 
 # %% [markdown]
 # ## The comparison
 #
-# Four methods under the same conditions. `selfish` shows that there is a dilemma; `fixed` (keep 80 %) is
-# what one would try first; `tos` learns a whole sharing matrix, 9 outer variables, where the tax learns
-# one. If the tax is not better than all of these in some respect, there is no paper.
+# Four methods under the same conditions. `selfish` shows that there is a dilemma. `fixed` (keep 80 %) is the
+# simplest baseline. `tos` learns a whole sharing matrix, that is, 9 outer variables; the tax learns one. The
+# tax is only worth publishing if it is better than all of these in some respect.
 
 # %%
 from bilevel.experiments import compare_runs
@@ -404,37 +396,37 @@ for method, results in runs.items():
     look = {"color": LOOKS[method]["color"], "linestyle": LOOKS[method]["linestyle"]}
     for axes, name in ((left, "welfare"), (right, "given_away")):
         draw_band(axes, range(STEPS), results.curves[name], label=method, **look)
-draw_goals(left)
-left.set(xlabel="outer step", ylabel="fish caught by all (per episode)", ylim=(0, 20))
-right.set(xlabel="outer step", ylabel="part of the catch given away", ylim=(-0.05, 1.05))
-right.legend(loc="center right", ncols=2, bbox_to_anchor=(1.0, 0.42))
+draw_references(left)
+left.set(xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 20))
+right.set(xlabel="outer step", ylabel="share given away", ylim=(-0.05, 1.05))
+figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 plt.show()
 
-print(f"{'':8} {'fish [95 % interval]':24}  better than selfish   given away")
+print(f"{'':8} {'welfare':24}  {'P(improvement)':21}  share given away")
 for row in compare_runs(runs):
-    fish, given = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
-    print(f"{row.label:8} {fish:24}  {with_interval(row.probability_of_improvement):20}  {given:.2f}")
+    welfare, share = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
+    print(f"{row.label:8} {welfare:24}  {with_interval(row.probability_of_improvement):21}  {share:.2f}")
 
 # %%
 tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
-shown = tax.difference.low * tax.difference.high > 0
-verdict = "the interval leaves out 0" if shown else "the interval has 0 in it: no difference was shown"
-print(f"Fish with the tax, less fish with tos: {with_interval(tax.difference)}; {verdict}.")
-improvement = with_interval(tax.probability_of_improvement)
-print(f"A seed of the tax beats a seed of tos with a chance of {improvement}.")
+significant = tax.difference.low * tax.difference.high > 0
+verdict = "significant" if significant else "not significant"
+print(f"difference in welfare, tax - tos: {with_interval(tax.difference)} ({verdict} at the 5 % level)")
+print(f"P(improvement) of tax over tos: {with_interval(tax.probability_of_improvement)}")
 
 # %% [markdown]
-# "Better" is the probability that a seed of the method catches more fish than a seed of the first one; 0.5
-# is no difference. Be critical of the figure, too. `tos` starts with everybody giving two thirds away, the
-# tax at a rate of a tenth, so part of the difference in speed is due to the initial sharing. And the
-# learned sharing differs more than the catch: under `tos` neighbours give away almost their *whole* catch
-# for most of the run, and live on what they receive. The tax cannot do that; its limit is the even split.
+# P(improvement) is the probability that a seed of the method has a larger welfare than a seed of the first
+# method; 0.5 means no difference. Be critical of the figure, too. With `tos` agents initially give two thirds
+# away; the initial tax is a tenth. So part of the difference in speed is due to the initial
+# sharing. And the learned shares differ more than the welfare: with `tos` agents give away almost their
+# *whole* catch during most of the run, and keep what they receive. With a tax of 1 they still get a third of
+# their own catch.
 #
 # ## Look for a simpler explanation
 #
-# Was learning needed? A tax set by hand is the strongest baseline for a learned one. Train with 9 rates.
-# (With a tax of $\tau$ among $N$ agents each keeps $1 - \tau + \tau / N$ of its own reward, so `fixed` can
-# implement it.)
+# Was learning necessary? The strongest baseline for a learned tax is a fixed, hand-tuned tax. We train with 9
+# rates. (With a tax of $\tau$ among $N$ agents each keeps $1 - \tau + \tau / N$ of its own reward, so `fixed`
+# can implement it.)
 
 # %%
 RATES = torch.linspace(0, 1, size(9, fast=2)).tolist()
@@ -445,34 +437,38 @@ def under_tax(rate, seeds, steps, agents=3):
     return train("fixed", seeds, steps, game=game, self_interest=1 - rate + rate / agents).final["welfare"]
 
 
-by_hand = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
+fixed = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
 figure, axes = plt.subplots()
-draw_band(axes, RATES, by_hand, label="tax set by hand", color=AMBER, linestyle="--", marker="o")
+draw_band(axes, RATES, fixed, label="fixed tax", color=BROWN, linestyle="--", marker="o")
 learned = runs["tax"].final["given_away"] * 3 / 2
-axes.plot(learned, runs["tax"].final["welfare"], "+", color=BLUE, markersize=9, label="learned, each seed")
-draw_goals(axes)
-axes.set(xlabel="tax rate", ylabel="fish caught by all (per episode)", ylim=(0, 20), xlim=(-0.03, 1.03))
+axes.plot(
+    learned,
+    runs["tax"].final["welfare"],
+    "+",
+    color=BLUE,
+    markersize=9,
+    label="learned tax (one mark per seed)",
+)
+draw_references(axes)
+axes.set(xlabel="tax rate", ylabel="welfare (total catch per episode)", ylim=(0, 20), xlim=(-0.03, 1.03))
 axes.legend(loc="center right")
 plt.show()
 
-best = int(by_hand.mean(-1).argmax())
-fish, rate = by_hand[best].mean(), RATES[best]
-print(f"By hand: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by {len(RATES)} trainings.")
-fish, rate = runs["tax"].final["welfare"].mean(), learned.mean()
-print(f"Learned: {fish:.2f} fish on average, with a tax of {rate:.3g}, found by one training.")
+best = int(fixed.mean(-1).argmax())
+print(f"best fixed tax {RATES[best]:.3g}: mean welfare {fixed[best].mean():.2f}, {len(RATES)} runs")
+print(f"learned tax {learned.mean():.3g}: mean welfare {runs['tax'].final['welfare'].mean():.2f}, one run")
 
 # %% [markdown]
-# So learning found a good rate, but no miracle: with a tax of 1 (everything goes into the pot, a common
-# reward) the catch is at least as large. If you know that, you need no hypergradient; if not, it saves the
-# other training runs. And half of the tax would have given most of the fish: the learned rate *overshoots*,
-# since its objective has no cost of taxation. `tos` has a `cost_weight` for that, and
-# `docs/explanation/theory.md` computes the minimal transfer.
+# So the learned rate is good, but a fixed tax of 1 (a team reward) is at least as good. If you know that, you
+# need no hypergradient; if not, it saves the other training runs. And half of that tax gives most of the
+# welfare: the learned rate *overshoots*, since the objective has no cost of taxation. `tos` has a
+# `cost_weight` for that, and `docs/explanation/theory.md` computes the minimal transfer.
 #
 # ## Play
 #
-# Your own experiment: more neighbours, another tax. Each setting starts a new training run (8 seeds, 100
-# steps). From which rate on does the pond survive with 2 neighbours, and with 5? First write down your
-# guess.
+# Your own experiment: change the number of agents and the tax. Each setting starts a new training run (8
+# seeds, 100 steps). Which rate do 2 agents need to spare the pond, and which do 5 need? First write down
+# your guess.
 
 
 # %%
@@ -483,10 +479,10 @@ def draw_pond(agents, tax):
     )
     curve = results.curves["welfare"]
     figure, axes = plt.subplots()
-    draw_band(axes, range(len(curve)), curve, label=f"{agents} neighbours, tax {tax:.2f}", color=GREEN)
-    draw_goals(axes, game)
+    draw_band(axes, range(len(curve)), curve, label=f"{agents} agents, tax {tax:.2f}", color=GREEN)
+    draw_references(axes, game)
     axes.set(
-        xlabel="training step", ylabel="fish caught by all (per episode)", ylim=(0, 1.15 * game.best_welfare)
+        xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 1.15 * game.best_welfare)
     )
     axes.legend(loc="lower right")
     plt.show()
@@ -495,10 +491,10 @@ def draw_pond(agents, tax):
 explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 
 # %% [markdown]
-# ## Share it
+# ## Publish it
 #
-# Put the two cells of the game and the method into a file `pond.py`. Then anybody can reproduce, question and
-# extend it, without a notebook:
+# Put the two cells of the game and the method into a file `pond.py`. Then others can reproduce and extend
+# your result without a notebook:
 #
 # ```sh
 # bilevel compare --load pond.py --game pond --methods selfish fixed tax tos --seeds 16 --outer-steps 200 \
@@ -509,7 +505,7 @@ explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 # ```
 #
 # `compare` writes the figures, a table and the results of every seed into one folder. `play` makes an
-# animation of the frames that `render` returns:
+# animation from the frames of `render`:
 
 # %%
 figure, rows = plt.subplots(2, 5, figsize=(11, 2.0))
@@ -525,23 +521,23 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which share of an agent's own reward goes
-# to the *other* agents? (`given_away` in the figure above.)
+# **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which share of its own reward does an agent
+# give to the *other* agents? (This is the share given away in the figure above.)
 
 
 # %% tags=["exercise-1"]
-def goes_to_others(tax, N):
+def share_given_away(tax, N):
     return ...
 
 
 # %% tags=["check-1"]
-check_1(goes_to_others)
+check_1(share_given_away)
 
 # %% [markdown]
 # **Exercise 2 (the game).** Make reproduction random: each remaining fish has one young with probability
 # `chance`, independently; the number of fish is limited to `capacity`. `left` has shape [batch]. All
-# randomness must come from the generator: then the same seed gives the same pond, and nothing else in your
-# program can change it. (`torch.binomial` takes a generator.)
+# randomness must come from the generator: then the result depends on its seed only. (`torch.binomial` takes
+# a generator.)
 
 
 # %% tags=["exercise-2"]
@@ -554,7 +550,7 @@ check_2(breed)
 
 # %% [markdown]
 # **Exercise 3 (the method).** Let every agent have a tax rate of its own: `phi` has the shape [seed, agent],
-# and agent $i$ pays the share $\tau_i = 1 / (1 + e^{-\varphi_i})$ of *its* reward into the pot. Return the
+# and agent $i$ pays the share $\tau_i = 1 / (1 + e^{-\varphi_i})$ of *its* reward. Return the
 # sharing matrix, [seed, giver, receiver], differentiable in `phi`. Each giver's row sums to 1.
 
 
@@ -578,10 +574,10 @@ my_game = ...
 check_4(my_game)
 
 # %% [markdown]
-# **For discussion.** (a) We chose the learning rate 1 for all methods because it worked. For which method
-# did it work best, and what would be a fair choice? (b) The tax maximizes the total catch. Whose objective
-# is that, in a village? What if each agent updated the rate by its *own* reward? (c) An interval over 16
-# seeds quantifies the uncertainty for this pond, with these settings. What does it not quantify?
+# **For discussion.** (a) We used the learning rate 1 for all methods because it worked. For which method
+# does it work best, and what is a fair choice? (b) The tax maximizes the total catch. Whose objective is
+# that, in a village? What if each agent updated the rate by its *own* reward? (c) An interval over 16 seeds
+# quantifies the uncertainty for this pond, with these settings. What does it not quantify?
 
 # %% [markdown]
 # ## What to read
@@ -594,4 +590,4 @@ check_4(my_game)
 #   1709.06560.
 # * Zheng and others, *The AI Economist*, arXiv 2004.13332: learned taxes, on a larger scale.
 #   Terry and others, *PettingZoo*, arXiv 2009.14471.
-# * Ostrom, *Governing the commons*, 1990: common resources, and how villages managed them.
+# * Ostrom, *Governing the commons*, 1990: common-pool resources, and the institutions that manage them.

@@ -14,43 +14,44 @@ GAMES = ((4.0, 0.0, 5.0, 1.0), (3.0, 0.0, 5.0, 1.0), (5.0, 1.0, 6.0, 2.0), (6.0,
 
 
 @graded("Exercise 1")
-def check_1(least_payment: Callable[[float, float, float, float], float]) -> str:
+def check_1(minimal_payment: Callable[[float, float, float, float], float]) -> str:
     """The larger of greed T - R and fear P - S."""
-    expect(close(least_payment(4, 0, 5, 1), 1.0), "In the dilemma of this lesson defecting always gains 1.")
+    expect(close(minimal_payment(4, 0, 5, 1), 1.0), "In the dilemma of this lesson defecting always gains 1.")
     expect(
-        close(least_payment(-1, -3, 0, -2), 1.0), "In (-1, -3, 0, -2) defecting gains 1, too. Mind the signs."
+        close(minimal_payment(-1, -3, 0, -2), 1.0),
+        "In (-1, -3, 0, -2) defecting gains 1, too.",
     )
     expect(
-        close(least_payment(6, 0, 7, 3), 3.0),
+        close(minimal_payment(6, 0, 7, 3), 3.0),
         "In (6, 0, 7, 3) defecting gains more against a defector: the payment must suffice in both cases.",
     )
     expect(
-        close(least_payment(3, 1, 5, 2), 2.0), "In (3, 1, 5, 2) defecting gains more against a cooperator."
+        close(minimal_payment(3, 1, 5, 2), 2.0), "In (3, 1, 5, 2) defecting gains more against a cooperator."
     )
     return "The larger of greed and fear."
 
 
 @graded("Exercise 2")
-def check_2(part_given: Callable[[Sequence[float], Sequence[float], int], float]) -> str:
+def check_2(share_given: Callable[[Sequence[float], Sequence[float], int], float]) -> str:
     """max(w, 0), and 0 where the action makes no difference."""
     expect(
-        close(part_given([4.0, 0.0], [0.25, 0.75], 0), 0.75),
-        "The expected reward was 1, the reward is 4, in a range from 0 to 4: three quarters of it better.",
+        close(share_given([4.0, 0.0], [0.25, 0.75], 0), 0.75),
+        "The reward exceeds the expected one, 1, by 3, and the range of rewards is 4.",
     )
     expect(
-        close(part_given([4.0, 0.0], [0.25, 0.75], 1), 0.0),
-        "The other did harm, so nothing should be given. What does your formula say?",
+        close(share_given([4.0, 0.0], [0.25, 0.75], 1), 0.0),
+        "The action was worse than expected, so the share must be 0. What is the result of your formula?",
     )
     expect(
-        close(part_given([5.0, 5.0], [0.5, 0.5], 0), 0.0),
-        "Where the action makes no difference nothing is given.",
+        close(share_given([5.0, 5.0], [0.5, 0.5], 0), 0.0),
+        "If the action makes no difference, the share is 0.",
     )
     expect(
-        close(part_given([5.0, 1.0], [0.5, 0.5], 0), 0.5),
+        close(share_given([5.0, 1.0], [0.5, 0.5], 0), 0.5),
         "Values from 1 to 5: divide by their range, not by the largest value.",
     )
     expect(
-        close(part_given([2.0, -1.0, 5.0], [0.2, 0.5, 0.3], 2), 0.6),
+        close(share_given([2.0, -1.0, 5.0], [0.2, 0.5, 0.3], 2), 0.6),
         "Right with two actions, not with three.",
     )
     return "An expected action earns no gratitude."
@@ -68,40 +69,41 @@ def check_3(hypergradient: Callable[..., Any]) -> str:
     for (R, S, T, P), p in zip(GAMES, (0.0, 0.3, 0.8, 1.0), strict=True):
         found = list(hypergradient(R, S, T, P, p, 0.1))
         expect(
-            not close(found, _nudged(R, S, T, P, p, 1.0)),
+            not close(found, _differences(R, S, T, P, p, 1.0)),
             "An incentive acts through the step: where is the rate?",
         )
         expect(
-            close(found, _nudged(R, S, T, P, p, 0.1)),
+            close(found, _differences(R, S, T, P, p, 0.1)),
             f"Wrong for (R, S, T, P) = {(R, S, T, P)}, p = {p}: what is the value of the other's cooperation "
             "to a giver that cooperates, and to one that defects?",
         )
-    return "An incentive is worth as much as the change of behaviour that it causes."
+    return "The hypergradient is the value of the change of behavior that an incentive causes."
 
 
 @graded("Exercise 4")
 def check_4(
-    resting_chance: Callable[[float, float, float, float], float],
-    with_thanks: Callable[..., Tensor],
+    fixed_point: Callable[[float, float, float, float], float],
+    with_gratitude: Callable[..., Tensor],
     learn_step: Callable[..., Tensor],
 ) -> str:
     """p = (T + S - P) / (2T + S - P - R)."""
     for R, S, T, P in GAMES:
-        p = float(resting_chance(R, S, T, P))
+        p = float(fixed_point(R, S, T, P))
         expect(0 < p < 1, f"In (R, S, T, P) = {(R, S, T, P)} your p is {p:.3f}, not between 0 and 1.")
         own = torch.tensor([[R, S], [T, P]], dtype=torch.float64)
         chance = torch.tensor([[p, 1 - p], [p, 1 - p]], dtype=torch.float64)
         logits = chance.log() - chance.log()[:, 1:]
-        felt = with_thanks(torch.stack((own, own.T), -1), chance, "true")
-        moved = float((learn_step(logits, felt) - logits)[0, 0]) / (p * (1 - p))  # certain agents move slowly
-        way = "more" if moved > 0 else "less"
+        effective = with_gratitude(torch.stack((own, own.T), -1), chance, "true")
+        change = float((learn_step(logits, effective) - logits)[0, 0]) / (p * (1 - p))
+        direction = "more" if change > 0 else "less"
         expect(
-            abs(moved) < 1e-6, f"In {(R, S, T, P)} at p = {p:.3f} both would still learn to cooperate {way}."
+            abs(change) < 1e-6,
+            f"In {(R, S, T, P)} at p = {p:.3f} both would still learn to cooperate {direction}.",
         )
-    return "With more cooperation than that, it is expected and earns less."
+    return "Agents that cooperate more often than that earn less gratitude: the other expects it."
 
 
-def _nudged(R: float, S: float, T: float, P: float, p: float, rate: float) -> list[float]:
+def _differences(R: float, S: float, T: float, P: float, p: float, rate: float) -> list[float]:
     """Differences by payments of 1: exact, as the giver's reward is linear in the other's probability."""
 
     def reward(price_c: float, price_d: float) -> float:

@@ -38,7 +38,7 @@ def check_2(reweight: Callable[[Tensor], Any]) -> str:
     """The positive part of minus the slopes, normalized."""
     expect(
         close(reweight(torch.tensor([-1.0, -3.0])), [0.25, 0.75]),
-        "Slopes of -1 and -3: both help; how much each?",
+        "Slopes of -1 and -3: both losses decrease V. Which weights are proportional to that?",
     )
     answer = torch.as_tensor(reweight(torch.tensor([-1.0, 2.0, -1.0])))
     expect(
@@ -46,11 +46,11 @@ def check_2(reweight: Callable[[Tensor], Any]) -> str:
     )
     expect(
         close(answer, [0.5, 0.0, 0.5]),
-        "Slopes of -1, 2 and -1: the second loss harms. Clamp first, then divide.",
+        "Slopes of -1, 2 and -1: the second loss increases V. Clamp first, then divide.",
     )
     nothing = torch.as_tensor(reweight(torch.tensor([1.0, 0.0])))
-    expect(not bool(nothing.isnan().any()), "If no loss helps the sum is 0, and you divided by it.")
-    expect(close(nothing, [0.0, 0.0]), "If no loss helps all weights are 0.")
+    expect(not bool(nothing.isnan().any()), "If no loss decreases V, the sum is 0, and you divided by it.")
+    expect(close(nothing, [0.0, 0.0]), "If no loss decreases V, all weights are 0.")
     expect(
         close(reweight(torch.tensor([-1e-6, -3e-6])), [0.25, 0.75]),
         "Small slopes give the same weights after dividing.",
@@ -66,27 +66,27 @@ def check_3(sample_slopes: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, flo
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    truth, theta, x, x_checked = normal(3), normal(3), normal(6, 3), normal(50, 3)
-    y, y_checked = x @ truth, x_checked @ truth
+    truth, theta, x, x_verified = normal(3), normal(3), normal(6, 3), normal(50, 3)
+    y, y_verified = x @ truth, x_verified @ truth
 
     def validation(weights: Tensor, rate: float) -> Tensor:
         ahead = theta - rate * (weights * (x @ theta - y)) @ x
-        return (x_checked @ ahead - y_checked).square().mean() / 2
+        return (x_verified @ ahead - y_verified).square().mean() / 2
 
     expected = torch.func.grad(validation)(torch.zeros(6, dtype=torch.float64), 0.1)
-    answer = torch.as_tensor(sample_slopes(theta, x, y, x_checked, y_checked, 0.1))
+    answer = torch.as_tensor(sample_slopes(theta, x, y, x_verified, y_verified, 0.1))
     expect(answer.shape == (6,), "Six samples have six slopes.")
     expect(not close(answer, -expected), "The signs are wrong.")
     expect(
         not close(answer, 50 * expected) and not close(answer, 2 * expected),
-        "A factor is off: V is the mean over the checked samples, of a loss with a half in front.",
+        "A factor is off: V is the mean over the verified samples, of a loss with a half in front.",
     )
     expect(
         close(answer, expected),
         "As in exercise 1: the gradient of V (at w = 0 theta' is theta) and that of each sample.",
     )
     expect(
-        close(sample_slopes(theta, x, y, x_checked, y_checked, 0.7), 7 * expected),
-        "Where does the rate come in?",
+        close(sample_slopes(theta, x, y, x_verified, y_verified, 0.7), 7 * expected),
+        "The rate is missing.",
     )
-    return "A wrong label flips its residual, and with it the sign of its derivative: it is detected."
+    return "A wrong label can flip the sign of the residual, and so that of the derivative."

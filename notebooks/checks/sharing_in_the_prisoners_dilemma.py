@@ -13,41 +13,41 @@ DILEMMAS = [(-1, -3, 0, -2), (3, 0, 4, 1), (3, 0, 5, 1), (4, 0, 5, 3), (2, -1, 2
 
 
 @graded("Exercise 1")
-def check_1(least: Callable[[float, float, float, float], float]) -> str:
+def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
     """1 - w is the smaller of (R - S) / (T - S) and (T - P) / (T - S)."""
     expect(
-        close(least(-1, -3, 0, -2), 1 / 3),
+        close(minimal_w(-1, -3, 0, -2), 1 / 3),
         "The kitchen has reward -1, sucker -3, temptation 0, punishment -2, and there it is a third.",
     )
-    met, left = [], []
+    greed, fear = [], []
     for case in DILEMMAS:
         reward, sucker, temptation, punishment = case
-        met.append(close(least(*case), (temptation - reward) / (temptation - sucker)))
-        left.append(close(least(*case), (punishment - sucker) / (temptation - sucker)))
+        greed.append(close(minimal_w(*case), (temptation - reward) / (temptation - sucker)))
+        fear.append(close(minimal_w(*case), (punishment - sucker) / (temptation - sucker)))
     expect(
-        not all(met),
+        not all(greed),
         "Right if the other cooperates. What if it defects? Only in the kitchen both cases coincide.",
     )
     expect(
-        not all(left),
+        not all(fear),
         "Right if the other defects. What if it cooperates? Only in the kitchen both cases coincide.",
     )
     expect(
-        all(one or two for one, two in zip(met, left, strict=True)),
+        all(one or two for one, two in zip(greed, fear, strict=True)),
         "Right for the kitchen, not in general. Write down the gain from defecting in each of the two cases.",
     )
     for case in DILEMMAS:
         reward, sucker, temptation, punishment = case
         both = max(temptation - reward, punishment - sucker) / (temptation - sucker)
         expect(
-            close(least(*case), both),
+            close(minimal_w(*case), both),
             f"For {case} your share is enough in one of the two cases, but not in the other.",
         )
     return "One case for each action of the other, and the worse case decides."
 
 
 @graded("Exercise 2")
-def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], float]) -> str:
+def check_2(matrix: Callable[[int, float], Tensor], largest_s: Callable[[int], float]) -> str:
     """T_ii = s, T_ij = (1 - s) / (n - 1); s* = 2 / 3 whatever n is."""
     for n, s in ((2, 0.7), (5, 0.6)):
         T = matrix(n, s)
@@ -55,23 +55,23 @@ def check_2(matrix: Callable[[int, float], Tensor], greatest: Callable[[int], fl
             isinstance(T, Tensor) and tuple(T.shape) == (n, n),
             f"For {n} agents the matrix must be a torch tensor of {n} rows and {n} columns.",
         )
-        expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1: nothing is created, nothing lost.")
+        expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1, to conserve the total reward.")
         expect(close(T.diagonal(), torch.full((n,), s)), "Everybody keeps s: that is the diagonal.")
         even = torch.full((n, n), (1 - s) / (n - 1)).fill_diagonal_(s)
-        expect(close(T, even), "What is not kept is divided evenly among the others.")
+        expect(close(T, even), "The rest is divided evenly among the others.")
     expect(
-        close(greatest(2), 2 / 3),
+        close(largest_s(2), 2 / 3),
         "The matrix is right. With two agents the largest share kept must be the one from theory above.",
     )
     expect(
-        not close(greatest(5), 2 / 6) and not close(greatest(5), 2 / 18),
+        not close(largest_s(5), 2 / 6) and not close(largest_s(5), 2 / 18),
         "Right for two. From how many others does the cleaner get a share back, and how much in total?",
     )
     expect(
-        all(close(greatest(n), 2 / 3) for n in (3, 5, 50)),
+        all(close(largest_s(n), 2 / 3) for n in (3, 5, 50)),
         "Right for two, not for more. Add up what cleaning changes for the cleaner: a cost, n - 1 shares.",
     )
-    return "Each gives a smaller share to me, but more of them do: it does not get harder."
+    return "Each agent gives me a smaller share, but there are more of them: it does not get harder."
 
 
 @graded("Exercise 3")
@@ -88,26 +88,26 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
         after = (theta + alpha * spread * (2 * w.flip(0) - (1 - w))).sigmoid()
         return alpha * after * (1 - after) * spread, alpha * spread
 
-    given = [slope(*case) for case in cases]
-    told = [parts(*case) for case in cases]
+    answers = [slope(*case) for case in cases]
+    truths = [parts(*case) for case in cases]
 
-    def all_close(truths: list[Tensor]) -> bool:
-        return all(close(one, two, within=1e-8) for one, two in zip(given, truths, strict=True))
+    def all_close(expected: list[Tensor]) -> bool:
+        return all(close(one, two, within=1e-8) for one, two in zip(answers, expected, strict=True))
 
     expect(
-        not all_close([full[0] for full, _ in told]),
+        not all_close([full[0] for full, _ in truths]),
         "That is the effect on agent 0. Agent 1 receives the share: what is the effect on it?",
     )
     expect(
-        not all_close([full.sum() for full, _ in told]),
-        "Nearly. A larger share relieves agent 0 of its cost of 1. How much help does it pass to agent 1?",
+        not all_close([full.sum() for full, _ in truths]),
+        "Nearly. Agent 0 then bears less of its cost of 1. How much of the benefit does agent 1 receive?",
     )
     expect(
-        not all_close([bare[0] + 2 * bare[1] for _, bare in told]),
+        not all_close([bare[0] + 2 * bare[1] for _, bare in truths]),
         "That is the change of the log-odds. F depends on probabilities, at the new log-odds.",
     )
     expect(
-        all_close([full[0] + 2 * full[1] for full, _ in told]),
+        all_close([full[0] + 2 * full[1] for full, _ in truths]),
         "Not the derivative. Chain rule: dF / d new log-odds (at the new policies), times their d / dw[0].",
     )
     return "All factors are positive: whatever the policies are, giving more increases F."

@@ -56,7 +56,7 @@ def check_2(dilemma_between: Callable[[int], tuple[float, float]]) -> str:
 
 @graded("Exercise 3")
 def check_3(after_sharing: Callable[[float, float, float, float, float], Four]) -> str:
-    """R and P stay; S and T move towards each other."""
+    """R and P stay; S and T move toward each other."""
     answer = after_sharing(-1, -3, 0, -2, 0.0)
     expect(isinstance(answer, (tuple, list)) and len(answer) == 4, "Give four numbers, (R, S, T, P).")
     expect(close(list(answer), [-1.0, -3.0, 0.0, -2.0]), "With s = 0 the payoffs do not change.")

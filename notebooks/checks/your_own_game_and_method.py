@@ -14,17 +14,17 @@ Breed = Callable[[Tensor, float, int, Generator], Tensor]
 
 
 @graded("Exercise 1")
-def check_1(goes_to_others: Callable[[float, int], float]) -> str:
+def check_1(share_given_away: Callable[[float, int], float]) -> str:
     """Of the tax paid, 1/N comes back."""
-    expect(close(goes_to_others(0.0, 3), 0.0), "Without a tax nothing goes to the other agents.")
+    expect(close(share_given_away(0.0, 3), 0.0), "Without a tax nothing goes to the other agents.")
     expect(
-        close(goes_to_others(1.0, 2), 0.5),
-        "Two agents, everything into the pot: which share of my own catch do I get back from it?",
+        close(share_given_away(1.0, 2), 0.5),
+        "Two agents pay everything: which share of its own payment does each get back?",
     )
     cases = [(0.3, 2), (0.5, 3), (1.0, 10), (0.2, 1)]
     expect(
-        all(close(goes_to_others(tax, n), tax * (1 - 1 / n)) for tax, n in cases),
-        "Right for the simplest cases, not for all. Pay first, then subtract your share of your own payment.",
+        all(close(share_given_away(tax, n), tax * (1 - 1 / n)) for tax, n in cases),
+        "Right for the simplest cases, not for all. Subtract the share of the payment that comes back.",
     )
     return "Even with a tax of 100 % every agent keeps 1/N of its own reward."
 
@@ -68,7 +68,7 @@ def check_2(breed: Breed) -> str:
         "The mean is right, the variance is not: do you draw independently for each *fish*?",
     )
     expect(not once.is_floating_point(), "The number of fish is an integer: return an integer tensor.")
-    return "The same seed, the same pond: now a surprising result can be repeated."
+    return "The same seed gives the same pond: results are reproducible."
 
 
 @graded("Exercise 3")
@@ -102,7 +102,7 @@ def check_3(own_rates: Callable[[Tensor], Tensor]) -> str:
 
 @graded("Exercise 4")
 def check_4(game: Game) -> str:
-    """The contract of games, played at random."""
+    """The contract of games, tested with random actions."""
     expect(isinstance(game, Game), "Give an instance of your game, as MyGame(); it derives from games.Game.")
     expect(
         type(game).__name__ != "Pond" and not type(game).__module__.startswith("games."),
@@ -140,12 +140,12 @@ def check_4(game: Game) -> str:
 def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Tensor:
     """Rewards of an episode of random actions, [time, copy, agent], 0 after the end."""
     state: State = game.reset(copies, generator)
-    alive, rewards = torch.ones(copies, dtype=torch.bool), []
+    mask, rewards = torch.ones(copies, dtype=torch.bool), []
     for _ in range(game.horizon):
-        seen = game.observe(state)
+        observation = game.observe(state)
         expect(
-            tuple(seen.shape[:2]) == (copies, game.num_agents),
-            f"observe must return [batch, agent]: {[copies, game.num_agents]}, not {list(seen.shape)}.",
+            tuple(observation.shape[:2]) == (copies, game.num_agents),
+            f"observe must return [batch, agent], {[copies, game.num_agents]}, not {[*observation.shape]}.",
         )
         chosen = torch.randint(actions, (copies, game.num_agents), generator=generator)
         before = [leaf.clone() for leaf in state]
@@ -162,7 +162,7 @@ def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Ten
             tuple(done.shape) == (copies,) and done.dtype == torch.bool,
             "done must be true or false, [batch].",
         )
-        rewards.append(paid * alive[:, None])
-        state, alive = after, alive & ~done
-    expect(not alive.any(), "After `horizon` steps every copy must be done.")
+        rewards.append(paid * mask[:, None])
+        state, mask = after, mask & ~done
+    expect(not mask.any(), "After `horizon` steps every copy must be done.")
     return torch.stack(rewards)

@@ -16,7 +16,7 @@ def check_1(factor: Callable[[int, float], float]) -> str:
     expect(
         close(factor(5, 1.0), 1.0), "An agent that keeps everything plays the original game: the factor is 1."
     )
-    expect(close(factor(2, 0.3), -0.4), "For two agents it is the kappa of the lesson, with g = 1 - s.")
+    expect(close(factor(2, 0.3), -0.4), "For two agents the factor is kappa, with g = 1 - s.")
     expect(
         close(factor(3, 1 / 3), 0.0),
         "Three agents that share evenly get a third of the total each. What is the total?",
@@ -30,29 +30,29 @@ def check_1(factor: Callable[[int, float], float]) -> str:
 
 @graded("Exercise 2")
 def check_2(
-    breaks_up_at: Callable[[Tensor], float],
+    smallest_share: Callable[[Tensor], float],
     cafes: Callable[[float], Tensor],
     share: Callable[[Tensor, float], Tensor],
 ) -> str:
     """kappa = |a_common / a_opposed|."""
-    expect(close(breaks_up_at(cafes(0.0)), 0.5), "In a zero-sum game only a half ends the cycles.")
+    expect(close(smallest_share(cafes(0.0)), 0.5), "In a zero-sum game only a half ends the cycles.")
     expect(
-        close(breaks_up_at(cafes(0.5)), 0.25),
+        close(smallest_share(cafes(0.5)), 0.25),
         "With b = 0.5: the hider's shared reward is b - kappa times 1 or -1. When does it change sign?",
     )
-    expect(close(breaks_up_at(cafes(0.9)), 0.05), "Right for b = 0.5, not for 0.9.")
+    expect(close(smallest_share(cafes(0.9)), 0.05), "Right for b = 0.5, not for 0.9.")
     expect(
-        close(breaks_up_at(cafes(1.5)), 0.0),
+        close(smallest_share(cafes(1.5)), 0.0),
         "With b = 1.5 even the hider wants to meet: there are no cycles, and no sharing is needed.",
     )
     generator = torch.Generator().manual_seed(0)
     for payoffs in torch.randn(20, 2, 2, 2, generator=generator, dtype=torch.float64):
-        part = float(breaks_up_at(payoffs))
+        part = float(smallest_share(payoffs))
         expect(
             0 <= part <= 0.5,
-            f"The share lies between 0 and a half; for a random game you say {part:g}.",
+            f"The share lies between 0 and a half; for a random game yours is {part:g}.",
         )
-        agree = [_pulls(share(payoffs, value)).prod() > 0 for value in (part + 1e-6, max(part - 1e-6, 0.0))]
+        agree = [_signs(share(payoffs, value)).prod() > 0 for value in (part + 1e-6, max(part - 1e-6, 0.0))]
         expect(agree[0], "In a random game they are still opposed above your share.")
         expect(part == 0 or not agree[1], "In a random game less than your share would be enough.")
     return "The common part must outweigh the scaled opposed part."
@@ -83,35 +83,35 @@ def check_3(
     for _ in range(1500):
         now = action_values(games, logits.softmax(-1))
         logits, before = logits + 0.3 * push(now, before), now
-    left = float(exploitability(games, logits.softmax(-1)).max())
-    expect(left < 0.05, f"After 1500 steps the exploitability is still {left:.2f}.")
-    return "The final policy itself is hard to exploit: no averaging is needed."
+    remaining = float(exploitability(games, logits.softmax(-1)).max())
+    expect(remaining < 0.05, f"After 1500 steps the exploitability is still {remaining:.2f}.")
+    return "The final policy itself is hardly exploitable: no averaging is needed."
 
 
 @graded("Exercise 4")
-def check_4(cheapest: Callable[[float], Any], cafes: Callable[[float], Tensor]) -> str:
+def check_4(minimal_shares: Callable[[float], Any], cafes: Callable[[float], Tensor]) -> str:
     """The seeker gives (1 - b) / (1 + b), the hider nothing."""
     for b in (0.5, 0.2, 0.8):
-        answer = cheapest(b)
+        answer = minimal_shares(b)
         expect(torch.as_tensor(answer).shape == (2,), "Give a pair, (x, y).")
         x, y = (float(part) for part in answer)
         expect(
             0 <= x <= 1 and 0 <= y <= 1, f"Shares lie between 0 and 1; for b = {b} they are {x:g} and {y:g}."
         )
         matrix = torch.tensor([[1 - x, x], [y, 1 - y]], dtype=torch.float64)
-        pulls = _pulls(cafes(b).double() @ matrix)
+        signs = _signs(cafes(b).double() @ matrix)
         expect(
-            float(pulls.min()) > -1e-9,
-            f"For b = {b} {('the seeker', 'the hider')[int(pulls.argmin())]} prefers not to meet.",
+            float(signs.min()) > -1e-9,
+            f"For b = {b} {('the seeker', 'the hider')[int(signs.argmin())]} prefers not to meet.",
         )
         least = (1 - b) / (1 + b)
         expect(
             x + y < least + 1e-6,
-            f"For b = {b} they meet, and x + y is {x + y:.3f}: less suffices. To whom is meeting worth more?",
+            f"For b = {b} they meet, but x + y is {x + y:.3f}: not minimal. Who gains more from meeting?",
         )
     return "The agent that wants to meet pays for it: the hider's share has a smaller effect."
 
 
-def _pulls(payoffs: Tensor) -> Tensor:
+def _signs(payoffs: Tensor) -> Tensor:
     """a_i of both agents, [agent]."""
     return payoffs[0, 0] - payoffs[0, 1] - payoffs[1, 0] + payoffs[1, 1]

@@ -1,18 +1,18 @@
 # %% [markdown]
 # # Solutions of `01_two_levels`
 #
-# **Exercise 1.** One lesson is $\theta' = (1 - rm)\,\theta + rm\,\varphi$. Increasing the knob by 1 changes
-# the result of the last lesson by $rm$. The lesson before adds the same, and the last one keeps $1 - rm$ of
-# it; and so on. The sum $rm\,(1 + q + \dots + q^{k-1})$ with $q = 1 - rm$ is $1 - q^k$. A common mistake is
-# to assume that every lesson contributes equally, so that $k$ lessons contribute $k\,rm$.
+# **Exercise 1.** One step is $\theta' = (1 - rm)\,\theta + rm\,\varphi$. Increasing $\varphi$ by 1 changes
+# the result of the last step by $rm$. The step before it contributes the same, of which the last step keeps
+# $q = 1 - rm$, and so on. The sum $rm\,(1 + q + \dots + q^{k-1})$ is $1 - q^k$. A common mistake is to
+# assume that every step contributes equally, so that $k$ steps contribute $k\,rm$.
 
 # %% tags=["wrong-1"]
-def share_left(m, r, k):
+def fraction_of_last(m, r, k):
     return k * r * m
 
 
 # %% tags=["solution-1"]
-def share_left(m, r, k):
+def fraction_of_last(m, r, k):
     return 1 - (1 - r * m) ** k
 
 
@@ -23,24 +23,24 @@ def share_left(m, r, k):
 
 # %% tags=["wrong-2"]
 def reverse_sweep(phi, steps):
-    path = learn(phi, steps)
-    a = grad(outer_loss)(path[-1])
+    trajectory = learn(phi, steps)
+    a = grad(outer_loss)(trajectory[-1])
     total = torch.zeros_like(phi)
-    for theta in path[:-1].flip(0):
-        _, pull = torch.func.vjp(step, theta, phi)
-        a, total = pull(a)
+    for theta in trajectory[:-1].flip(0):
+        _, vjp = torch.func.vjp(step, theta, phi)
+        a, total = vjp(a)
     return total
 
 
 # %% tags=["solution-2"]
 def reverse_sweep(phi, steps):
-    path = learn(phi, steps)
-    a = grad(outer_loss)(path[-1])
+    trajectory = learn(phi, steps)
+    a = grad(outer_loss)(trajectory[-1])
     total = torch.zeros_like(phi)
-    for theta in path[:-1].flip(0):
-        _, pull = torch.func.vjp(step, theta, phi)
-        total = total + pull(a)[1]
-        a = pull(a)[0]
+    for theta in trajectory[:-1].flip(0):
+        _, vjp = torch.func.vjp(step, theta, phi)
+        total = total + vjp(a)[1]
+        a = vjp(a)[0]
     return total
 
 
@@ -74,7 +74,7 @@ def neumann(theta, phi, terms):
 
 
 # %% [markdown]
-# **For discussion.** (a) `forward`: it carries one tangent for each knob. (b) Not `implicit`; `unrolled` if
-# the trajectory fits into memory, else `truncated`. (c) $K = 1$: the head sees the effect of the knob on the
-# *next* lesson and overlooks all later ones; this is called short-horizon bias (Wu and others, arXiv
-# 1803.02021).
+# **For discussion.** (a) `forward`: it carries one tangent for each entry of $\varphi$. (b) Not `implicit`;
+# `unrolled` if the trajectory fits into memory, else `truncated`. (c) $K = 1$: the hypergradient contains the
+# effect of $\varphi$ on the *next* step and ignores all later ones. This is called short-horizon bias (Wu and
+# others, arXiv 1803.02021).

@@ -4,9 +4,9 @@
 # **Exercise 1.** $\sqrt{(1 - \beta)\, g^2} = c\,|g|$ with $c = \sqrt{1 - \beta}$. For $g > 0$ the quotient
 # rule gives
 # $\frac{(cg + \varepsilon) - g c}{(cg + \varepsilon)^2} = \frac{\varepsilon}{(cg + \varepsilon)^2}$; the
-# update is odd, so that its slope is even. The common mistake treats the denominator as a constant, and finds
-# $1 / (c\,|g| + \varepsilon)$: huge, where the true value is nearly 0. (Detaching $v$ in code does exactly
-# this.)
+# update is odd, so that its slope is even. The common mistake treats the denominator as a constant, and
+# finds $1 / (c\,|g| + \varepsilon)$: huge, where the true value is nearly 0. (Detaching $v$ in code does
+# exactly this.)
 
 # %% tags=["wrong-1"]
 def rmsprop_slope(g, beta, epsilon):
@@ -46,41 +46,41 @@ def momentum_step(theta, trace, phi, rate, mu):
 
 # %% tags=["wrong-3"]
 def segmented(phi, steps, every):
-    theta, kept = START, {}
+    theta, checkpoints = START, {}
     for k in range(steps):
         if k % every == 0:
-            kept[k] = theta
+            checkpoints[k] = theta
         theta = sgd_step(theta, phi)
     a = grad(lambda weights: validation_loss(predict(weights, checked)))(theta)
     total = torch.zeros_like(phi)
-    for first in sorted(kept, reverse=True):
-        segment = [kept[first]]
+    for first in sorted(checkpoints, reverse=True):
+        segment = [checkpoints[first]]
         for _ in range(every - 1):
             segment.append(sgd_step(segment[-1], phi))
         for theta in reversed(segment):
-            _, pull = torch.func.vjp(sgd_step, theta, phi)
-            a, more = pull(a)
-            total = total + more
+            _, vjp = torch.func.vjp(sgd_step, theta, phi)
+            a, contribution = vjp(a)
+            total = total + contribution
     return total
 
 
 # %% tags=["solution-3"]
 def segmented(phi, steps, every):
-    theta, kept = START, {}
+    theta, checkpoints = START, {}
     for k in range(steps):
         if k % every == 0:
-            kept[k] = theta
+            checkpoints[k] = theta
         theta = sgd_step(theta, phi)
     a = grad(lambda weights: validation_loss(predict(weights, checked)))(theta)
     total = torch.zeros_like(phi)
-    for first in sorted(kept, reverse=True):
-        segment = [kept[first]]
+    for first in sorted(checkpoints, reverse=True):
+        segment = [checkpoints[first]]
         for _ in range(first + 1, min(first + every, steps)):
             segment.append(sgd_step(segment[-1], phi))
         for theta in reversed(segment):
-            _, pull = torch.func.vjp(sgd_step, theta, phi)
-            a, more = pull(a)
-            total = total + more
+            _, vjp = torch.func.vjp(sgd_step, theta, phi)
+            a, contribution = vjp(a)
+            total = total + contribution
     return total
 
 

@@ -33,8 +33,8 @@ def dilemma_between(N):
 
 # %% [markdown]
 # **Exercise 3.** Sharing changes only outcomes in which the two payoffs differ. With $s = 1/3$ the
-# prisoner's dilemma in years becomes $(-1, -2, -1, -2)$: neither greed nor fear. The mistake gives and
-# forgets to receive.
+# prisoner's dilemma in years becomes $(-1, -2, -1, -2)$: neither greed nor fear. The mistake leaves
+# out the received share.
 
 
 # %% tags=["wrong-3"]

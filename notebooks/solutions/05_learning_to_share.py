@@ -2,8 +2,8 @@
 # # Solutions of `05_learning_to_share`
 #
 # **Exercise 1.** Digging costs agent $i$ 1, of which it keeps $T_{ii}$. It is worth 3 to agent $i - 1$,
-# which gives $T_{i-1,i}$ of that to $i$. What $i$ itself gives away matters only in that it makes $T_{ii}$
-# smaller. The common mistake is to look at what $i$ gives.
+# which gives $T_{i-1,i}$ of that to $i$. What $i$ itself gives away matters only through $T_{ii}$. The common
+# mistake is to use the share that $i$ gives.
 
 # %% tags=["wrong-1"]
 def digs(T):
@@ -18,8 +18,8 @@ def digs(T):
 
 # %% [markdown]
 # **Exercise 2.** Both consist of rounds; the outer loop differentiates through some of them. The common
-# mistake is to forget the new policies: then the second stage shows how the old ones continue, and does not
-# test the learned sharing.
+# mistake is to forget the new policies: then the second stage only continues the first, and does not test the
+# learned sharing.
 
 
 # %% tags=["wrong-2"]
@@ -59,28 +59,28 @@ def staged(theta, phi, outer, stage, learn, outer_step, new):
 
 # %% [markdown]
 # **Exercise 3.** Agent $i$ digs if $3\,T_{i-1,i} \ge T_{ii}$. If all keep $z$ and give the rest,
-# $1 - z$, to the neighbour that waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
-# keeping more than $3/4$ leaves less than $1/4$ for the neighbour that waters you, which would then have to
+# $1 - z$, to the neighbor that waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
+# keeping more than $3/4$ leaves less than $1/4$ for the neighbor that waters you, which would then have to
 # keep less than $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and
 # $z = 3/5$.
 
 
 # %% tags=["wrong-3"]
-def least_giving(n):
+def minimal_transfer(n):
     own = torch.eye(n)
     return 0.6 * own + 0.2 * own.roll(1, 1) + 0.2 * own.roll(-1, 1)
 
 
 # %% tags=["solution-3"]
-def least_giving(n):
+def minimal_transfer(n):
     own = torch.eye(n)
     return 0.75 * own + 0.25 * own.roll(1, 1)
 
 
 # %% [markdown]
-# **For discussion.** (a) Joint, alternating, and curricula without new policies. What cannot be tested
-# is whether the sharing would teach newly initialized agents to cooperate: cooperation may be mere inertia.
-# (b) The derivative of the cost itself, which only says: give less. (c) The gradient does not go
-# through updates, so not in the first sense. Both policies are trained in alternation, with a critic in
-# between, so hardly in the second. It is trained as a whole from rewards, which is what most people mean by
-# it; say what *you* mean.
+# **For discussion.** (a) Joint, alternating, and curricula without new policies. What cannot be tested is
+# whether newly initialized agents would learn to cooperate under the sharing: cooperation may be left over
+# from earlier training. (b) The derivative of the cost itself, so agents would only learn to give less. (c)
+# The gradient does not go through updates, so not in the first sense. Both policies are trained in
+# alternation, with a critic in between, so hardly in the second. It is trained from rewards as a whole,
+# which is what most people mean by "end to end"; so define the term when you use it.

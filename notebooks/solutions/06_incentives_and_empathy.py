@@ -6,40 +6,40 @@
 
 
 # %% tags=["wrong-1"]
-def least_payment(R, S, T, P):
+def minimal_payment(R, S, T, P):
     return T - R
 
 
 # %% tags=["solution-1"]
-def least_payment(R, S, T, P):
+def minimal_payment(R, S, T, P):
     return max(T - R, P - S)
 
 
 # %% [markdown]
 # **Exercise 2.** The reward minus the expected reward, divided by the range over the other's actions; 0 if
-# that is negative. The mistake allows negative shares: a fine, which LASE does not have.
+# that is negative. The mistake allows negative shares, that is, fines, which LASE does not have.
 
 
 # %% tags=["wrong-2"]
-def part_given(values, assumed, done):
+def share_given(values, assumed, action):
     expected = sum(value * chance for value, chance in zip(values, assumed, strict=True))
-    return (values[done] - expected) / (max(values) - min(values))
+    return (values[action] - expected) / (max(values) - min(values))
 
 
 # %% tags=["solution-2"]
-def part_given(values, assumed, done):
+def share_given(values, assumed, action):
     spread = max(values) - min(values)
     if spread == 0:
         return 0.0
     expected = sum(value * chance for value, chance in zip(values, assumed, strict=True))
-    return max((values[done] - expected) / spread, 0.0)
+    return max((values[action] - expected) / spread, 0.0)
 
 
 # %% [markdown]
 # **Exercise 3.** The effective reward contains $\eta_C\, q + \eta_D\, (1 - q)$, so the payments change $q$
 # in the step by `rate` times $\eta_C - \eta_D$. Increasing $q$ is worth $R - S$ to a giver that cooperates,
-# and $T - P$ to one that defects. In $(-1, -3, 0, -2)$ both are 2, whatever $p$ is. The mistake forgets the
-# learning rate.
+# and $T - P$ to one that defects. In $(-1, -3, 0, -2)$ both are 2, whatever $p$ is. The mistake leaves out
+# the learning rate.
 
 
 # %% tags=["wrong-3"]
@@ -64,18 +64,18 @@ def hypergradient(R, S, T, P, p, rate):
 
 
 # %% tags=["wrong-4"]
-def resting_chance(R, S, T, P):
+def fixed_point(R, S, T, P):
     return (T - R) / (T - R + P - S)
 
 
 # %% tags=["solution-4"]
-def resting_chance(R, S, T, P):
+def fixed_point(R, S, T, P):
     return (T + S - P) / (2 * T + S - P - R)
 
 
 # %% [markdown]
 # **For discussion.** (a) They optimize the payments between each other and neglect the game: on the coin
-# game `lio` ends below selfish agents. (b) Where the other has different needs or information: it appears
-# kind, or unkind, for something that it would do anyway. (c) Gifting: the other agents only need to observe
-# what they receive. LASE must observe the other agents' actions, LIO must know how they learn, and D3C must
-# know their rewards.
+# game `lio` has a lower welfare than selfish agents. (b) If the other agent has other preferences or other
+# information, its action earns gratitude, or none, although it would have taken it anyway. (c) Gifting: the
+# other agents only need to observe what they receive. LASE must observe the other agents' actions, LIO must
+# know how they learn, and D3C must know their rewards.

@@ -21,30 +21,30 @@ def factor(N, s):
 
 
 # %% tags=["wrong-2"]
-def breaks_up_at(payoffs):
-    pull = payoffs[0, 0] - payoffs[0, 1] - payoffs[1, 0] + payoffs[1, 1]
-    return float((pull.sum() / (pull[0] - pull[1])).abs())
+def smallest_share(payoffs):
+    a = payoffs[0, 0] - payoffs[0, 1] - payoffs[1, 0] + payoffs[1, 1]
+    return float((a.sum() / (a[0] - a[1])).abs())
 
 
 # %% tags=["solution-2"]
-def breaks_up_at(payoffs):
-    pull = payoffs[0, 0] - payoffs[0, 1] - payoffs[1, 0] + payoffs[1, 1]
-    kappa = float((pull.sum() / (pull[0] - pull[1])).abs())
+def smallest_share(payoffs):
+    a = payoffs[0, 0] - payoffs[0, 1] - payoffs[1, 0] + payoffs[1, 1]
+    kappa = float((a.sum() / (a[0] - a[1])).abs())
     return max(0.0, (1 - kappa) / 2)
 
 
 # %% [markdown]
 # **Exercise 3.** The predicted values are the current ones plus the last change: `now + (now - before)`. The
-# mistake is momentum in the wrong direction: it uses past values, and makes the cycles worse.
+# mistake averages past values instead of extrapolating, which makes the cycles larger.
 
 
 # %% tags=["wrong-3"]
-def optimistic_push(now, before):
+def predicted_values(now, before):
     return (now + before) / 2
 
 
 # %% tags=["solution-3"]
-def optimistic_push(now, before):
+def predicted_values(now, before):
     return 2 * now - before
 
 
@@ -57,12 +57,12 @@ def optimistic_push(now, before):
 
 
 # %% tags=["wrong-4"]
-def cheapest(b):
+def minimal_shares(b):
     return (1 - b) / 2, (1 - b) / 2
 
 
 # %% tags=["solution-4"]
-def cheapest(b):
+def minimal_shares(b):
     return (1 - b) / (1 + b), 0.0
 
 
@@ -70,5 +70,5 @@ def cheapest(b):
 # **For discussion.** (a) Only its sign: Adam's steps do not shrink with the gradient, so that giving less
 # than a half changes almost nothing, and giving more than a half reverses the direction. (b) The match is,
 # as long as only winning counts; for the tickets the two teams need each other, and a dull match is bad for
-# both. (c) For instance the exploitability, or the speed of learning: how fast the average becomes hard to
-# exploit.
+# both. (c) For instance the exploitability, or the speed of learning: how fast the exploitability of the
+# average decreases.

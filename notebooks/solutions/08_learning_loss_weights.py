@@ -2,7 +2,7 @@
 # # Solutions of `08_learning_loss_weights`
 #
 # **Exercise 1.** The boxed equation, for all losses at once: a matrix times a vector. The common mistake is
-# the sign: a positive derivative means that $V$ *increases*, and a helpful loss decreases it.
+# the sign: a positive derivative means that $V$ *increases*, but a useful loss decreases it.
 
 
 # %% tags=["wrong-1"]
@@ -17,41 +17,41 @@ def slopes(validation_gradient, loss_gradients, rate):
 
 # %% [markdown]
 # **Exercise 2.** A gradient step from 0 with learning rate 1 gives minus the slopes. Divide by the sum only
-# if it is positive; the mistake gives `nan` where no loss helps.
+# if it is positive; the mistake gives `nan` if no loss decreases $V$.
 
 
 # %% tags=["wrong-2"]
 def reweight(slopes):
-    helpful = (-slopes).clamp(min=0)
-    return helpful / helpful.sum()
+    positive = (-slopes).clamp(min=0)
+    return positive / positive.sum()
 
 
 # %% tags=["solution-2"]
 def reweight(slopes):
-    helpful = (-slopes).clamp(min=0)
-    total = helpful.sum()
-    return helpful / total if total > 0 else helpful
+    positive = (-slopes).clamp(min=0)
+    total = positive.sum()
+    return positive / total if total > 0 else positive
 
 
 # %% [markdown]
 # **Exercise 3.** A sample's gradient is its residual times its input. At $w = 0$ the step does not change
 # $\theta$, so $\nabla V$ is evaluated at $\theta$ itself. A wrong label changes the residual: where it
-# flips the sign, a step on the sample increases the loss of the checked samples, and its derivative is
-# positive. The mistake uses the sum of the checked losses instead of their mean.
+# flips the sign, a step on the sample increases the loss of the verified samples, and its derivative is
+# positive. The mistake uses the sum of the verified losses instead of their mean.
 
 
 # %% tags=["wrong-3"]
-def sample_slopes(theta, x, y, x_checked, y_checked, rate):
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
     gradients = (x @ theta - y)[:, None] * x
-    wanted = (x_checked @ theta - y_checked) @ x_checked
-    return -rate * gradients @ wanted
+    validation_gradient = (x_verified @ theta - y_verified) @ x_verified
+    return -rate * gradients @ validation_gradient
 
 
 # %% tags=["solution-3"]
-def sample_slopes(theta, x, y, x_checked, y_checked, rate):
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
     gradients = (x @ theta - y)[:, None] * x
-    wanted = (x_checked @ theta - y_checked) @ x_checked / len(x_checked)
-    return -rate * gradients @ wanted
+    validation_gradient = (x_verified @ theta - y_verified) @ x_verified / len(x_verified)
+    return -rate * gradients @ validation_gradient
 
 
 # %% [markdown]

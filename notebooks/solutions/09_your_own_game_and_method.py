@@ -1,17 +1,17 @@
 # %% [markdown]
 # # Solutions of `09_your_own_game_and_method`
 #
-# **Exercise 1.** The share $\tau$ goes into the pot, and $1/N$ of it comes back: $\tau - \tau / N$. The
-# common mistake forgets what comes back.
+# **Exercise 1.** An agent pays the share $\tau$ and gets $1/N$ of it back: $\tau - \tau / N$. The common
+# mistake leaves out the second part.
 
 
 # %% tags=["wrong-1"]
-def goes_to_others(tax, N):
+def share_given_away(tax, N):
     return tax
 
 
 # %% tags=["solution-1"]
-def goes_to_others(tax, N):
+def share_given_away(tax, N):
     return tax * (1 - 1 / N)
 
 
@@ -52,7 +52,7 @@ def own_rates(phi):
 
 # %% [markdown]
 # **Exercise 4.** For instance the volunteer's dilemma (Diekmann 1985): it is enough that one agent calls
-# the fire brigade, but calling is costly. It differs from the pond in a few lines. The mistake: the
+# the fire department, but calling is costly. It differs from the pond in a few lines. The mistake: the
 # `best_welfare` of the pond does not hold for the new rewards.
 
 
@@ -87,7 +87,6 @@ my_game = Volunteer(horizon=1)
 
 # %% [markdown]
 # **For discussion.** (a) Give every method the same budget for tuning its settings, on other seeds than
-# those that are reported. (b) The total catch is the objective of a social planner, or everybody's before
-# they know who they are. For updates by each agent's own reward, compare `tos` with the objective
-# `own-return`. (c) It says nothing about other ponds, learning rates or numbers of agents, nor about what
-# was tried before and not reported.
+# those that are reported. (b) The total catch is the objective of a social planner. For updates by each
+# agent's own reward, compare `tos` with the objective `own-return`. (c) It says nothing about other ponds,
+# learning rates or numbers of agents, nor about what was tried before and not reported.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from grading import close, expect, graded
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 
@@ -130,6 +131,15 @@ def test_buttons_react(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ranges_that_make_no_slider(values, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         lesson.explore(lambda rate: None, rate=values)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in lesson.__all__ if name.isupper() and name not in ("MODES", "VARIABLE")]
+)
+def test_contrast_with_white(name: str) -> None:
+    channels = np.array(to_rgb(getattr(lesson, name)))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 3  # WCAG 2's contrast
 
 
 def test_a_band_holds_its_line() -> None:

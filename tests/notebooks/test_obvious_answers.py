@@ -40,7 +40,7 @@ def functions_of(lesson: str, *names: str) -> list[Callable[..., Any]]:
     return [space[name] for name in names]
 
 
-def least_giving(n: int) -> list[list[float]]:
+def minimal_transfer(n: int) -> list[list[float]]:
     rows = [[0.0] * n for _ in range(n)]
     for i in range(n):
         rows[i][i], rows[i][(i + 1) % n] = 0.75, 0.25
@@ -48,8 +48,8 @@ def least_giving(n: int) -> list[list[float]]:
 
 
 def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixture[str]) -> None:
-    learning_to_share.check_3(least_giving)
-    learning_to_share.check_3(lambda n: np.array(least_giving(n)))
+    learning_to_share.check_3(minimal_transfer)
+    learning_to_share.check_3(lambda n: np.array(minimal_transfer(n)))
     learning_loss_weights.check_1(lambda wish, pulls, rate: [-rate * float(pull @ wish) for pull in pulls])
     (cafes,) = functions_of("07", "cafes")
     zero_sum.check_4(lambda b: torch.tensor([(1 - b) / (1 + b), 0.0], dtype=torch.float64), cafes)
@@ -62,7 +62,7 @@ def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixtur
 def test_nearly_certain_agents_do_not_pass_for_agents_at_rest(
     p: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parts = functions_of("06", "with_thanks", "learn_step")
+    parts = functions_of("06", "with_gratitude", "learn_step")
     incentives_and_empathy.check_4(lambda R, S, T, P: p, *parts)
     incentives_and_empathy.check_4(lambda R, S, T, P: (T + S - P) / (2 * T + S - P - R), *parts)
     fooled, right = capsys.readouterr().out.splitlines()
