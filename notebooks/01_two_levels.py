@@ -248,8 +248,8 @@ for name, (estimator, scratch) in ours.items():
     print(f"{name:16}{gradient:12.8f}   from scratch {scratch:12.8f}   the same: {same}")
 
 # %% [markdown]
-# Here `accept_distance` makes `Implicit` accept any distance from the fixed point. By default it measures
-# this distance, and raises an error if it is too large:
+# Here `max_distance` is infinite, so `Implicit` accepts any distance from the fixed point. By default it
+# measures this distance, and raises an error if it is too large:
 
 # %%
 try:

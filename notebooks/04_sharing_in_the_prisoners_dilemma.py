@@ -120,9 +120,9 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for bonus, color, dashes in ((0.0, PURPLE, "--"), (ENTROPY, BLUE, "-")):
     ends = [learn(start(20), sharing(w, w), size(1000, fast=20), bonus).sigmoid().mean(-1) for w in TRIED]
     draw_band(left, TRIED, torch.stack(ends), label=f"entropy bonus {bonus:g}", color=color, linestyle=dashes)
-left.axvline(THEORY, color=BLACK, linewidth=1, label=f"minimal share (theory): {THEORY:.3f}")
+left.axvline(THEORY, color=BLACK, linewidth=1, label=f"minimal share {THEORY:.3f}")
 left.set(xlabel="share given away w", ylabel="probability of cleaning", title="fixed sharing")
-left.legend(loc="upper left", fontsize=10)
+left.legend(loc="center right", fontsize=10)
 print(f"After {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile mean and 95 % interval):")
 for rate, dashes in ((0.1, "-"), (0.02, ":")):
     given_away, cleaning = learn_to_share([0.0, 4.0], steps=25, rate=rate)

@@ -23,7 +23,7 @@ from bilevel.experiments import interquartile_interval
 use_style()
 torch.set_default_dtype(torch.float64)
 
-AGENTS, COST, BENEFIT = 5, 1.0, 3.0  # digging costs me 1, and is worth 3 to the neighbor
+AGENTS, COST, BENEFIT = 5, 1.0, 3.0  # cost of digging, and its benefit to the left neighbor
 ENTROPY = 0.1  # coefficient of the entropy bonus, as in lesson 4: it keeps policies stochastic
 SEEDS = size(12, fast=3)
 SELF = torch.eye(AGENTS, dtype=torch.bool)
@@ -141,11 +141,8 @@ def draw_ring(axes, T, title):
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.2), width_ratios=(1, 1, 1.3))
 draw_ring(left, initial, "initial sharing")
 draw_ring(middle, learned.mean(0), "learned sharing")
-for color, dashes, label in (
-    (GREEN, "-", "to the neighbor that waters me"),
-    (RED, "--", "to the other neighbor"),
-):
-    middle.plot([], [], color=color, linestyle=dashes, label=label)
+middle.plot([], [], color=GREEN, label="to the neighbor that waters me")
+middle.plot([], [], color=RED, linestyle="--", label="to the other neighbor")
 figure.legend(*middle.get_legend_handles_labels(), loc="outside lower left", ncols=2)
 theta, fixed = start(), []
 for _ in range(OUTER_STEPS):
@@ -386,11 +383,7 @@ for column, (horizon, (cost, outer, settings)) in zip(panels.T, HORIZONS.items()
     curricula = {
         "cost from the first step": (RED, "-.", {"cost": from_step(cost, 0)}),
         "cost from step 60": (GREEN, "-", later),
-        "cost from step 60, new policies": (
-            PURPLE,
-            ":",
-            {"cost": from_step(cost, first), "new_at": outer // 2},
-        ),
+        "cost from step 60, new policies": (PURPLE, ":", {**later, "new_at": outer // 2}),
     }
     for name, (color, dashes, changes) in curricula.items():
         welfare, given_away, _ = train(outer, **settings, **changes)

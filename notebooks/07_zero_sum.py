@@ -258,7 +258,7 @@ left.set(xscale="log", xlabel="learning step", ylabel="exploitability", ylim=(0,
 left.legend()
 draw_band(right, SHARES, tested, label="time-averaged policy", color=BLUE, marker="o")
 right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1, label="g = 1/2")
-right.legend(loc="lower right")
+right.legend(loc="center left", fontsize=10)
 right.set(xlabel="share given away g", ylabel="exploitability in the original game", ylim=(0, None))
 plt.show()
 

@@ -266,7 +266,7 @@ for row, (name, color, dashes) in enumerate(zip(WEIGHTINGS, COLORS, DASHES, stri
 left.set(yticks=range(len(WEIGHTINGS)), yticklabels=list(WEIGHTINGS), xscale="log")
 left.set(xlabel="test error (mean squared error, one mark per seed)")
 left.invert_yaxis()
-right.set(xlabel="training step", ylabel="normalized weight of the noisy sensor", ylim=(-0.05, 1.05))
+right.set(xlabel="training step", ylabel="normalized weight, noisy sensor", ylim=(-0.05, 1.05))
 figure.legend(*right.get_legend_handles_labels(), ncols=3, loc="outside upper center")
 plt.show()
 for name in WEIGHTINGS:
