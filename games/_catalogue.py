@@ -279,7 +279,7 @@ GRIDS = {
         lambda: grid.PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS
     ),
     "jungle": GameEntry(
-        lambda: grid.Jungle(), "there is food for everybody, but attacking a neighbour pays more", LTOS
+        lambda: grid.Jungle(), "there is food for everybody, but attacking a neighbor pays more", LTOS
     ),
     "soccer": GameEntry(lambda: grid.Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
 }

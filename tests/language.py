@@ -19,7 +19,8 @@ DIALECT = re.compile(
     re.IGNORECASE,
 )
 BRITISH = re.compile(
-    r"optimi[s]e|initiali[s]|normali[s]|regulari[s]|generali[s]|minimi[s]e|maximi[s]e|behaviou[r]|colou[r]",
+    r"optimi[s]e|initiali[s]|normali[s]|regulari[s]|generali[s]|minimi[s]e|maximi[s]e"
+    r"|behaviou[r]|colou[r]|neighbou[r]",
     re.I,
 )
 GENERATED = {"_build", "api", "commands", "methods", "lessons"}

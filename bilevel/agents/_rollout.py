@@ -33,7 +33,7 @@ class StepObservation(NamedTuple):
     """[seed, agent, episode, *shape], integer or of the episodes' dtype."""
     legal: Tensor | None = None
     """Legal actions, boolean [seed, agent, episode, action]; None where all are."""
-    neighbours: Tensor | None = None
+    neighbors: Tensor | None = None
     """The sharing graph, boolean [seed, giver, receiver, episode]; None where it is fixed."""
     present: Tensor | None = None
     """Agents that take part, boolean [seed, agent, episode]; None where all always do."""
@@ -52,7 +52,7 @@ def observe_step(game: Game, state: Any) -> StepObservation:
     tensor([[[0, 0, 0],
              [0, 0, 0]]])
     """
-    legal, graph, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
+    legal, graph, present = game.action_mask(state), game.neighbors_now(state), game.present(state)
     return StepObservation(
         game.observe(state).movedim(0, 1)[None],
         None if legal is None else legal.movedim(0, 1)[None],
@@ -193,11 +193,11 @@ def play_blocks(
     def play_step(block: _Block, time: int, state: Any, mask: Tensor) -> tuple[Any, Tensor]:
         """Play and record one step: the next state, and the mask of episodes that continue."""
         observed = block.write_while("observations", time, observe(state), mask)
-        graph = stack_optional(game.neighbours_now(state))
+        graph = stack_optional(game.neighbors_now(state))
         step = StepObservation(
             observed,
             block.write("legal", time, stack_optional(game.action_mask(state))),
-            block.write("neighbours", time, None if graph is None else graph.movedim(2, -1)),
+            block.write("neighbors", time, None if graph is None else graph.movedim(2, -1)),
             block.write("present", time, stack_optional(game.present(state))),
         )
         actions = act(step)
@@ -243,7 +243,7 @@ class _Block:
 
     def view(self, name: str, time: int, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """View of one step, shaped like `like`: time is the last axis but one of graphs, else the third."""
-        axis = like.ndim - 1 if name == "neighbours" else 2
+        axis = like.ndim - 1 if name == "neighbors" else 2
         if name not in self.written:
             shape = (*like.shape[:axis], self.steps, *like.shape[axis:])
             self.written[name] = torch.empty(shape, dtype=dtype or like.dtype, device=like.device)
@@ -266,7 +266,7 @@ def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
 
     def joined(name: str) -> Tensor | None:
         parts = [part for block in blocks if (part := getattr(block, name)) is not None]
-        return torch.cat(parts, -2 if name == "neighbours" else 2) if parts else None
+        return torch.cat(parts, -2 if name == "neighbors" else 2) if parts else None
 
     parts: dict[str, Any] = {name: joined(name) for name in Trajectory._fields}
     return Trajectory(**parts)
@@ -305,7 +305,7 @@ def step_gifts(
         mask.unsqueeze(2),
         cooperated=None,
         legal=None if observation.legal is None else observation.legal.unsqueeze(2),
-        neighbours=None if observation.neighbours is None else observation.neighbours.unsqueeze(-2),
+        neighbors=None if observation.neighbors is None else observation.neighbors.unsqueeze(-2),
         present=None if observation.present is None else observation.present.unsqueeze(2),
     )
     return transfer.gifts(step).squeeze(-2).movedim(-1, 1).flatten(0, 1)

@@ -31,7 +31,7 @@ class TheorySettings:
     at_least_equal: bool = False
     """Require that each agent keeps at least an equal share of its own reward, 1 / N."""
     along_graph: bool = False
-    """Allow transfers between neighbours only."""
+    """Allow transfers between neighbors only."""
 
     def __post_init__(self) -> None:
         if stage_of(self.game) is None:

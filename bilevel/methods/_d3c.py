@@ -76,7 +76,7 @@ class D3C(PolicyMethod):
     """Upper bound of all agents' values, in the game's units of value: losses are this less the value. None:
     the game's own, where it has a payoff table (0 where all payoffs are below 0)."""
     own_weight: float = 0.99
-    """Initial weight of the own loss, above 0 and below 1; the neighbours' weights are equal."""
+    """Initial weight of the own loss, above 0 and below 1; the neighbors' weights are equal."""
     mixing_learning_rate: Annotated[float | None, Range(above=0)] = None
     """Learning rate of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with
     episodes."""
@@ -100,7 +100,7 @@ class D3C(PolicyMethod):
         require_sampling(self.samples, self.sigma, antithetic=True)
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        return D3CLearner(self, game, placement, Mixing(game.neighbours, self.own_weight))
+        return D3CLearner(self, game, placement, Mixing(game.neighbors, self.own_weight))
 
 
 EXACT_RATE, SAMPLED_RATE = 30.0, 1.0

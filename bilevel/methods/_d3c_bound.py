@@ -22,7 +22,7 @@ from games.matrix import CountedFamily, MatrixGame, RepeatedGame, count_array, p
 
 @dataclass(frozen=True, eq=False)
 class Mixing:
-    """Mixing weights: agent i's row A_i is a softmax over its neighbours' losses.
+    """Mixing weights: agent i's row A_i is a softmax over its neighbors' losses.
 
     Each receiver's row sums to 1, not each giver's as with sharing: an agent learns from a mean of rewards,
     but the total is not conserved.
@@ -31,8 +31,8 @@ class Mixing:
         Gemp et al., D3C: Reducing the Price of Anarchy in Multi-Agent Learning, arXiv 2010.00575.
     """
 
-    neighbours: Tensor
-    """Neighbour graph, boolean [giver, receiver], True on the diagonal."""
+    neighbors: Tensor
+    """Neighbor graph, boolean [giver, receiver], True on the diagonal."""
     own_weight: float = 0.99
     exact = True
 
@@ -42,11 +42,11 @@ class Mixing:
     @property
     def rows(self) -> Sharing:
         """Parametrization of the softmax rows, one for each receiver."""
-        return Sharing(self.neighbours.mT, self.own_weight)
+        return Sharing(self.neighbors.mT, self.own_weight)
 
     @property
     def agents(self) -> int:
-        return len(self.neighbours)
+        return len(self.neighbors)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         return self.rows.initial().expand(seeds, -1, -1)

@@ -58,18 +58,18 @@ def policy_learner(
 def reward_transfer(game: Game, self_interest: float) -> FixedMatrix | FixedEdges:
     """Sharing by the reward-transfer rule, on the game's matrix, or on its edges if it states them."""
     if game.edges is None:
-        return FixedMatrix(self_interest_sharing(game.neighbours, self_interest))
+        return FixedMatrix(self_interest_sharing(game.neighbors, self_interest))
     edges = edges_of(game)
     return FixedEdges(edges, shares_kept(edges, self_interest))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(LossWeightMethod):
-    """Reward transfer: keep a share s, split the rest among neighbours; T_ii = s, T_ij = (1 - s) / (k_i - 1).
+    """Reward transfer: keep a share s, split the rest among neighbors; T_ii = s, T_ij = (1 - s) / (k_i - 1).
 
-    k_i counts i's neighbours, itself included.
+    k_i counts i's neighbors, itself included.
 
-    Needs: the neighbours' rewards. Conserves the total.
+    Needs: the neighbors' rewards. Conserves the total.
 
     Raises:
         ValueError: a setting is out of range.
@@ -124,7 +124,7 @@ class Selfish(LossWeightMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Prosocial(LossWeightMethod):
-    """The common reward, the mean or the sum over agents, regardless of the neighbour graph.
+    """The common reward, the mean or the sum over agents, regardless of the neighbor graph.
 
     r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away. Or
     r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.

@@ -146,8 +146,8 @@ class Gifting(LossWeightMethod):
     purse: float | None = None
     """With fixed and replenishable budgets: the purse at the start of an episode, 0 or more, in reward units;
     None: one whole gift."""
-    receivers: Literal["neighbours", "everybody"] = "neighbours"
-    """The receivers of a gift: the giver's neighbours in the game, or everybody else."""
+    receivers: Literal["neighbors", "everybody"] = "neighbors"
+    """The receivers of a gift: the giver's neighbors in the game, or everybody else."""
     observe_purse: bool = False
     """Append the rest of the purse to observations, which must be vectors or planes."""
 

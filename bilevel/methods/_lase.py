@@ -92,7 +92,7 @@ class TruePolicyPerspective(SettingsGroup, part="perspective", variant="true-pol
 class LASE(PolicyMethod):
     """Empathy: share in each step with agents whose action was better for the giver than expected.
 
-    r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbours (all others, in the
+    r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbors (all others, in the
     source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), b_ij being the mean of Q_i
     over i's model of j's policy, and max and min over j's actions; 0 where these are equal. It is a rule:
     there is no outer loop, and policy gradients ignore that actions change g. Besides its policy each agent
@@ -144,7 +144,7 @@ class LASE(PolicyMethod):
         actions = numbered_actions(game, "LASE, whose critic compares counterfactual actions,")
         encoder = ObservationEncoder(game.observation_space, game.num_agents, actions)
         variable = Empathy(
-            game.neighbours,
+            game.neighbors,
             self._critic(game, play, encoder),
             self._perspective(game, play, encoder),
             play.policy.num_parameters,

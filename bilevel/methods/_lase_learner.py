@@ -88,7 +88,7 @@ class EmpathyLearner(PolicyLearner):
         network = self.empathy.perspective
         if isinstance(network, Imagined):  # the only one with parameters
             settings: Any = self.settings.perspective
-            graph, closeness = self.empathy.neighbours, settings.closeness
+            graph, closeness = self.empathy.neighbors, settings.closeness
             perspectives, perspective_state = descend(
                 self.perspective_optimizer,
                 perspectives,

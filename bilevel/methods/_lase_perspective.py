@@ -113,12 +113,12 @@ class Imagined(Perspective):
         theta: Tensor,
         agent_policies: Tensor,
         trajectory: Trajectory,
-        neighbours: Tensor,
+        neighbors: Tensor,
         closeness: float,
     ) -> Tensor:
         """Loss of each agent's network, [seed, agent].
 
-        The mean, over steps and neighbours j, of (1 - closeness) times the cross-entropy, in nats, of j's
+        The mean, over steps and neighbors j, of (1 - closeness) times the cross-entropy, in nats, of j's
         actions under i's model of j's policy, plus closeness times the L1 distance, summed over features, of
         the predicted observation from i's own.
         """
@@ -127,10 +127,10 @@ class Imagined(Perspective):
         probability = (predicted * acted).sum(-1)
         cross_entropy = -probability.clamp(min=torch.finfo(probability.dtype).tiny).log()
         loss = (1 - closeness) * cross_entropy + closeness * distance  # seed, time, episode, agent, other
-        if trajectory.neighbours is not None:
-            neighbours = trajectory.neighbours.permute(0, 3, 4, 1, 2)
-        oneself = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=theta.device)
-        graph = (neighbours.to(theta.device) & ~oneself).to(theta.dtype)
+        if trajectory.neighbors is not None:
+            neighbors = trajectory.neighbors.permute(0, 3, 4, 1, 2)
+        oneself = torch.eye(neighbors.shape[-1], dtype=torch.bool, device=theta.device)
+        graph = (neighbors.to(theta.device) & ~oneself).to(theta.dtype)
         weight = trajectory.mask.squeeze(1)[..., None, None] * graph
         if trajectory.present is not None:
             weight = weight * both_present(trajectory.present.permute(0, 2, 3, 1))

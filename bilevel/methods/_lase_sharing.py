@@ -58,16 +58,16 @@ def relationships(values: Tensor, policies: Tensor, actions: Tensor, legal: Tens
     return torch.where(matters, better / torch.where(matters, high - low, 1.0), 0.0).clamp(-1, 1)
 
 
-def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
+def gift_weights(relationships: Tensor, neighbors: Tensor) -> Tensor:
     """Gift weights by positive relationships; each giver keeps the rest.
 
-    g_ij = max(w_ij, 0) / (k_i - 1) for each of i's k_i - 1 neighbours other than itself, and
+    g_ij = max(w_ij, 0) / (k_i - 1) for each of i's k_i - 1 neighbors other than itself, and
     g_ii = sum_j min(1 - w_ij, 1) / (k_i - 1) over them, the rest. On a complete graph k_i is the number of
-    agents, as in the source. An agent without neighbours keeps everything.
+    agents, as in the source. An agent without neighbors keeps everything.
 
     Args:
         relationships: w, [..., agent, other], from -1 to 1.
-        neighbours: neighbour graph, boolean [..., giver, receiver].
+        neighbors: neighbor graph, boolean [..., giver, receiver].
 
     Returns:
         g, [..., giver, receiver]: 0 or more, 0 without an edge; rows sum to 1.
@@ -79,8 +79,8 @@ def gift_weights(relationships: Tensor, neighbours: Tensor) -> Tensor:
     tensor([[0.2500, 0.7500],
             [0.0000, 1.0000]])
     """
-    oneself = torch.eye(neighbours.shape[-1], dtype=torch.bool, device=relationships.device)
-    graph = neighbours.to(relationships.device) & ~oneself
+    oneself = torch.eye(neighbors.shape[-1], dtype=torch.bool, device=relationships.device)
+    graph = neighbors.to(relationships.device) & ~oneself
     others = graph.sum(-1, keepdim=True).clamp(min=1)
     to_others = relationships.clamp(min=0) * graph / others
     return to_others + torch.diag_embed(1 - to_others.sum(-1))
@@ -98,7 +98,7 @@ class Empathy:
     Source: LASE, arXiv 2410.07863.
     """
 
-    neighbours: Tensor
+    neighbors: Tensor
     critic: JointCritic
     perspective: Perspective
     policy_parameters: int
@@ -106,7 +106,7 @@ class Empathy:
 
     @property
     def agents(self) -> int:
-        return len(self.neighbours)
+        return len(self.neighbors)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         """Draw critics and perspectives, float64 [seed, agent, parameter]; policies are 0."""
@@ -157,9 +157,9 @@ class Empathetic(VaryingShares):
         return torch.cat([self._shares(trajectory.some(part)) for part in parts], -1)
 
     def _shares(self, trajectory: Trajectory) -> Tensor:
-        graph = self.variable.neighbours
-        if trajectory.neighbours is not None:
-            graph = trajectory.neighbours.permute(0, 3, 4, 1, 2)
+        graph = self.variable.neighbors
+        if trajectory.neighbors is not None:
+            graph = trajectory.neighbors.permute(0, 3, 4, 1, 2)
         weights = gift_weights(self.relationships(trajectory), graph)
         return weights.permute(0, 3, 4, 1, 2)
 

@@ -43,8 +43,8 @@ class Incentives:
         Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051.
     """
 
-    neighbours: Tensor
-    """Neighbour graph, boolean [giver, receiver], True on the diagonal (which is not used)."""
+    neighbors: Tensor
+    """Neighbor graph, boolean [giver, receiver], True on the diagonal (which is not used)."""
     space: spaces.Box | spaces.Discrete
     actions: int
     most: float = 2.0
@@ -60,7 +60,7 @@ class Incentives:
 
     @property
     def agents(self) -> int:
-        return len(self.neighbours)
+        return len(self.neighbors)
 
     @property
     def encoder(self) -> ObservationEncoder:
@@ -100,7 +100,7 @@ class IncentiveTransfer(Transfer):
             -1,
         )
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
-        graph = self.variable.neighbours.to(self.phi.device).clone().fill_diagonal_(False)
+        graph = self.variable.neighbors.to(self.phi.device).clone().fill_diagonal_(False)
         incentives = self.variable.most * sigmoid(out).movedim(-1, 2)
         return only_among_present(
             incentives * graph[..., None, None] * trajectory.mask.unsqueeze(1), trajectory
@@ -256,7 +256,7 @@ class LIO(OuterMethod):
             f"{type(game).__name__} has one agent: there is nobody to give incentives to.",
         )
         variable = Incentives(
-            game.neighbours,
+            game.neighbors,
             game.observation_space,
             numbered_actions(game, "LIO, which pays for actions,"),
             self.max_incentive,

@@ -106,13 +106,13 @@ class LToS(Method):
     """Hierarchical learned sharing: Q-learning on shared rewards; sharing networks ascend the Q-values.
 
     High level: each agent j has a network from its observation to its row of the sharing matrix T on the
-    neighbour graph, fixed for `interval` steps. Low level: each agent i learns, by Q-learning with a replay
+    neighbor graph, fixed for `interval` steps. Low level: each agent i learns, by Q-learning with a replay
     buffer and a target network, the values Q_i(o_i, w_in_i, a) of the shared rewards r~_i = sum_j T[j, i]
     r_j, with the incoming shares w_in_i = T[:, i], and acts greedily on them. In every `outer.every`-th round
     the sharing networks ascend sum_i V_i, V_i = max_a Q_i: each receiver passes d V_i / d w_in back to its
     givers, who backpropagate it through their softmax into their networks. First order, alternating.
 
-    Needs: the neighbours' rewards, shares, and gradients; no central party. Conserves the total, whatever T
+    Needs: the neighbors' rewards, shares, and gradients; no central party. Conserves the total, whatever T
     is.
 
     A round (an outer step): play `inner.episodes` episodes, learn from the buffer in `inner.steps` batches,
@@ -152,7 +152,7 @@ class LToS(Method):
     sharing_activation: ActivationName = "relu"
     """Activation between the layers of a giver's network."""
     own_share: float | None = 0.8
-    """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbors."""
     interval: Whole = 15
     """Decision interval: the steps for which the sharing networks' outputs stay fixed, 1 or more."""
     noise: Annotated[Scheduled, Range(least=0)] = 0.25
@@ -194,7 +194,7 @@ class LToS(Method):
             f"{self.inner.buffer_size}.",
         )
         sharing = SharingNetwork(
-            Sharing(game.neighbours, self.own_share),
+            Sharing(game.neighbors, self.own_share),
             game.observation_space,
             self.sharing_hidden_size,
             self.sharing_activation,

@@ -57,7 +57,7 @@ class Sharers:
         if self._steps % self.variable.interval == 0:
             self._logits = self._explored(self.variable.logits(self.phi, features))
         self._steps += 1
-        graph = None if observation.neighbours is None else observation.neighbours.movedim(-1, 1)
+        graph = None if observation.neighbors is None else observation.neighbors.movedim(-1, 1)
         present = None if observation.present is None else observation.present.movedim(-1, 1)
         shares = self.variable.matrices(self._logits, graph, present)
         self.shares.append(shares.movedim(1, -1))

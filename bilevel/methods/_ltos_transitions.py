@@ -99,7 +99,7 @@ def transitions_of(
             trajectory._replace(observations=trajectory.following), trajectory.mask
         )
     shares = transfer.matrices.flatten(-2).movedim(-1, 1)
-    graph, legal = trajectory.neighbours, trajectory.legal
+    graph, legal = trajectory.neighbors, trajectory.legal
     following = None if graph is None else _next(graph, trajectory.cut, -2)
     transitions = Transitions(
         features=_samples(seen),

@@ -287,7 +287,7 @@ class OuterMethod(LossWeightMethod, abc.ABC):
     >>> from bilevel.sharing import OBJECTIVES, LearnedMatrix, Sharing
     >>> class Fair(OuterMethod):
     ...     def build(self, game, placement):
-    ...         rows = LearnedMatrix(Sharing(game.neighbours, 0.9))
+    ...         rows = LearnedMatrix(Sharing(game.neighbors, 0.9))
     ...         return OuterLearner(self, game, placement, rows, objective=OBJECTIVES["maximin"])
     >>> learner = Fair().build(games.make("prisoners-dilemma"), Placement())
     >>> learner.update(learner.init(seed=0))[1]["share_0_0"]

@@ -94,7 +94,7 @@ class Cost(NamedTuple):
     >>> from bilevel.sharing import OBJECTIVES, LearnedMatrix, Sharing
     >>> given = Cost(lambda transfer, data: 1 - transfer.matrix.diagonal(dim1=1, dim2=2), "cost_weight")
     >>> game, method = games.make("prisoners-dilemma"), ToS(cost_weight=0.5)
-    >>> variable, welfare = LearnedMatrix(Sharing(game.neighbours, 0.8)), OBJECTIVES["welfare"]
+    >>> variable, welfare = LearnedMatrix(Sharing(game.neighbors, 0.8)), OBJECTIVES["welfare"]
     >>> learner = OuterLearner(method, game, Placement(), variable, objective=welfare, cost=given)
     >>> given.of(learner.transfer(learner.init(seed=0)["phi"]), ())
     tensor([[0.2000, 0.2000]], dtype=torch.float64)

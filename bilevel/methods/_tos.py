@@ -77,7 +77,7 @@ class ToS(OuterMethod):
     step after every `inner.steps` inner ones; with `outer.reset`, policies are reinitialized in each outer
     step (`OuterLoop` compares the two).
 
-    Needs: the neighbours' rewards; for the outer step, all agents' policies (a central party, or agents who
+    Needs: the neighbors' rewards; for the outer step, all agents' policies (a central party, or agents who
     publish theirs). Conserves the total, whatever T is.
 
     Raises:
@@ -104,7 +104,7 @@ class ToS(OuterMethod):
     """Outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
     nash-welfare, gini-welfare, or one of `register_objective`."""
     own_share: float | None = None
-    """Initial own share, above 0 and below 1; None: equal shares for all neighbours
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbors
     (docs/studies/initial-sharing.md describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
     """Measure of giving: l1, the share given away; kl, minus the logarithm of the own share."""
@@ -131,7 +131,7 @@ class ToS(OuterMethod):
         if isinstance(sharing, StaticSharing):
             if game.edges is not None:
                 return LearnedEdges(edges_of(game), self.own_share)
-            return LearnedMatrix(Sharing(game.neighbours, self.own_share))
+            return LearnedMatrix(Sharing(game.neighbors, self.own_share))
         require(
             sharing.interval == 1 or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares in it "
@@ -140,7 +140,7 @@ class ToS(OuterMethod):
         network = game.observation_space, sharing.hidden_size, sharing.activation, sharing.interval
         if isinstance(sharing, EdgeNetworkSharing):
             return EdgeNetwork(edges_of(game), self.own_share, *network)
-        return SharingNetwork(Sharing(game.neighbours, self.own_share), *network)
+        return SharingNetwork(Sharing(game.neighbors, self.own_share), *network)
 
     def _costs(self, transfer: Any, data: Any) -> Tensor:
         costs = COSTS[self.cost](transfer.own_shares(data))

@@ -110,8 +110,8 @@ def _facts(game: Game, source: str) -> dict[str, str]:
     }
     if isinstance(game, MatrixGame) and game.cooperative:
         facts["dilemma"] = str(dilemma_test(game))
-    if not game.neighbours.all():
-        facts["neighbours"] = "sharing is restricted to a graph"
+    if not game.neighbors.all():
+        facts["neighbors"] = "sharing is restricted to a graph"
     return facts
 
 

@@ -57,7 +57,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
     )
     best = profile_name(game, transfer.optimum.profile)
     any_matrix = "any sharing matrix along the graph" if along_graph else "any sharing matrix"
-    receivers = "its neighbours" if along_graph else "the other agents"
+    receivers = "its neighbors" if along_graph else "the other agents"
     symmetric = f"the same share for all agents, the rest split equally among {receivers}"
     parts: list[RenderableType] = [
         *_outcomes(game, anarchy),

@@ -28,7 +28,7 @@ class Theory(NamedTuple):
 
     anarchy: Anarchy
     transfer: MinimalTransfer
-    """Minimal transfers between neighbours only."""
+    """Minimal transfers between neighbors only."""
     mechanisms: MechanismThresholds | None
     """None: the optimum or the game is not symmetric, or has more actions."""
     stage: bool
@@ -97,7 +97,7 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
         f"optimum's. {' '.join(reasons)}".strip(),
         "s* and g* are the largest shares of its own reward that every agent can keep such that the optimum "
         "is dominant: each agent's action in it is best, whatever the other agents do (arXiv 2310.12928). "
-        "Transfers are between neighbours only. The rows below give the mean share that the trained agents "
+        "Transfers are between neighbors only. The rows below give the mean share that the trained agents "
         "keep.",
     ]
     if theory.stage:

@@ -20,7 +20,7 @@ from ._objectives import nash_welfare as nash_welfare
 from ._objectives import register_objective as register_objective
 from ._objectives import utilitarian as utilitarian
 from ._sharing import Sharing as Sharing
-from ._sharing import check_neighbours as check_neighbours
+from ._sharing import check_neighbors as check_neighbors
 from ._sharing import check_own_share as check_own_share
 from ._sharing import identity_sharing as identity_sharing
 from ._sharing import self_interest_sharing as self_interest_sharing

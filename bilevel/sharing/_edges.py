@@ -103,7 +103,7 @@ def edges_of(game: Game) -> Edges:
     tensor([[0, 0, 1, 1],
             [0, 1, 0, 1]])
     """
-    pairs = game.neighbours.nonzero().T if game.edges is None else game.edges
+    pairs = game.neighbors.nonzero().T if game.edges is None else game.edges
     return Edges(pairs, game.num_agents)
 
 
@@ -231,7 +231,7 @@ class LearnedEdges:
 
     edges: Edges
     own_share: float | None = None
-    """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbors."""
     exact = True
 
     def __post_init__(self) -> None:
@@ -332,8 +332,8 @@ class SharedByEdgeNetwork(Transfer):
         inputs = torch.cat([*pairs, own.expand(*pairs[0].shape[:-1], 1)], -1)
         outputs = variable.network(self.phi, inputs.flatten(1, 3).unsqueeze(1)).reshape(inputs.shape[:-1])
         logits = outputs + own_share_logits(edges, variable.own_share).to(outputs)[:, None, None]
-        if trajectory.neighbours is not None:
-            logits = logits.masked_fill(~trajectory.neighbours[:, giver, receiver], -math.inf)
+        if trajectory.neighbors is not None:
+            logits = logits.masked_fill(~trajectory.neighbors[:, giver, receiver], -math.inf)
         return kept_from_absent(edges, edges.softmax(logits), trajectory)
 
     def own_shares(self, trajectory: Trajectory) -> Tensor:

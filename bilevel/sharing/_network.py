@@ -157,7 +157,7 @@ class SharingNetwork:
     """State-dependent sharing: each giver's row is the softmax of a network of its own observation.
 
     Rows sum to 1 in every step, whatever the networks' outputs, and shares between strangers are exactly 0.
-    Where the graph changes from step to step (`Game.neighbours_now`), rows are spread over the neighbours of
+    Where the graph changes from step to step (`Game.neighbors_now`), rows are spread over the neighbors of
     that step.
 
     Raises:
@@ -193,7 +193,7 @@ class SharingNetwork:
 
     @property
     def agents(self) -> int:
-        return len(self.sharing.neighbours)
+        return len(self.sharing.neighbors)
 
     @property
     def encoder(self) -> ObservationEncoder:
@@ -240,7 +240,7 @@ class SharedByNetwork(VaryingShares):
     def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
         features, graph = (
             self.variable.encoder.encode_observations(trajectory, self.phi),
-            trajectory.neighbours,
+            trajectory.neighbors,
         )
         time, interval = torch.arange(features.shape[2], device=features.device), self.variable.interval
         inputs = features[:, :, time // interval * interval] if interval > 1 else features

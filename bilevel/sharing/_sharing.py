@@ -63,15 +63,15 @@ def identity_sharing(agents: int) -> Tensor:
     return torch.eye(agents, dtype=torch.float64)
 
 
-def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
-    """Reward-transfer rule: each agent keeps a share s and splits the rest evenly among its neighbours.
+def self_interest_sharing(neighbors: Tensor, self_interest: float) -> Tensor:
+    """Reward-transfer rule: each agent keeps a share s and splits the rest evenly among its neighbors.
 
-    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbours of i, itself included.
-    s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other neighbours
+    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbors of i, itself included.
+    s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other neighbors
     keeps everything.
 
     Args:
-        neighbours: graph, boolean [giver, receiver], True on the diagonal.
+        neighbors: graph, boolean [giver, receiver], True on the diagonal.
         self_interest: s, from 0 to 1.
 
     Returns:
@@ -87,7 +87,7 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
     tensor([0.6000, 0.2000, 0.2000], dtype=torch.float64)
     """
     require(0 <= self_interest <= 1, f"Self-interest is a share from 0 to 1, not {self_interest:g}.")
-    graph = check_neighbours(neighbours).double()
+    graph = check_neighbors(neighbors).double()
     own = torch.eye(len(graph), dtype=torch.float64)
     others = graph - own
     degree = others.sum(-1, keepdim=True)
@@ -95,11 +95,11 @@ def self_interest_sharing(neighbours: Tensor, self_interest: float) -> Tensor:
     return to_others + own * (1 - to_others.sum(-1, keepdim=True))
 
 
-def check_neighbours(neighbours: Tensor) -> Tensor:
+def check_neighbors(neighbors: Tensor) -> Tensor:
     """Check a sharing graph.
 
     Args:
-        neighbours: graph, boolean [giver, receiver], True on the diagonal.
+        neighbors: graph, boolean [giver, receiver], True on the diagonal.
 
     Returns:
         The graph.
@@ -107,50 +107,50 @@ def check_neighbours(neighbours: Tensor) -> Tensor:
     Raises:
         ValueError: it is not boolean or not square, or the diagonal is not True.
 
-    >>> check_neighbours(torch.zeros(2, 2, dtype=torch.bool))
+    >>> check_neighbors(torch.zeros(2, 2, dtype=torch.bool))
     Traceback (most recent call last):
     ValueError: Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not
     for agent 0.
     """
-    size = neighbours.shape[0] if neighbours.ndim else 1
+    size = neighbors.shape[0] if neighbors.ndim else 1
     require(
-        neighbours.dtype == torch.bool and tuple(neighbours.shape) == (size, size),
+        neighbors.dtype == torch.bool and tuple(neighbors.shape) == (size, size),
         f"A sharing graph of {size} agents is boolean [{size}, {size}] (giver, receiver), "
-        f"but this one is {neighbours.dtype} {list(neighbours.shape)}.",
+        f"but this one is {neighbors.dtype} {list(neighbors.shape)}.",
     )
     require(
-        bool(neighbours.diagonal().all()),
+        bool(neighbors.diagonal().all()),
         "Every agent may keep its own reward: the diagonal of a sharing graph is True, but it is not for "
-        f"agent {int((~neighbours.diagonal()).int().argmax())}.",
+        f"agent {int((~neighbors.diagonal()).int().argmax())}.",
     )
-    return neighbours
+    return neighbors
 
 
 def check_own_share(own_share: float | None) -> None:
     """Check the own share of a softmax row.
 
     Args:
-        own_share: above 0 and below 1; None: equal shares for all neighbours.
+        own_share: above 0 and below 1; None: equal shares for all neighbors.
 
     Raises:
         ValueError: it is out of range.
 
     >>> check_own_share(1.0)
     Traceback (most recent call last):
-    ValueError: own_share is above 0 and below 1 (None: equal shares for all neighbours), not 1.0.
+    ValueError: own_share is above 0 and below 1 (None: equal shares for all neighbors), not 1.0.
     """
     require(
         own_share is None or 0 < own_share < 1,
-        f"own_share is above 0 and below 1 (None: equal shares for all neighbours), not {own_share}.",
+        f"own_share is above 0 and below 1 (None: equal shares for all neighbors), not {own_share}.",
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Sharing:
-    """Parametrization of a sharing matrix: logits, masked by the neighbour graph, softmax over each row.
+    """Parametrization of a sharing matrix: logits, masked by the neighbor graph, softmax over each row.
 
     Rows sum to 1 whatever the logits are, so the total is conserved. Without an edge the share is exactly 0
-    and the logit has no gradient; an agent without neighbours keeps everything.
+    and the logit has no gradient; an agent without neighbors keeps everything.
 
     Raises:
         ValueError: the graph is not square and boolean, lacks its diagonal, or the own share is out of range.
@@ -164,23 +164,23 @@ class Sharing:
         initial own share is .8.
     """
 
-    neighbours: Tensor
-    """Neighbour graph, boolean [giver, receiver], True on the diagonal."""
+    neighbors: Tensor
+    """Neighbor graph, boolean [giver, receiver], True on the diagonal."""
     own_share: float | None = None
-    """Initial own share, above 0 and below 1; None: equal shares for all neighbours."""
+    """Initial own share, above 0 and below 1; None: equal shares for all neighbors."""
 
     def __post_init__(self) -> None:
-        check_neighbours(self.neighbours)
+        check_neighbors(self.neighbors)
         check_own_share(self.own_share)
 
     def initial(self) -> Tensor:
         """Initial logits, float64 [giver, receiver]: `start` on the fixed graph."""
-        return self.start(self.neighbours)
+        return self.start(self.neighbors)
 
     def start(self, graph: Tensor) -> Tensor:
         """Initial logits, float64, of own share rho: log(rho / (1 - rho) (k - 1)) on the diagonal, else 0.
 
-        k counts the giver's neighbours on a graph, boolean [..., giver, receiver], itself included.
+        k counts the giver's neighbors on a graph, boolean [..., giver, receiver], itself included.
         """
         if self.own_share is None:
             return torch.zeros(graph.shape, dtype=torch.float64, device=graph.device)
@@ -190,5 +190,5 @@ class Sharing:
 
     def matrix(self, logits: Tensor, graph: Tensor | None = None) -> Tensor:
         """Shares of logits [..., giver, receiver], exactly 0 without an edge; graph None: the fixed one."""
-        graph = self.neighbours.to(logits.device) if graph is None else graph
+        graph = self.neighbors.to(logits.device) if graph is None else graph
         return logits.masked_fill(~graph, -math.inf).softmax(-1)

@@ -37,7 +37,7 @@ class Trajectory(NamedTuple):
     game does not define cooperation."""
     legal: Tensor | None = None
     """Legal actions, boolean [seed, agent, time, episode, action]; None where all are."""
-    neighbours: Tensor | None = None
+    neighbors: Tensor | None = None
     """Sharing graph of each step, boolean [seed, giver, receiver, time, episode]; None where it is fixed."""
     log_probabilities: Tensor | None = None
     """Log-probabilities of the actions under the policies that drew them, [seed, agent, time, episode], in
@@ -57,9 +57,9 @@ class Trajectory(NamedTuple):
 
     def some(self, episodes: slice) -> Trajectory:
         """Select episodes by their indices."""
-        graph = self.neighbours  # the episode axis is the last here, the fourth elsewhere
-        parts = (None if part is None else part[:, :, :, episodes] for part in self._replace(neighbours=None))
-        return Trajectory._make(parts)._replace(neighbours=None if graph is None else graph[..., episodes])
+        graph = self.neighbors  # the episode axis is the last here, the fourth elsewhere
+        parts = (None if part is None else part[:, :, :, episodes] for part in self._replace(neighbors=None))
+        return Trajectory._make(parts)._replace(neighbors=None if graph is None else graph[..., episodes])
 
     @property
     def outcome(self) -> Trajectory:
@@ -73,7 +73,7 @@ class Trajectory(NamedTuple):
             actions=self.actions if self.actions.is_floating_point() else self.actions.int(),
             cooperated=None if self.cooperated is None else self.cooperated.bool(),
             legal=None,
-            neighbours=None,
+            neighbors=None,
             following=None,
         )
 

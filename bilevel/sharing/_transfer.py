@@ -402,7 +402,7 @@ class LearnedMatrix:
 
     @property
     def agents(self) -> int:
-        return len(self.sharing.neighbours)
+        return len(self.sharing.neighbors)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         return self.sharing.initial().expand(seeds, -1, -1)

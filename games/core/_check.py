@@ -79,10 +79,10 @@ def _check_description(game: Game, name: str) -> None:
         len(game.action_names) == count,
         f"{name}.action_names must name each of {count} actions; it has {len(game.action_names)} names.",
     )
-    _check_tensor(game.neighbours, (agents, agents), torch.bool, f"{name}.neighbours")
+    _check_tensor(game.neighbors, (agents, agents), torch.bool, f"{name}.neighbors")
     require(
-        bool(game.neighbours.diagonal().all()),
-        f"{name}.neighbours must be True on its diagonal: every agent is its own neighbour.",
+        bool(game.neighbors.diagonal().all()),
+        f"{name}.neighbors must be True on its diagonal: every agent is its own neighbor.",
     )
 
 
@@ -195,15 +195,15 @@ def _check_views(game: Game, state: State, name: str, still_present: Tensor, ove
     """Check observations, masks and graphs of a state; return the mask of the agents still present."""
     batch, agents = still_present.shape
     _check_observations(game, game.observe(state), name, batch)
-    mask, now, present = game.action_mask(state), game.neighbours_now(state), game.present(state)
+    mask, now, present = game.action_mask(state), game.neighbors_now(state), game.present(state)
     if mask is not None:
         _check_tensor(mask, (batch, agents, game.num_actions), torch.bool, f"{name}.action_mask(state)")
         require(bool(mask.any(-1).all()), f"{name}.action_mask(state) must leave every agent a legal action.")
     if now is not None:
-        _check_tensor(now, (batch, agents, agents), torch.bool, f"{name}.neighbours_now(state)")
+        _check_tensor(now, (batch, agents, agents), torch.bool, f"{name}.neighbors_now(state)")
         require(
-            bool(now.diagonal(dim1=1, dim2=2).all()) and not (now & ~game.neighbours).any(),
-            f"{name}.neighbours_now(state) must be True on its diagonal, and only where neighbours is.",
+            bool(now.diagonal(dim1=1, dim2=2).all()) and not (now & ~game.neighbors).any(),
+            f"{name}.neighbors_now(state) must be True on its diagonal, and only where neighbors is.",
         )
     if present is None:
         return still_present

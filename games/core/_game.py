@@ -117,7 +117,7 @@ class Game(abc.ABC):
 
     @property
     def fully_symmetric(self) -> bool:
-        """True if every permutation of agents leaves the game and its `neighbours` unchanged.
+        """True if every permutation of agents leaves the game and its `neighbors` unchanged.
 
         Then only the roles that agents learn tell them apart, and roles may differ from seed to seed. By
         default True of two agents in a `symmetric` game, False of more.
@@ -125,7 +125,7 @@ class Game(abc.ABC):
         return self.symmetric and self.num_agents == 2
 
     @property
-    def neighbours(self) -> Tensor:
+    def neighbors(self) -> Tensor:
         """The graph of sharing: boolean [giver, receiver], True on the diagonal; complete by default."""
         if self.edges is None:
             return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
@@ -138,14 +138,14 @@ class Game(abc.ABC):
         """The graph of sharing as a list, where it is sparse: int64 [2, edge], giver above receiver.
 
         Sorted by giver, with an edge from each agent to itself; the same in all states. Sharing then takes
-        memory and time by the number of edges. None: `neighbours` states the graph.
+        memory and time by the number of edges. None: `neighbors` states the graph.
         """
         return None
 
-    def neighbours_now(self, state: State) -> Tensor | None:
-        """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbours`.
+    def neighbors_now(self, state: State) -> Tensor | None:
+        """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbors`.
 
-        Every edge is one of `neighbours`, too, and every agent is its own neighbour.
+        Every edge is one of `neighbors`, too, and every agent is its own neighbor.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""The jungle: there is food for all agents, but attacking a neighbour gives more."""
+"""The jungle: there is food for all agents, but attacking a neighbor gives more."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Jungle(ground.SquareGame):
     also on an empty cell, costs `attack_cost`. Nobody dies, and the episode lasts until the horizon. An
     observation is a window of planes: ground, foods, other agents.
 
-    Rewards are shared with the nearest agents, who change as agents move: `neighbours_now` gives them, while
-    `neighbours`, which does not depend on the state, contains all agents. The best welfare is not known, and
+    Rewards are shared with the nearest agents, who change as agents move: `neighbors_now` gives them, while
+    `neighbors`, which does not depend on the state, contains all agents. The best welfare is not known, and
     neither is that of full defection. The source leaves open the order of attacks and moves, whether foods
     block movement, and the exact observation.
 
@@ -71,7 +71,7 @@ class Jungle(ground.SquareGame):
     attack_cost: float = 0.01
     """Cost of an attack; 0 or more."""
     nearest: int = 3
-    """Number of nearest agents that are neighbours; from 1 to all others."""
+    """Number of nearest agents that are neighbors; from 1 to all others."""
     horizon: int = 120
     """Steps of an episode; at least 1."""
     view: int = 5
@@ -127,7 +127,7 @@ class Jungle(ground.SquareGame):
         seen[:, :, 2, self.view, self.view] = 0  # oneself is no other
         return seen
 
-    def neighbours_now(self, state: JungleState) -> Tensor:
+    def neighbors_now(self, state: JungleState) -> Tensor:
         """The `nearest` others by steps, and oneself: boolean [batch, giver, receiver], not symmetric.
 
         Ties are broken by the lower index.

@@ -1,4 +1,4 @@
-"""Clans: sharing that makes partners help each other also makes them raid their neighbours."""
+"""Clans: sharing that makes partners help each other also makes them raid their neighbors."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Clans(DrawnGame):
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")
 
     @property
-    def neighbours(self) -> Tensor:
+    def neighbors(self) -> Tensor:
         """The agent's clan."""
         clan = torch.arange(AGENTS) // CLAN
         return clan[:, None] == clan

@@ -139,7 +139,7 @@ class GraphFamily(Family):
         """Weight of agent i's payoff against agent j: [agent, agent], zero on the diagonal."""
 
     @property
-    def neighbours(self) -> Tensor:
+    def neighbors(self) -> Tensor:
         """The opponents, in either direction, and the agent itself."""
         plays = torch.tensor(self.weights > 0)
         return plays | plays.T | torch.eye(self.agents, dtype=torch.bool)

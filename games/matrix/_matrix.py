@@ -81,7 +81,7 @@ class MatrixGame(ExactGame):
     @property
     def fully_symmetric(self) -> bool:
         """True if payoffs are unchanged by the cyclic shift of all agents and by a swap of the first two."""
-        if not self.symmetric or not self.neighbours.all():
+        if not self.symmetric or not self.neighbors.all():
             return False
         table = payoff_array(self)
         swapped = np.swapaxes(table, 0, 1)[..., [1, 0, *range(2, self.num_agents)]]

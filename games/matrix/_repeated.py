@@ -89,7 +89,7 @@ class RepeatedGame(ExactGame):
     num_agents = alias("stage.num_agents")
     action_space = alias("stage.action_space")
     action_names = alias("stage.action_names")
-    neighbours = alias("stage.neighbours")
+    neighbors = alias("stage.neighbors")
     symmetric = alias("stage.symmetric")
     fully_symmetric = alias("stage.fully_symmetric")
     draws_by_rows = alias("stage.draws_by_rows")

@@ -1,4 +1,4 @@
-"""Aid: helping costs the helper and benefits its neighbours on a graph."""
+"""Aid: helping costs the helper and benefits its neighbors on a graph."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Aid(ExactGame):
     so does the optimum.
 
     An observation is the number of edges that leave the agent, and rewards are shared along edges, in both
-    directions; of a changing graph `neighbours_now` gives the edges. With `observe_graph` off the graph is
-    hidden: agents observe nothing and all are neighbours, so that who should share with whom must be
+    directions; of a changing graph `neighbors_now` gives the edges. With `observe_graph` off the graph is
+    hidden: agents observe nothing and all are neighbors, so that who should share with whom must be
     learned. Values are exact in every case, in time and memory that grow with the number of edges.
 
     Raises:
@@ -125,7 +125,7 @@ class Aid(ExactGame):
     def num_observations(self) -> int:
         return int(self.network.out_degrees.max()) + 1 if self.observe_graph else 1
 
-    def neighbours_now(self, state: AidState) -> Tensor | None:
+    def neighbors_now(self, state: AidState) -> Tensor | None:
         if not (self.observe_graph and self.rewiring):
             return None
         sources, _, _ = edge_tensors(self.network, torch.float32, state.time.device)

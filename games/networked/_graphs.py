@@ -63,14 +63,14 @@ class Ring(Graph):
     """
 
     reach: int = 1
-    """Largest distance between neighbours; at least 1."""
+    """Largest distance between neighbors; at least 1."""
     directed: bool = True
     """Let edges lead to the next agents only; otherwise also to the previous ones."""
 
     symmetric = True
 
     def __post_init__(self) -> None:
-        require(self.reach >= 1, f"Neighbours on a ring are at least 1 place apart; reach is {self.reach}.")
+        require(self.reach >= 1, f"Neighbors on a ring are at least 1 place apart; reach is {self.reach}.")
 
     def build(self, agents: int) -> Network:
         farthest = agents - 1 if self.directed else (agents - 1) // 2
@@ -99,7 +99,7 @@ class Grid(Graph):
     rows: int | None = None
     """Number of rows; None: as nearly square as the number of agents allows."""
     periodic: bool = True
-    """Join opposite borders, so that all agents have four neighbours; needs 3 rows and columns or more."""
+    """Join opposite borders, so that all agents have four neighbors; needs 3 rows and columns or more."""
 
     @property
     def symmetric(self) -> bool:
@@ -141,7 +141,7 @@ class Grid(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class SmallWorld(Graph):
-    """A small world: a ring of near neighbours, some of whose edges are rewired to random agents.
+    """A small world: a ring of near neighbors, some of whose edges are rewired to random agents.
 
     Raises:
         ValueError: the degree is odd or below 2, or the probability is none; from `network`, there are too
@@ -154,7 +154,7 @@ class SmallWorld(Graph):
     """
 
     degree: int = 4
-    """Mean number of neighbours; even, at least 2."""
+    """Mean number of neighbors; even, at least 2."""
     rewiring: float = 0.1
     """Probability that an edge is rewired; from 0 to 1."""
     seed: int = 0
@@ -171,7 +171,7 @@ class SmallWorld(Graph):
     def build(self, agents: int) -> Network:
         require(
             self.degree < agents,
-            f"An agent of a small world has fewer neighbours than there are agents, {agents}; degree is "
+            f"An agent of a small world has fewer neighbors than there are agents, {agents}; degree is "
             f"{self.degree}.",
         )
         found = networkx.watts_strogatz_graph(agents, self.degree, self.rewiring, seed=self.seed)
@@ -181,7 +181,7 @@ class SmallWorld(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFree(Graph):
-    """A scale-free graph: agents join one by one, preferring neighbours that have many already.
+    """A scale-free graph: agents join one by one, preferring neighbors that have many already.
 
     Raises:
         ValueError: a new agent joins nobody; from `network`, there are too few agents.
@@ -193,7 +193,7 @@ class ScaleFree(Graph):
     """
 
     links: int = 2
-    """Number of neighbours with which an agent joins; at least 1."""
+    """Number of neighbors with which an agent joins; at least 1."""
     seed: int = 0
     """Random seed of the graph, a whole number from 0."""
 
@@ -228,7 +228,7 @@ class RandomGeometric(Graph):
     """
 
     radius: float = 0.25
-    """Largest distance between neighbours, in sides of the square; above 0."""
+    """Largest distance between neighbors, in sides of the square; above 0."""
     seed: int = 0
     """Random seed of the graph, a whole number from 0."""
 

@@ -79,13 +79,13 @@ class Routing(DrawnGame):
     the fraction of the longest link time that it still needs; its size; for each port of that router 1 if
     there is a link, the link's time over the longest, and its load; and the fraction of the other packets
     that are at that router or lead there. Rewards are shared among packets whose routers are the same or
-    linked, which `neighbours_now` gives. The best welfare is not known; `shortest_paths` is a script.
+    linked, which `neighbors_now` gives. The best welfare is not known; `shortest_paths` is a script.
 
     The source gives the numbers of routers, links and packets, sizes, capacity, link times and rewards.
     Following the code of DGN (Jiang et al., arXiv 1810.09202), packets rather than routers are agents, and
     packets that arrive are replaced. Other than there, a packet is paid when it leaves its last link, not
     when it enters it; no two routers have two links; a packet's target is not where it starts; the order of
-    entering is random, not that of numbers; and neighbours are not limited to three. The horizon is ours.
+    entering is random, not that of numbers; and neighbors are not limited to three. The horizon is ours.
 
     Raises:
         ValueError: there are too few routers, ports or packets, no connected routers are found, or a number
@@ -201,7 +201,7 @@ class Routing(DrawnGame):
         empty = state.sizes.new_zeros(len(state.sizes), len(self.network.links))
         return empty.scatter_add(1, state.links.clamp_min(0), state.sizes * on_link)
 
-    def neighbours_now(self, state: RoutingState) -> Tensor:
+    def neighbors_now(self, state: RoutingState) -> Tensor:
         near = _tables(self, state.time.device).near
         return near[state.routers[:, :, None], state.routers[:, None, :]]
 

@@ -52,10 +52,10 @@ class Traffic(DrawnGame):
     This is a store-and-forward queue model: vehicles are a fluid, driving along a road takes no time, and all
     vehicles on a road count as waiting. The source uses the simulator CityFlow, so its travel times cannot be
     reproduced. A signal's reward is -`waiting_cost` times the vehicles waiting on its incoming roads and
-    outside of them. Neighbours are the adjacent intersections.
+    outside of them. Neighbors are the adjacent intersections.
 
     An observation has the vehicles in each incoming lane and outside each road, and on each outgoing road, as
-    fractions of a road's capacity; the phase, one-hot; and 1 for each side with a neighbour. The best welfare
+    fractions of a road's capacity; the phase, one-hot; and 1 for each side with a neighbor. The best welfare
     is not known. `max_pressure` and `fixed_time` are scripts: max-pressure keeps queues bounded whenever any
     signals can, if roads are long and a change of phase costs nothing.
 

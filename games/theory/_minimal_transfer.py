@@ -41,20 +41,20 @@ class TransferMatrices(NamedTuple):
         return float(least_share * part_costs[self.keeps].sum() + (1 - least_share) * cheapest.sum())
 
 
-def one_share(neighbours: NDArray[np.bool_]) -> TransferMatrices:
-    """Matrices in which all agents keep the same share and split the rest evenly among their neighbours."""
-    others = neighbours & ~np.eye(len(neighbours), dtype=bool)
+def one_share(neighbors: NDArray[np.bool_]) -> TransferMatrices:
+    """Matrices in which all agents keep the same share and split the rest evenly among their neighbors."""
+    others = neighbors & ~np.eye(len(neighbors), dtype=bool)
     degrees = others.sum(1, keepdims=True)
     alone = np.flatnonzero(degrees == 0)
-    require(len(alone) == 0, f"Agent {alone[:1].sum()} has no neighbour to share with.")
-    parts = np.stack((np.eye(len(neighbours)), others / np.maximum(degrees, 1)))
+    require(len(alone) == 0, f"Agent {alone[:1].sum()} has no neighbor to share with.")
+    parts = np.stack((np.eye(len(neighbors)), others / np.maximum(degrees, 1)))
     return TransferMatrices(parts, np.zeros(2, dtype=np.int64), np.array([True, False]))
 
 
-def any_shares(neighbours: NDArray[np.bool_]) -> TransferMatrices:
-    """Matrices in which each agent divides its reward arbitrarily between itself and its neighbours."""
-    givers, receivers = np.nonzero(neighbours | np.eye(len(neighbours), dtype=bool))
-    parts = np.zeros((len(givers), *neighbours.shape))
+def any_shares(neighbors: NDArray[np.bool_]) -> TransferMatrices:
+    """Matrices in which each agent divides its reward arbitrarily between itself and its neighbors."""
+    givers, receivers = np.nonzero(neighbors | np.eye(len(neighbors), dtype=bool))
+    parts = np.zeros((len(givers), *neighbors.shape))
     parts[np.arange(len(givers)), givers, receivers] = 1
     return TransferMatrices(parts, givers, givers == receivers)
 
@@ -251,7 +251,7 @@ def minimal_transfer(
             tie, in the order of their actions, agent 0's first.
         least_share: lower bound on T_ii, from 0 to 1. At 0, the default, agents may swap their rewards; at
             1 / N none gives more than an equal part.
-        along_graph: let only `game.neighbours` give to each other; otherwise all may, as in the source.
+        along_graph: let only `game.neighbors` give to each other; otherwise all may, as in the source.
     Returns:
         The solutions with one share for all (s*) and with any shares (g*), or the proofs that there is none.
     Raises:
@@ -277,11 +277,10 @@ def minimal_transfer(
     )
     table, optima = profiles.payoff_table(game), profiles.welfare_optima(game)
     chosen = _choose(optima, optimum)
-    neighbours: Any = game.neighbours.numpy() if along_graph else np.ones((agents, agents), bool)
+    neighbors: Any = game.neighbors.numpy() if along_graph else np.ones((agents, agents), bool)
     found = profiles.deviations(table, chosen.profile)
     symmetric, general = (
-        TransferProgram(allowed(neighbours), found, least_share).solve()
-        for allowed in (one_share, any_shares)
+        TransferProgram(allowed(neighbors), found, least_share).solve() for allowed in (one_share, any_shares)
     )
     return MinimalTransfer(chosen, optima, least_share, symmetric, general)
 

@@ -47,7 +47,7 @@ BUDGETS = {
 }
 """Name -> budget of gifts (Lupu and Precup, 2020): who pays for a gift, and whether gifts are limited."""
 BudgetName = Literal["zero-sum", "fixed", "replenishable"]
-Receivers = Literal["neighbours", "everybody"]
+Receivers = Literal["neighbors", "everybody"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,12 @@ class GiftRules:
     purse that the agent's positive rewards in the game fill after each step (replenishable)."""
     purse: float = 0.0
     """Contents of each agent's purse at the start of an episode, in reward units; 0 or more."""
-    receivers: Receivers = "neighbours"
-    """Receivers that split a gift: the giver's neighbours, or all other agents."""
+    receivers: Receivers = "neighbors"
+    """Receivers that split a gift: the giver's neighbors, or all other agents."""
 
     def __post_init__(self) -> None:
         require_name(self.budget, BUDGETS, "budget")
-        require_name(self.receivers, ("neighbours", "everybody"), "kind of receivers")
+        require_name(self.receivers, ("neighbors", "everybody"), "kind of receivers")
         matrix.require_finite(amount=self.amount, purse=self.purse)
         require(self.amount > 0, f"A gift is worth something: amount must be above 0, not {self.amount}.")
         require(self.purse >= 0, f"A purse cannot hold less than nothing: purse is {self.purse}.")
@@ -348,7 +348,7 @@ class GiftMatrixGame(matrix.MatrixGame):
             f"{2 * self.game.num_actions}^{self.game.num_agents}.",
         )
 
-    neighbours = alias("game.neighbours")
+    neighbors = alias("game.neighbors")
     best_cooperation = alias("game.best_cooperation")  # gifts leave the optimal actions
     defection_welfare = alias("game.defection_welfare")  # defectors give nothing
 
@@ -374,7 +374,7 @@ def gift_actions(
     budget: BudgetName = "zero-sum",
     *,
     purse: float = 0.0,
-    receivers: Receivers = "neighbours",
+    receivers: Receivers = "neighbors",
     observe_purse: bool = False,
 ) -> GiftGame | GiftMatrixGame:
     """Add to every action a the same with a gift, a + A, A being the number of the game's actions.
@@ -433,7 +433,7 @@ def _joint_action_of(agents: int, actions: int, device: torch.device) -> Tensor:
 @cached_constants
 def _split(game: Game, receivers: str, dtype: torch.dtype, device: torch.device) -> Tensor:
     everybody = [[True] * game.num_agents] * game.num_agents
-    others = np.array(everybody if receivers == "everybody" else game.neighbours.tolist(), float)
+    others = np.array(everybody if receivers == "everybody" else game.neighbors.tolist(), float)
     np.fill_diagonal(others, 0)
     return constant(others / others.sum(-1, keepdims=True).clip(min=1), dtype, device)
 

@@ -57,7 +57,7 @@ class SharedGame(RewardingGame):
     its giver.
 
     Raises:
-        ValueError: the matrix does not fit the agents, or gives to an agent that is no neighbour.
+        ValueError: the matrix does not fit the agents, or gives to an agent that is no neighbor.
 
     >>> from games import make
     >>> game = SharedGame(game=make("prisoners-dilemma"), sharing=((0.5, 0.5), (0, 1)))
@@ -73,11 +73,11 @@ class SharedGame(RewardingGame):
     def __post_init__(self) -> None:
         rows = matrices.sharing_rows(self.sharing, range(self.num_agents))
         object.__setattr__(self, "sharing", rows)
-        for giver, receiver in (~self.neighbours).nonzero().tolist():
+        for giver, receiver in (~self.neighbors).nonzero().tolist():
             require(
                 rows[giver][receiver] == 0,
                 f"Agent {giver} gives agent {receiver} the share {rows[giver][receiver]:g}, but in this game "
-                "they are no neighbours.",
+                "they are no neighbors.",
             )
 
     def pay(self, before: State, actions: Tensor, extrinsic: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class SharedExactGame(SharedGame, WrappedExactGame):
 class IncentiveGame(RewardingGame):
     """A game in which each agent may add to the others' rewards, from its observation and their actions.
 
-    Gifts to oneself, to an agent that is not a neighbour, or to or from one that has left, are not paid.
+    Gifts to oneself, to an agent that is not a neighbor, or to or from one that has left, are not paid.
     Each row of the state's `given` sums to the giver's cost, whether or not it pays.
 
     Source:
@@ -127,7 +127,7 @@ class IncentiveGame(RewardingGame):
             tuple(gifts.shape) == expected,
             f"Incentives must have shape [batch, giver, receiver] = {expected}, not {tuple(gifts.shape)}.",
         )
-        allowed = self.neighbours.to(extrinsic.device).clone().fill_diagonal_(False)
+        allowed = self.neighbors.to(extrinsic.device).clone().fill_diagonal_(False)
         present = self.game.present(before)
         allowed = allowed if present is None else allowed & matrices.both_present(present)
         given = torch.where(allowed, gifts.to(extrinsic), 0)

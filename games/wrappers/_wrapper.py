@@ -55,7 +55,7 @@ class WrappedGame(Game):
     value_unit = alias("game.value_unit")
     symmetric = alias("game.symmetric")
     fully_symmetric = alias("game.fully_symmetric")
-    neighbours = alias("game.neighbours")
+    neighbors = alias("game.neighbors")
     edges = alias("game.edges")
     truncates = alias("game.truncates")
     draws_by_rows = alias("game.draws_by_rows")
@@ -68,7 +68,7 @@ class WrappedGame(Game):
     defection_welfare = alias("game.defection_welfare")
 
     observe = _by_game("observe")
-    neighbours_now = _by_game("neighbours_now")
+    neighbors_now = _by_game("neighbors_now")
     present = _by_game("present")
     action_mask = _by_game("action_mask")
     render = _by_game("render")

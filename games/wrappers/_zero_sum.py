@@ -74,7 +74,7 @@ class ZeroSumMatrixGame(MatrixGame):
         _require_opponents(self.game)
 
     action_names = alias("game.action_names")
-    neighbours = alias("game.neighbours")
+    neighbors = alias("game.neighbors")
 
     def build_payoffs(self) -> NDArray[np.float64]:
         return relative_rewards(payoff_array(self.game))

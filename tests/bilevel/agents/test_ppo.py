@@ -183,10 +183,10 @@ def test_graphs_that_change_are_cut_with_their_episodes() -> None:
     agents = case.data.actions.shape[1]
     size = (SEEDS, agents, agents, *case.data.actions.shape[-2:])
     graph = draw(7, *size) > 0
-    parts = case.play.parts(case.theta, case.transfer(case.phi), case.data._replace(neighbours=graph))
-    together = torch.cat([part.episodes.neighbours for part in parts[:2]], -1)
+    parts = case.play.parts(case.theta, case.transfer(case.phi), case.data._replace(neighbors=graph))
+    together = torch.cat([part.episodes.neighbors for part in parts[:2]], -1)
     assert torch.equal(together, graph)
-    assert all(part.episodes.neighbours.shape[-1] == part.episodes.actions.shape[-1] for part in parts)
+    assert all(part.episodes.neighbors.shape[-1] == part.episodes.actions.shape[-1] for part in parts)
 
 
 @pytest.mark.parametrize(

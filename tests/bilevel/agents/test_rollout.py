@@ -185,7 +185,7 @@ def test_actions_are_drawn_from_the_softmax() -> None:
 class Turning(CountDown):
     """Agent 0 may give to agent 1 in every other step, one half of the copies after the other."""
 
-    def neighbours_now(self, state: Count) -> Tensor:
+    def neighbors_now(self, state: Count) -> Tensor:
         graph = torch.eye(2, dtype=torch.bool).repeat(len(state.time), 1, 1)
         graph[:, 0, 1] = (state.time + torch.arange(len(state.time))) % 2 == 1
         return graph
@@ -195,18 +195,18 @@ def test_the_graph_of_every_step_is_recorded() -> None:
     policy = MLP(5, 2, (3,))
     theta = torch.zeros(2, 2, policy.num_parameters, dtype=torch.float64)
     episodes = rollout(Turning(), policy, theta, SharedBy(SHARING), 5, torch.Generator())
-    graph = episodes.neighbours
+    graph = episodes.neighbors
     assert graph is not None
     assert graph.shape == (2, 2, 2, 4, 5)
     copy = torch.arange(10).reshape(2, 1, 5)
     assert torch.equal(graph[:, 0, 1], (torch.arange(4)[:, None] + copy) % 2 == 1)
     assert graph[:, 0, 0].all()
     assert not graph[:, 1, 0].any()
-    assert play_countdown().neighbours is None
+    assert play_countdown().neighbors is None
 
 
 def test_what_is_given_follows_the_graph() -> None:
-    """A network of zeros halves agent 0's reward where it has a neighbour; the game hears of that."""
+    """A network of zeros halves agent 0's reward where it has a neighbor; the game hears of that."""
     policy, box = MLP(5, 2, (3,)), CountDown.observation_space
     theta = torch.zeros(1, 2, policy.num_parameters, dtype=torch.float64)
     variable = SharingNetwork(Sharing(torch.ones(2, 2, dtype=torch.bool)), box)

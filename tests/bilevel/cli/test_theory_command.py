@@ -74,7 +74,7 @@ def test_an_equal_part_can_be_demanded(call: Call) -> None:
 def test_transfers_along_the_graph(call: Call) -> None:
     said = call("theory", "--game", "cyclical-prisoners-dilemma", "--game.agents", 4, "--along-graph")
     text = words(said.out)
-    assert "s* = 0.6 (the same share for all agents, the rest split equally among its neighbours)" in text
+    assert "s* = 0.6 (the same share for all agents, the rest split equally among its neighbors)" in text
     assert "g* = 0.75 (any sharing matrix along the graph). Share" in text
 
 

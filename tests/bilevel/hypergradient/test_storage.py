@@ -13,7 +13,7 @@ from bilevel.hypergradient._storage import Storage, format_bytes, parse_bytes
 from bilevel.optimizers import sgd
 
 ROUNDING = {"float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
-"""Half the distance of neighbours, relative: significands of 24, 8 and 11 bits (IEEE 754; bfloat16)."""
+"""Half the distance of neighbors, relative: significands of 24, 8 and 11 bits (IEEE 754; bfloat16)."""
 
 
 def state(dtype=torch.float64):

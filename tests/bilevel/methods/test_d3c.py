@@ -101,7 +101,7 @@ def test_weights_stay_rows_above_their_floor(game: Game) -> None:
     weights = learner.mixing.weights(state["phi"])
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights.sum(-1)), rtol=0, atol=1e-12)
     assert float(state["phi"].min()) == -3.0  # somewhere it was reached
-    assert not weights[:, ~game.neighbours.mT].any()
+    assert not weights[:, ~game.neighbors.mT].any()
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -56,8 +56,8 @@ def test_gift_weights_by_hand() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-15)
 
 
-def test_strangers_get_nothing_and_neighbours_are_fewer() -> None:
-    """In a ring everybody has one neighbour, who then gets all that the relationship is worth."""
+def test_strangers_get_nothing_and_neighbors_are_fewer() -> None:
+    """In a ring everybody has one neighbor, who then gets all that the relationship is worth."""
     found = gift_weights(double([[9, 0.5, 1], [1, 9, 0.4], [-0.3, 0.6, 9]]), RING)
     expected = double([[0.5, 0.5, 0], [0, 0.6, 0.4], [0, 0, 1]])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-15)

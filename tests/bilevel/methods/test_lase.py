@@ -140,7 +140,7 @@ def test_a_perspective_learns_what_the_others_see() -> None:
         episodes = learner.play.sample(policy, learner.transfer(state["phi"]), torch.Generator())
         perspectives = learner.empathy.parts(state["phi"])[1]
         found: Tensor = learner.empathy.perspective.losses(
-            perspectives, policy, episodes, REPEATED.neighbours, 0.0
+            perspectives, policy, episodes, REPEATED.neighbors, 0.0
         )
         return found
 
@@ -207,7 +207,7 @@ def test_strangers_get_nothing() -> None:
     _, metrics = train(build(game, inner__episodes=16, critic__learning_rate=0.1), 10)
     for giver in range(5):
         for taker in range(5):
-            if not game.neighbours[giver, taker]:
+            if not game.neighbors[giver, taker]:
                 assert not metrics[f"share_{giver}_{taker}"].any()
     assert float(metrics["given_away"].min()) > 0
 
@@ -218,7 +218,7 @@ def test_who_is_a_stranger_in_a_step_gets_nothing_in_it() -> None:
     state, _ = train(learner, 1)
     transfer = learner.transfer(state["phi"])
     trajectory = learner.play.sample(state["theta"], transfer, torch.Generator().manual_seed(0))
-    shares, graph = transfer.shares(trajectory), trajectory.neighbours
+    shares, graph = transfer.shares(trajectory), trajectory.neighbors
     assert not shares[~graph].any()
     torch.testing.assert_close(shares.sum(2), torch.ones_like(shares.sum(2)), rtol=0, atol=1e-12)
     assert (graph != graph[..., :1, :]).any()  # it does change

@@ -87,7 +87,7 @@ def test_targets_follow_by_the_closed_form() -> None:
 
 
 def test_networks_that_say_nothing_keep_the_own_share() -> None:
-    """Of .8, on a ring of five (two neighbours and two strangers each) and in the jungle."""
+    """Of .8, on a ring of five (two neighbors and two strangers each) and in the jungle."""
     for game, near in ((Cyclical(agents=5), 2), (JUNGLE, 1)):
         learner = build(game, inner__buffer_size=600)
         state = learner.init(0)
@@ -99,7 +99,7 @@ def test_networks_that_say_nothing_keep_the_own_share() -> None:
         torch.testing.assert_close(metrics["given_away"], own, rtol=0, atol=1e-12)
         torch.testing.assert_close(shares.sum(1), torch.ones_like(shares.sum(1)), rtol=0, atol=1e-12)
         if game is not JUNGLE:
-            expected = (game.neighbours.double() * 0.2 / near).fill_diagonal_(0.8)
+            expected = (game.neighbors.double() * 0.2 / near).fill_diagonal_(0.8)
             torch.testing.assert_close(shares, expected[..., None].expand(-1, -1, 3), rtol=0, atol=1e-12)
 
 

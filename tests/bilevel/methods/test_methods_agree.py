@@ -74,22 +74,20 @@ def test_prosocial_agents_cooperate_where_selfish_ones_defect() -> None:
 
 
 @pytest.mark.parametrize("agents", [3, 5])
-def test_sharing_stays_among_neighbours(agents: int) -> None:
-    """In a ring of five everybody has two neighbours and two strangers; in one of three, no strangers."""
+def test_sharing_stays_among_neighbors(agents: int) -> None:
+    """In a ring of five everybody has two neighbors and two strangers; in one of three, no strangers."""
     game = Cyclical(agents=agents)
-    assert torch.equal(
-        sharing_of(Fixed(self_interest=0.6), game), self_interest_sharing(game.neighbours, 0.6)
-    )
+    assert torch.equal(sharing_of(Fixed(self_interest=0.6), game), self_interest_sharing(game.neighbors, 0.6))
     learner = build(ToS(own_share=0.6).with_settings({"outer.learning_rate": 0.5, **INNER}), game)
     state = learner.init(0)
     for _ in range(3):
         state, _ = learner.update(state)
     learned = learner.transfer(state["phi"]).matrix
-    strangers = ~game.neighbours
+    strangers = ~game.neighbors
     assert int(strangers.sum()) == {3: 0, 5: 10}[agents]
     assert not learned[:, strangers].any()
     assert not state["phi"][:, strangers].any()  # their logits have no gradient
-    assert (learned[:, game.neighbours] > 0).all()
+    assert (learned[:, game.neighbors] > 0).all()
     assert not torch.equal(learned, learner.transfer(learner.init(0)["phi"]).matrix)
 
 

@@ -123,7 +123,7 @@ def test_losses_by_hand(numbers: bool, closeness: float) -> None:
     assert float(found[seed, agent]) == pytest.approx(expected / steps, abs=1e-12)
 
 
-def test_an_agent_without_neighbours_has_nothing_to_learn() -> None:
+def test_an_agent_without_neighbors_has_nothing_to_learn() -> None:
     perspective, theta, agent_policies = numbers_imagined(Tabular(NUMBERS, ACTIONS))
     alone = torch.eye(AGENTS, dtype=torch.bool)
     assert not perspective.losses(theta, agent_policies, trajectory(True), alone, 0.1).any()

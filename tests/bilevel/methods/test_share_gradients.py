@@ -17,7 +17,7 @@ from games.matrix import Cyclical
 SEEDS, AGENTS, SAMPLES, FEATURES = 2, 4, 5, 3
 GRAPHS = {
     "everybody": torch.ones(AGENTS, AGENTS, dtype=torch.bool),
-    "a ring": Cyclical(agents=AGENTS).neighbours,
+    "a ring": Cyclical(agents=AGENTS).neighbors,
     "one way": torch.ones(AGENTS, AGENTS, dtype=torch.bool).triu(),
 }
 CRITIC = QNetwork(FEATURES, AGENTS, num_actions=3, hidden=(8,), activation="tanh")
@@ -54,7 +54,7 @@ def at_once(case: Case, graph: Tensor | None) -> Tensor:
         for sample in range(SAMPLES):
             rows = []
             for giver in range(AGENTS):
-                allowed = case.variable.sharing.neighbours if graph is None else graph[seed, sample]
+                allowed = case.variable.sharing.neighbors if graph is None else graph[seed, sample]
                 logits = case.variable.network(phi[seed, giver], case.seen[seed, giver, sample][None])[0]
                 logits = (logits + start.start(allowed)[giver]).masked_fill(~allowed[giver], -torch.inf)
                 rows.append(logits.softmax(-1))

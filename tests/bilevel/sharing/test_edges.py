@@ -133,7 +133,7 @@ def test_shares_of_an_edge_network_follow_a_graph_that_changes() -> None:
     graph |= torch.eye(3, dtype=torch.bool)[..., None, None]
     variable = EdgeNetwork(edges(torch.ones(3, 3).bool()), None, spaces.Box(-1, 1, (2,)))
     shares = variable.transfer(variable.initial(seed=0, seeds=SEEDS)).shares(
-        episodes._replace(neighbours=graph)
+        episodes._replace(neighbors=graph)
     )
     assert ((shares > 0) == graph.flatten(1, 2)).all()
 
@@ -159,7 +159,7 @@ def test_the_sum_is_every_agents_reward() -> None:
     close(rewards, episodes.rewards.sum(1, keepdim=True) * episodes.present)
 
 
-def test_the_edges_of_a_dense_game_are_its_neighbours() -> None:
+def test_the_edges_of_a_dense_game_are_its_neighbors() -> None:
     assert edges_of(games.make("prisoners-dilemma")).pairs.tolist() == [[0, 0, 1, 1], [0, 1, 0, 1]]
 
 

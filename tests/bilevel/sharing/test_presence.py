@@ -54,7 +54,7 @@ CONSERVED: dict[str, OuterVariable] = {
     **BALANCED,
     "fixed matrix": FixedMatrix(torch.tensor([[0.5, 0.25, 0.25], [0, 1, 0], [0.125, 0.5, 0.375]]).double()),
     "learned matrix": LearnedMatrix(Sharing(RING)),
-    "network among neighbours": SharingNetwork(Sharing(RING), BOX),
+    "network among neighbors": SharingNetwork(Sharing(RING), BOX),
     "chosen gifts": gifts("zero-sum"),
 }
 """Whose total is that of the game."""

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.sharing import Sharing, check_neighbours, identity_sharing, self_interest_sharing, share
+from bilevel.sharing import Sharing, check_neighbors, identity_sharing, self_interest_sharing, share
 from bilevel.sharing._sharing import redistribute
 from games.matrix import Cyclical
 from games.wrappers import check_sharing
@@ -124,15 +124,15 @@ def test_the_start_keeps_the_own_share_and_splits_the_rest_evenly(
     torch.testing.assert_close(sharing.matrix(sharing.initial()), expected, rtol=0, atol=1e-12)
 
 
-def test_a_start_without_an_own_share_is_even_over_the_neighbourhood() -> None:
-    buffer = Cyclical(agents=5).neighbours
+def test_a_start_without_an_own_share_is_even_over_the_neighborhood() -> None:
+    buffer = Cyclical(agents=5).neighbors
     sharing, graph = Sharing(buffer), buffer.double()
     assert graph.sum(-1).tolist() == [3.0] * 5  # a buffer: oneself, the one before, the one after
     torch.testing.assert_close(sharing.matrix(sharing.initial()), graph / 3, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("own_share", [None, 0.2])
-def test_who_has_no_neighbours_keeps_everything(own_share: float | None) -> None:
+def test_who_has_no_neighbors_keeps_everything(own_share: float | None) -> None:
     sharing = Sharing(torch.eye(3, dtype=torch.bool), own_share)
     assert torch.equal(sharing.matrix(sharing.initial()), identity_sharing(3))
 
@@ -184,6 +184,6 @@ def test_self_interest_that_is_no_share_is_refused(self_interest: float) -> None
     ],
 )
 def test_what_is_no_graph_is_refused(graph: torch.Tensor, sentence: str) -> None:
-    for use in (Sharing, check_neighbours, lambda graph: self_interest_sharing(graph, 0.5)):
+    for use in (Sharing, check_neighbors, lambda graph: self_interest_sharing(graph, 0.5)):
         with pytest.raises(ValueError, match=sentence):
             use(graph)

@@ -77,7 +77,7 @@ def empathy(graph: Tensor) -> Empathy:
 
 BALANCED: dict[str, OuterVariable] = {
     "empathy": empathy(GRAPH),
-    "empathy among neighbours": empathy(RING),
+    "empathy among neighbors": empathy(RING),
     "sharing network": SharingNetwork(Sharing(GRAPH), BOX),
     "held": SharingNetwork(Sharing(RING, own_share=0.7), BOX, interval=3),
     "incentives that givers pay": Incentives(GRAPH, BOX, ACTIONS, charged=True),
@@ -168,10 +168,10 @@ def test_held_shares_are_those_of_the_step_in_which_they_were_chosen() -> None:
 
 
 def moving(seed: int = 0) -> Trajectory:
-    """Episodes whose graph changes from step to step; everybody is always its own neighbour."""
+    """Episodes whose graph changes from step to step; everybody is always its own neighbor."""
     draws = torch.Generator().manual_seed(seed)
     graph = torch.rand(SEEDS, AGENTS, AGENTS, TIME, EPISODES, generator=draws) < 0.5
-    return trajectory(seed)._replace(neighbours=graph | torch.eye(AGENTS, dtype=torch.bool)[..., None, None])
+    return trajectory(seed)._replace(neighbors=graph | torch.eye(AGENTS, dtype=torch.bool)[..., None, None])
 
 
 @pytest.mark.parametrize("interval", [1, 3])
@@ -182,18 +182,18 @@ def test_shares_go_along_the_edges_of_their_step(interval: int, seed: int) -> No
     phi, episodes = random_phi(variable, seed), moving(seed)
     transfer = variable.transfer(phi)
     shares = transfer.shares(episodes)
-    assert torch.equal(shares > 0, episodes.neighbours)
+    assert torch.equal(shares > 0, episodes.neighbors)
     torch.testing.assert_close(shares.sum(2), torch.ones_like(shares.sum(2)), rtol=0, atol=1e-12)
     seen = transfer.rewards(episodes)
     torch.testing.assert_close(seen.sum(1), episodes.rewards.sum(1), rtol=0, atol=1e-12)
 
 
 def test_the_own_share_is_kept_on_every_graph() -> None:
-    """With networks that say nothing an agent keeps .7, however many neighbours it has; alone, all."""
+    """With networks that say nothing an agent keeps .7, however many neighbors it has; alone, all."""
     variable, episodes = SharingNetwork(Sharing(GRAPH, own_share=0.7), BOX), moving()
     shares = variable.transfer(torch.zeros_like(variable.initial(0, SEEDS))).shares(episodes)
-    assert episodes.neighbours is not None
-    alone = (episodes.neighbours.sum(2) == 1).double()
+    assert episodes.neighbors is not None
+    alone = (episodes.neighbors.sum(2) == 1).double()
     kept = shares.diagonal(dim1=1, dim2=2).movedim(-1, 1)
     torch.testing.assert_close(kept, 0.7 + 0.3 * alone, rtol=0, atol=1e-12)
 

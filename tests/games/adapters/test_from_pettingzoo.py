@@ -46,7 +46,7 @@ def test_a_game_that_goes_out_and_comes_in_is_the_same(name: str) -> None:
             assert state.time[copy] == expected[copy].time[0]
 
 
-def test_restarting_does_not_touch_the_neighbours() -> None:
+def test_restarting_does_not_touch_the_neighbors() -> None:
     game, state, generator = started(StandIn, copies=3)
     state, _, _ = game.step(state, torch.zeros(3, 2, dtype=torch.int64), generator)
     after = game.restart(state, torch.tensor([False, True, False]), generator)

@@ -149,8 +149,8 @@ class OneName(Dice):
     action_names = property(lambda self: ("guess",))
 
 
-class NoNeighbours(Dice):
-    neighbours = property(lambda self: torch.zeros(2, 2, dtype=torch.bool))
+class NoNeighbors(Dice):
+    neighbors = property(lambda self: torch.zeros(2, 2, dtype=torch.bool))
 
 
 class PaysTheAbsent(Dice):
@@ -191,7 +191,7 @@ class FloatFrame(Dice):
         (SharedDie, r"another episode with one seed alone than with that seed in a batch"),
         (ByRowsInName, r"says that it draws by rows, but it draws with torch's own functions"),
         (OneName, r"action_names must name each of 6 actions; it has 1 names"),
-        (NoNeighbours, r"neighbours must be True on its diagonal"),
+        (NoNeighbors, r"neighbors must be True on its diagonal"),
         (PaysTheAbsent, r"pays an agent that has left"),
         (BadScript, r"scripted\(state, cooperative\) must choose legal actions"),
         (FloatFrame, r"must give one frame, a uint8 array \[height, width, 3\]"),

@@ -35,7 +35,7 @@ def test_samples_of_all_seeds_lie_one_after_the_other() -> None:
 
 
 def test_streams_are_uniform_normal_and_independent() -> None:
-    """Means and correlations of 300 streams of neighbouring names, at 5 standard errors."""
+    """Means and correlations of 300 streams of neighboring names, at 5 standard errors."""
     names = [(seed, purpose, step) for seed in range(10) for purpose in range(3) for step in range(10)]
     drawn = uniform((len(names), 400), Streams(names), torch.float64)
     assert ((drawn >= 0) & (drawn < 1)).all()

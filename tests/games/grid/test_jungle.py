@@ -1,4 +1,4 @@
-"""The jungle: attacks and moves by hand, conservation, its neighbours, and the dilemma of the scripts."""
+"""The jungle: attacks and moves by hand, conservation, its neighbors, and the dilemma of the scripts."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_cooperating_is_attacking_nobody():
     assert SMALL.action_names[AU:] == ("attack up", "attack down", "attack left", "attack right")
 
 
-def test_neighbours_by_hand():
+def test_neighbors_by_hand():
     game = Jungle(agents=5, foods=1, size=10, nearest=2)
     state = state_at([0, 1, 3, 9, 13], [99])
     expected = [
@@ -107,31 +107,31 @@ def test_neighbours_by_hand():
         [0, 0, 1, 1, 1],
         [0, 1, 1, 0, 1],
     ]
-    assert game.neighbours_now(state)[0].int().tolist() == expected
+    assert game.neighbors_now(state)[0].int().tolist() == expected
     moved = state._replace(places=torch.tensor([[0, 1, 3, 2, 13]]))
-    assert game.neighbours_now(moved)[0, 0].int().tolist() == [1, 1, 0, 1, 0]
-    assert game.neighbours.all()
+    assert game.neighbors_now(moved)[0, 0].int().tolist() == [1, 1, 0, 1, 0]
+    assert game.neighbors.all()
 
 
-def test_of_agents_equally_far_away_the_first_are_neighbours():
+def test_of_agents_equally_far_away_the_first_are_neighbors():
     game = Jungle(agents=5, foods=1, size=5, nearest=2)
-    near = game.neighbours_now(state_at([12, 17, 13, 11, 7], [0]))
+    near = game.neighbors_now(state_at([12, 17, 13, 11, 7], [0]))
     assert near[0, 0].tolist() == [True, True, True, False, False]
 
 
-def test_a_game_around_the_jungle_has_its_neighbours():
+def test_a_game_around_the_jungle_has_its_neighbors():
     game = Jungle(agents=5, foods=1, size=10, nearest=2)
     around = WrappedGame(game=game)
     state = around.reset(4, torch.Generator().manual_seed(0))
-    assert torch.equal(around.neighbours_now(state), game.neighbours_now(state))
+    assert torch.equal(around.neighbors_now(state), game.neighbors_now(state))
 
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), nearest=st.integers(1, 5))
-def test_nobody_else_is_nearer_than_a_neighbour(seed, nearest):
+def test_nobody_else_is_nearer_than_a_neighbor(seed, nearest):
     game = Jungle(agents=6, foods=2, size=7, nearest=nearest)
     state = game.reset(8, torch.Generator().manual_seed(seed))
-    near = game.neighbours_now(state)
+    near = game.neighbors_now(state)
     assert (near.sum(-1) == 1 + nearest).all()
     assert near.diagonal(dim1=1, dim2=2).all()
     apart = distance(state.places[:, :, None], state.places[:, None, :], game.size)

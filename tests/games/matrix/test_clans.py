@@ -46,7 +46,7 @@ def test_steps_by_hand(season, actions, rewards):
 def test_everybody_sees_the_season_and_shares_within_the_clan():
     game = Clans()
     assert game.observe(state_in(FEUD)).tolist() == [[FEUD] * 4]
-    assert game.neighbours.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    assert game.neighbors.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
 def test_seasons_come_as_often_as_they_should():

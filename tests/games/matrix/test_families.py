@@ -77,7 +77,7 @@ def test_graph_families_by_hand() -> None:
     }
     assert table[Cyclical] == [0, 1, 4, 3]
     assert table[Tycoon] == [0 + 0 + 3, 4, 4, 3]
-    # Neighbours on the ring count 1/2, the agent opposite 1/4.
+    # Neighbors on the ring count 1/2, the agent opposite 1/4.
     assert table[Circular] == [
         0 / 2 + 0 / 4 + 3 / 2,
         4 / 2 + 1 / 2 + 4 / 4,
@@ -94,21 +94,21 @@ def test_two_agents_on_a_cycle_play_the_stage_itself() -> None:
         assert game.action_names == ("hunt", "forage")
 
 
-def test_neighbours_are_those_one_plays_with() -> None:
-    assert Cyclical(agents=4).neighbours.int().tolist() == [
+def test_neighbors_are_those_one_plays_with() -> None:
+    assert Cyclical(agents=4).neighbors.int().tolist() == [
         [1, 1, 0, 1],
         [1, 1, 1, 0],
         [0, 1, 1, 1],
         [1, 0, 1, 1],
     ]
-    assert Tycoon(agents=4).neighbours.int().tolist() == [
+    assert Tycoon(agents=4).neighbors.int().tolist() == [
         [1, 1, 1, 1],
         [1, 1, 0, 0],
         [1, 0, 1, 0],
         [1, 0, 0, 1],
     ]
     for family in (Circular, SymmetricalChicken, PublicGoods):
-        assert family(agents=4).neighbours.all()
+        assert family(agents=4).neighbors.all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -89,7 +89,7 @@ def test_spaces_and_observations() -> None:
     assert game.observation_space.n == game.num_observations == 1
     assert game.horizon == 1
     assert game.observe(game.reset(4, torch.Generator())).equal(torch.zeros(4, 2, dtype=torch.int64))
-    assert game.neighbours.all()
+    assert game.neighbors.all()
 
 
 def test_a_game_without_the_reading_has_no_cooperation() -> None:

@@ -141,7 +141,7 @@ def test_three_actions_without_memory_are_the_stage_game(seed: int) -> None:
 
 
 def renamed(policies: Tensor, order: tuple[int, ...]) -> Tensor:
-    """Let new agent k play what agent order[k] played, its observations translated to its new neighbours."""
+    """Let new agent k play what agent order[k] played, its observations translated to its new neighbors."""
     agents = len(order)
     rows = []
     for new, old in enumerate(order):
@@ -272,7 +272,7 @@ def test_welfare_is_per_step() -> None:
 def test_what_the_stage_says_is_passed_on() -> None:
     stage = Tycoon(agents=4, stage=SymmetricTwoAgentGame(names=("stag", "hare")))
     game = RepeatedGame(stage=stage)
-    assert game.neighbours.equal(stage.neighbours)
+    assert game.neighbors.equal(stage.neighbors)
     assert game.action_names == ("stag", "hare")
     assert game.observation_space.n == game.num_observations == 17
     assert game.render(game.reset(1, torch.Generator())).dtype == np.uint8

@@ -79,7 +79,7 @@ def test_values_of_fully_symmetric_games_follow_any_permutation(name: str) -> No
         torch.allclose(game.values(policies[list(order)]), values[list(order)], rtol=0, atol=1e-9)
         for order in itertools.permutations(range(game.num_agents))
     )
-    assert game.fully_symmetric == (follow and bool(game.neighbours.all()))
+    assert game.fully_symmetric == (follow and bool(game.neighbors.all()))
 
 
 def exchanges(name: str, agents: int) -> list[list[int]]:

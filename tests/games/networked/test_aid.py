@@ -115,29 +115,29 @@ def test_the_contract(game: Aid) -> None:
     assert pickle.loads(pickle.dumps(game)) == game
 
 
-def test_neighbours_follow_the_graph_and_a_hidden_one_shows_nothing() -> None:
+def test_neighbors_follow_the_graph_and_a_hidden_one_shows_nothing() -> None:
     game = Aid(agents=4)
-    assert game.neighbours.int().tolist() == [[1, 1, 0, 1], [1, 1, 1, 0], [0, 1, 1, 1], [1, 0, 1, 1]]
+    assert game.neighbors.int().tolist() == [[1, 1, 0, 1], [1, 1, 1, 0], [0, 1, 1, 1], [1, 0, 1, 1]]
     hidden = dataclasses.replace(game, observe_graph=False)
-    assert hidden.neighbours.all()
+    assert hidden.neighbors.all()
     assert hidden.num_observations == 1
     state = hidden.reset(2, torch.Generator())
     assert not hidden.observe(state).any()
-    assert hidden.neighbours_now(state) is None
+    assert hidden.neighbors_now(state) is None
     weighted = Aid(agents=4, graph=WEIGHTED)
     assert weighted.observe(weighted.reset(1, torch.Generator())).tolist() == [[2, 1, 1, 0]]
 
 
-def test_neighbours_now_are_the_agents_that_help_reaches() -> None:
+def test_neighbors_now_are_the_agents_that_help_reaches() -> None:
     game = Aid(agents=6, rewiring=0.5, horizon=4)
     generator = torch.Generator().manual_seed(0)
     state = game.reset(5, generator)
     assert torch.equal(
-        game.neighbours_now(state), dataclasses.replace(game, rewiring=0.0).neighbours.expand(5, 6, 6)
+        game.neighbors_now(state), dataclasses.replace(game, rewiring=0.0).neighbors.expand(5, 6, 6)
     )
     for _ in range(game.horizon):
         after, _, _ = game.step(state, torch.full((5, 6), REFUSE), generator)
-        graph = game.neighbours_now(state)
+        graph = game.neighbors_now(state)
         for agent in range(6):
             actions = torch.full((5, 6), REFUSE)
             actions[:, agent] = HELP

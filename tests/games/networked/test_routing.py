@@ -161,10 +161,10 @@ def test_a_full_link_turns_a_packet_away_and_waiting_costs_nothing() -> None:
             assert rewards[0].tolist() == pytest.approx(paid)
 
 
-def test_neighbours_are_the_packets_at_the_same_or_a_linked_router() -> None:
+def test_neighbors_are_the_packets_at_the_same_or_a_linked_router() -> None:
     generator = torch.Generator().manual_seed(0)
     state = FULL.reset(4, generator)
-    graph = FULL.neighbours_now(state)
+    graph = FULL.neighbors_now(state)
     linked = {frozenset(pair) for pair in FULL.network.links.tolist()}
     for copy, i, j in itertools.product(range(4), range(20), range(20)):
         one, two = state.routers[copy, i].item(), state.routers[copy, j].item()

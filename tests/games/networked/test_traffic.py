@@ -63,7 +63,7 @@ def reference_step(game: Traffic, state: TrafficState, actions: list[int], draws
     agents = range(game.num_agents)
     roads = [(agent, side) for agent in agents for side in range(4)]
 
-    def neighbour(agent: int, side: int) -> int | None:
+    def neighbor(agent: int, side: int) -> int | None:
         row, column = agent // game.columns + ways[side][0], agent % game.columns + ways[side][1]
         return row * game.columns + column if 0 <= row < game.rows and 0 <= column < game.columns else None
 
@@ -82,7 +82,7 @@ def reference_step(game: Traffic, state: TrafficState, actions: list[int], draws
         seconds = game.interval - game.yellow * (actions[agent] != int(state.phases[0, agent]))
         ready[agent, side, turn] = min(waiting, game.saturation * seconds) if green else 0.0
         to = exits[side, turn]
-        ahead = neighbour(agent, to)
+        ahead = neighbor(agent, to)
         target[agent, side, turn] = None if ahead is None else (ahead, (to + 2) % 4)
     new_queues, new_outside, left_grid = dict(queues), dict(outside), 0.0
     room = {road: max(0.0, game.capacity - sum(queues[*road, turn] for turn in range(3))) for road in roads}
@@ -98,7 +98,7 @@ def reference_step(game: Traffic, state: TrafficState, actions: list[int], draws
         else:
             joining[road] += factor * wanted
     for number, road in enumerate(roads):
-        if neighbour(*road) is None:
+        if neighbor(*road) is None:
             waiting = outside[road] + 2 * game.demand * game.interval * draws[number]
             entering = min(waiting, room[road])
             joining[road] += entering
@@ -200,7 +200,7 @@ def test_signals_see_their_roads_and_share_with_adjacent_ones() -> None:
     assert outgoing[1].tolist() == [0, 0, 0, 0.5]  # the road from 1 to 0 comes to 0 from the east
     assert phase.argmax(-1).tolist() == [0] * 6
     assert joined[0].tolist() == [0, 1, 1, 0]
-    assert SMALL.neighbours[0].tolist() == [True, True, False, True, False, False]
+    assert SMALL.neighbors[0].tolist() == [True, True, False, True, False, False]
     assert len(SIDES) * len(TURNS) == 12
     assert SMALL.num_actions == len(PHASES)
 

@@ -116,7 +116,7 @@ def test_a_ring_that_gives_along_its_graph() -> None:
         assert found.g == pytest.approx(3 / 4, abs=1e-12)
     for answer in (along.symmetric, along.general):
         assert isinstance(answer, FeasibleTransfer)
-        assert (answer.matrix[~game.neighbours.numpy()] == 0).all()
+        assert (answer.matrix[~game.neighbors.numpy()] == 0).all()
         assert largest_gain(game, (0,) * 4, answer.matrix) < 1e-12
 
 

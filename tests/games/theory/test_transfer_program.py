@@ -14,20 +14,20 @@ from games.theory import minimal_transfer, payoff_table
 from games.theory._minimal_transfer import any_shares, gains_under, one_share
 from games.theory._profiles import deviations
 
-NEIGHBOURS = Tycoon(agents=4).neighbours.numpy()
+NEIGHBORS = Tycoon(agents=4).neighbors.numpy()
 
 
 def test_one_share_along_a_star() -> None:
     # the tycoon divides what it does not keep by three, everybody else hands it to the tycoon
-    matrix = one_share(NEIGHBOURS).matrix(np.array([0.4, 0.6]))
+    matrix = one_share(NEIGHBORS).matrix(np.array([0.4, 0.6]))
     expected = [[0.4, 0.2, 0.2, 0.2], [0.6, 0.4, 0, 0], [0.6, 0, 0.4, 0], [0.6, 0, 0, 0.4]]
     np.testing.assert_allclose(matrix, expected, atol=1e-15)
 
 
 def test_any_shares_along_a_star() -> None:
-    allowed = any_shares(NEIGHBOURS)
-    assert len(allowed.parts) == NEIGHBOURS.sum() == 10
-    np.testing.assert_array_equal(allowed.parts.sum(0), NEIGHBOURS)
+    allowed = any_shares(NEIGHBORS)
+    assert len(allowed.parts) == NEIGHBORS.sum() == 10
+    np.testing.assert_array_equal(allowed.parts.sum(0), NEIGHBORS)
     assert allowed.keeps.sum() == 4
     np.testing.assert_array_equal(allowed.kept().sum(1), 1)
 
@@ -49,8 +49,8 @@ def test_the_lowest_total_is_below_that_of_every_matrix(
 ) -> None:
     table = np.reshape(costs, (4, 4))
     for allowed, mixture in (
-        (one_share(NEIGHBOURS), weights[:2]),
-        (any_shares(NEIGHBOURS), weights),
+        (one_share(NEIGHBORS), weights[:2]),
+        (any_shares(NEIGHBORS), weights),
     ):
         matrix = least * np.eye(4) + (1 - least) * allowed.matrix(np.array(mixture))
         assert allowed.lowest(table, least) <= (table * matrix).sum() + 1e-9
@@ -59,7 +59,7 @@ def test_the_lowest_total_is_below_that_of_every_matrix(
 def test_who_has_nobody_to_share_with_is_told() -> None:
     lonely = np.ones((3, 3), dtype=bool)
     lonely[2] = lonely[:, 2] = False
-    with pytest.raises(ValueError, match="Agent 2 has no neighbour to share with"):
+    with pytest.raises(ValueError, match="Agent 2 has no neighbor to share with"):
         one_share(lonely)
     assert any_shares(lonely).parts[:, 2].sum() == 1  # it keeps everything
 

@@ -154,21 +154,21 @@ def test_the_purse_is_a_plane_behind_planes() -> None:
     assert game.observation_space.high[:4].max() == 1
 
 
-def test_gifts_go_to_neighbours_or_to_everybody() -> None:
+def test_gifts_go_to_neighbors_or_to_everybody() -> None:
     tycoon = make("tycoon-prisoners-dilemma", agents=4)
     cpu = torch.device("cpu")
-    to_neighbours = GiftRules(amount=1.0).split(tycoon, torch.float64, cpu)
-    torch.testing.assert_close(to_neighbours[0], torch.tensor([0, 1 / 3, 1 / 3, 1 / 3]), rtol=0, atol=1e-15)
-    assert to_neighbours[2].tolist() == [1, 0, 0, 0]
+    to_neighbors = GiftRules(amount=1.0).split(tycoon, torch.float64, cpu)
+    torch.testing.assert_close(to_neighbors[0], torch.tensor([0, 1 / 3, 1 / 3, 1 / 3]), rtol=0, atol=1e-15)
+    assert to_neighbors[2].tolist() == [1, 0, 0, 0]
     everybody = GiftRules(amount=1.0, receivers="everybody").split(tycoon, torch.float64, cpu)
     torch.testing.assert_close(everybody, (1 - torch.eye(4)) / 3, rtol=0, atol=1e-15)
 
 
 class Hermits(EscapeRoom):
-    """Nobody has a neighbour."""
+    """Nobody has a neighbor."""
 
     @property
-    def neighbours(self) -> Tensor:
+    def neighbors(self) -> Tensor:
         return torch.eye(self.agents, dtype=torch.bool)
 
 

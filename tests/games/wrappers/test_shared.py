@@ -194,7 +194,7 @@ def test_strangers_share_nothing() -> None:
     allowed = [[0.8, 0.1, 0.1], [0.5, 0.5, 0], [0.5, 0, 0.5]]
     assert shared(tycoon, allowed).num_agents == 3
     with pytest.raises(
-        ValueError, match=r"Agent 1 gives agent 2 the share 0\.25, but .* they are no neighbours"
+        ValueError, match=r"Agent 1 gives agent 2 the share 0\.25, but .* they are no neighbors"
     ):
         shared(tycoon, [[1, 0, 0], [0.5, 0.25, 0.25], [0, 0, 1]])
 
@@ -241,7 +241,7 @@ def test_incentives_that_givers_pay_conserve_the_total(seed: int, agents: int) -
         torch.testing.assert_close(rewards, state.extrinsic + state.given.sum(-2), rtol=0, atol=1e-12)
 
 
-def test_incentives_are_differentiable_and_stay_among_neighbours() -> None:
+def test_incentives_are_differentiable_and_stay_among_neighbors() -> None:
     weight = torch.tensor(2.0, requires_grad=True)
     game = shared(
         make("tycoon-prisoners-dilemma"), lambda seen, actions: weight * torch.ones(len(actions), 3, 3)

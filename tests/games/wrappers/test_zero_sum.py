@@ -83,7 +83,7 @@ def test_nobody_cooperates_any_more(game: Game) -> None:
     if isinstance(apart, ExactGame):
         assert apart.cooperation(torch.full((2, apart.num_observations, 2), 0.5)) is None
     assert apart.action_names == game.action_names
-    assert apart.neighbours.equal(game.neighbours)
+    assert apart.neighbors.equal(game.neighbors)
 
 
 @given(agents=st.integers(2, 4), seed=st.integers(0, 99))
