@@ -50,7 +50,7 @@ def minimal_transfer(n: int) -> list[list[float]]:
 def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixture[str]) -> None:
     learning_to_share.check_3(minimal_transfer)
     learning_to_share.check_3(lambda n: np.array(minimal_transfer(n)))
-    learning_loss_weights.check_1(lambda wish, pulls, rate: [-rate * float(pull @ wish) for pull in pulls])
+    learning_loss_weights.check_1(lambda v, losses, rate: [-rate * float(loss @ v) for loss in losses])
     (cafes,) = functions_of("07", "cafes")
     zero_sum.check_4(lambda b: torch.tensor([(1 - b) / (1 + b), 0.0], dtype=torch.float64), cafes)
     grades = capsys.readouterr().out.splitlines()
@@ -59,7 +59,7 @@ def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("p", [1e-7, 1 - 1e-9])
-def test_nearly_certain_agents_do_not_pass_for_agents_at_rest(
+def test_nearly_deterministic_policies_are_not_a_fixed_point(
     p: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = functions_of("06", "with_gratitude", "learn_step")
