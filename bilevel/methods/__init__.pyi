@@ -11,6 +11,7 @@ from ._fixed_sharing import Fixed as Fixed
 from ._fixed_sharing import Prosocial as Prosocial
 from ._fixed_sharing import Selfish as Selfish
 from ._fixed_sharing import policy_learner as policy_learner
+from ._formal_contract import FormalContract as FormalContract
 from ._gifting import Gifting as Gifting
 from ._inner_settings import PPO as PPO
 from ._inner_settings import ActorCritic as ActorCritic

@@ -21,6 +21,7 @@ METHODS: Registry[type[Method]] = Registry(
         "d3c": "bilevel.methods._d3c:D3C",
         "lase": "bilevel.methods._lase:LASE",
         "planner": "bilevel.methods._planner:CentralPlanner",
+        "contract": "bilevel.methods._formal_contract:FormalContract",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",
