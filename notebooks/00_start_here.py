@@ -73,7 +73,7 @@ plt.show()
 # loop* learns the **outer variables**, which define the objective of the inner loop: how rewards are shared,
 # or how losses are weighted. To improve an outer variable, we need to know how the result of the inner loop
 # changes with it. We get this derivative by differentiating through the learning steps. It is called the
-# **hypergradient** (or *meta-gradient*). The lessons show how it is computed, where it gets lost, and what
+# **hypergradient**. The lessons show how it is computed, where it gets lost, and what
 # it is good for.
 #
 # ## The key equation

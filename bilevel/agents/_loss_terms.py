@@ -40,7 +40,9 @@ class TermWeights(NamedTuple):
     """
 
     policy: Tensor | float = 1.0
+    """Weight of the policy term."""
     value: Tensor | float = 0.5
+    """Weight of the critic's term."""
     entropy: Tensor | float = 0.0
     """Entropy bonus, in reward units per nat."""
 

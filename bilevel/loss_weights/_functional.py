@@ -33,7 +33,9 @@ class TrainState(NamedTuple):
     """
 
     theta: Tree
+    """Model parameters, a pytree of tensors."""
     opt_state: Tree
+    """State of the model's optimizer."""
 
 
 class FunctionalTuner:

@@ -86,11 +86,11 @@ def measure_deviation(
     True
     """
     require(samples >= 2, f"A deviation needs 2 samples or more, not {samples}.")
-    (exact,) = _meta_gradients(method.with_settings({"inner.exact": True}), game, logit, 1, seed)
+    (exact,) = _hypergradients(method.with_settings({"inner.exact": True}), game, logit, 1, seed)
     length = float(exact.norm())
     require(length > 0, "The exact hypergradient is 0 here: start from other policies.")
     sampled = method.with_settings({"inner.exact": False})
-    along = _meta_gradients(sampled, game, logit, samples, seed) @ exact / length**2
+    along = _hypergradients(sampled, game, logit, samples, seed) @ exact / length**2
     return Deviation(
         surrogate=method.inner.surrogate,
         inner_steps=method.inner.steps,
@@ -102,7 +102,7 @@ def measure_deviation(
     )
 
 
-def _meta_gradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples: int, seed: int) -> Tensor:
+def _hypergradients(method: ToS, game: FiniteRepeatedGame, logit: float, samples: int, seed: int) -> Tensor:
     """Draw hypergradients of the sharing logits, float64 [sample, giver * receiver]."""
     at_once = max(1, MOST_STEPS_AT_ONCE // (game.horizon * method.inner.episodes))
     generator = torch.Generator().manual_seed(seed)

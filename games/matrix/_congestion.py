@@ -75,10 +75,12 @@ class RoadNetwork:
 
 
 class Traffic(NamedTuple):
-    """Numbers of drivers on a network's routes, and their cost."""
+    """Numbers of drivers on the routes of a network, and their mean cost."""
 
-    loads: tuple[int, ...]  # drivers on each route
-    mean_cost: float  # the cost of the mean driver, in units of time
+    loads: tuple[int, ...]
+    """Number of drivers on each route."""
+    mean_cost: float
+    """Mean cost of a driver, in units of time."""
 
 
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:

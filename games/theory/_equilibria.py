@@ -148,7 +148,7 @@ def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Price(NamedTuple):
-    """A ratio of totals, or the reason why it is undefined.
+    """A price of anarchy or of stability, or the reason why it is undefined.
 
     >>> from games import make
     >>> from games.theory import price_of_selfishness
@@ -156,12 +156,14 @@ class Price(NamedTuple):
     Price(value=None, reason='There is no pure equilibrium.')
     """
 
-    value: float | None  # 1 or more; None where it is undefined
-    reason: str  # a sentence: the comparison, or why it is undefined
+    value: float | None
+    """The ratio, 1 or more; None if undefined."""
+    reason: str
+    """One sentence: the totals compared, or the reason why the ratio is undefined."""
 
 
 class Anarchy(NamedTuple):
-    """The optima and pure equilibria of a one-shot game, and their ratios of welfare.
+    """The welfare optima and pure equilibria of a one-shot game, with the prices of anarchy and stability.
 
     >>> from games import make
     >>> from games.theory import price_of_selfishness
@@ -170,10 +172,14 @@ class Anarchy(NamedTuple):
     (3.0, 1.0)
     """
 
-    optima: tuple[Outcome, ...]  # the profiles with the greatest welfare, by their actions
-    equilibria: tuple[Outcome, ...]  # the pure Nash equilibria, by their actions; not the mixed ones
-    price_of_anarchy: Price  # of the worst pure equilibrium
-    price_of_stability: Price  # of the best pure equilibrium
+    optima: tuple[Outcome, ...]
+    """Profiles with maximum welfare, ordered by their actions."""
+    equilibria: tuple[Outcome, ...]
+    """Pure Nash equilibria, ordered by their actions; mixed equilibria are not enumerated."""
+    price_of_anarchy: Price
+    """Ratio of the optimum and the worst pure equilibrium."""
+    price_of_stability: Price
+    """Ratio of the optimum and the best pure equilibrium."""
 
 
 def pure_equilibria(game: Game) -> tuple[Outcome, ...]:

@@ -75,11 +75,16 @@ class FeasibleTransfer(NamedTuple):
     (True, 0.666667, 0.0)
     """
 
-    share: float  # the greatest share of its own reward that every agent can keep: the smallest T_ii
-    matrix: NDArray[np.float64]  # T, shares of rewards, [giver, receiver]; rows sum to 1
-    largest_gain: float  # the greatest gain of a deviation under T, in the game's units: not above 0
-    binding: tuple[profiles.Deviation, ...]  # with multipliers that prove the share the greatest
-    gap: float  # upper bound on the share by the multipliers, less `share`: 0 up to rounding
+    share: float
+    """Largest share of its own reward that every agent can keep: the smallest T_ii."""
+    matrix: NDArray[np.float64]
+    """Sharing matrix T, [giver, receiver]; rows sum to 1."""
+    largest_gain: float
+    """Largest gain of any deviation under T, in the game's units: 0 or less."""
+    binding: tuple[profiles.Deviation, ...]
+    """Binding deviations: their multipliers prove that no larger share is feasible."""
+    gap: float
+    """Duality gap: the upper bound given by the multipliers minus `share`; 0 up to rounding."""
 
 
 class InfeasibleTransfer(NamedTuple):
@@ -96,8 +101,10 @@ class InfeasibleTransfer(NamedTuple):
     (1.0, (Deviation(agent=0, action=1, profile=(0, 1)), 0.5))
     """
 
-    gain: float  # the least gain of some deviation, under every matrix, in the game's units: above 0
-    weights: tuple[tuple[profiles.Deviation, float], ...]  # deviations with multipliers above 0 that sum to 1
+    gain: float
+    """Gain, above 0 and in the game's units, that at least one deviation has under every matrix."""
+    weights: tuple[tuple[profiles.Deviation, float], ...]
+    """Deviations with their multipliers, which are above 0 and sum to 1."""
 
 
 def gains_under(found: profiles.Deviations, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -215,11 +222,16 @@ class MinimalTransfer(NamedTuple):
     (Outcome(profile=(0, 0, 0), welfare=9.0), 0.6, 0.75)
     """
 
-    optimum: profiles.Outcome  # the welfare optimum that is made dominant
-    optima: tuple[profiles.Outcome, ...]  # all welfare optima, itself included
-    least_share: float  # lower bound on every T_ii
-    symmetric: FeasibleTransfer | InfeasibleTransfer  # T_ii = s and the rest divided evenly
-    general: FeasibleTransfer | InfeasibleTransfer  # any T; for more than two agents one of many solutions
+    optimum: profiles.Outcome
+    """Welfare optimum that transfers make dominant."""
+    optima: tuple[profiles.Outcome, ...]
+    """All welfare optima, including `optimum`."""
+    least_share: float
+    """Lower bound on every T_ii."""
+    symmetric: FeasibleTransfer | InfeasibleTransfer
+    """Result for matrices with T_ii = s and the rest divided evenly."""
+    general: FeasibleTransfer | InfeasibleTransfer
+    """Result for any matrix; with more than two agents, one of many solutions."""
 
     @property
     def s(self) -> float | None:

@@ -22,7 +22,7 @@ Profile = tuple[int, ...]
 
 
 class Outcome(NamedTuple):
-    """A pure profile and its welfare.
+    """A profile of pure actions and its welfare.
 
     >>> from games import make
     >>> from games.theory import pure_equilibria
@@ -31,11 +31,13 @@ class Outcome(NamedTuple):
     """
 
     profile: Profile
-    welfare: float  # the sum of all agents' payoffs, in the game's units
+    """An action of every agent."""
+    welfare: float
+    """Sum of all agents' payoffs, in the game's units."""
 
 
 class Deviation(NamedTuple):
-    """One agent's change of action, for one profile of the others.
+    """A unilateral deviation: one agent's change of action, while the other agents keep theirs.
 
     >>> from games import make
     >>> from games.theory import minimal_transfer
@@ -43,9 +45,12 @@ class Deviation(NamedTuple):
     Deviation(agent=0, action=1, profile=(0, 0))
     """
 
-    agent: int  # the deviator
-    action: int  # its action instead
-    profile: Profile  # all agents' actions before the deviation; the others' are arbitrary
+    agent: int
+    """Index of the agent that deviates."""
+    action: int
+    """Action to which it deviates."""
+    profile: Profile
+    """All agents' actions before the deviation."""
 
 
 class Deviations(NamedTuple):

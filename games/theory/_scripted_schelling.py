@@ -29,7 +29,9 @@ class Estimated(NamedTuple):
     """
 
     mean: NDArray[np.float64]
+    """Means over episodes."""
     error: NDArray[np.float64]
+    """Standard errors of the means."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Run = Callable[[], Any]
-"""One meta-gradient, from the same start every time; gives d(outer loss) / d(phi), an array."""
+"""One hypergradient, from the same start every time; gives d(outer loss) / d(phi), an array."""
 
 
 @dataclass(frozen=True, kw_only=True)

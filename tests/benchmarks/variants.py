@@ -17,7 +17,7 @@ NEEDS = {"JAX": "jax"}
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute a meta-gradient."""
+    """One way to compute a hypergradient."""
 
     name: str
     library: str
@@ -36,7 +36,7 @@ class Variant:
     """Whether all K steps' activations stay in memory."""
 
     def build(self, case: Case) -> Run:
-        """Load the library and build the meta-gradient."""
+        """Load the library and build the hypergradient."""
         module, function = self.builder.split(":")
         loaded = importlib.import_module(f"tests.benchmarks.peers.{module}")
         made: Run = getattr(loaded, function)(case, **self.options)

@@ -1,4 +1,4 @@
-"""Seconds until the first meta-gradient: compiled anew, in a second process, and at another batch size."""
+"""Seconds until the first hypergradient: compiled anew, in a second process, and at another batch size."""
 
 from __future__ import annotations
 

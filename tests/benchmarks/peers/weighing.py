@@ -122,7 +122,7 @@ def implicitly(case: Case) -> Run:
 
 
 def _by_hand(case: Case, meta: Meta) -> Run:
-    """A training step around a meta-gradient: move the weights, then take the model's step with them."""
+    """A training step around a hypergradient: move the weights, then take the model's step with them."""
     problem = digits(case)
 
     def step(optimizer: torch.optim.Optimizer, outer: torch.optim.Optimizer) -> None:

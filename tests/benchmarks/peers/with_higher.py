@@ -21,7 +21,7 @@ def run(case: Case, *, last: int | None = None, **options: Any) -> Run:
     optimizers = [torch_optimizer(learner, problem.optimizer) for learner in problem.learners]
     before = 0 if last is None else max(0, case.steps - last)
 
-    def meta_gradient() -> Tensor:
+    def hypergradient() -> Tensor:
         phi = problem.phi.clone().requires_grad_()
         with _contexts(problem, optimizers) as pairs:
             _learn(problem, pairs, phi.detach(), range(before))
@@ -30,7 +30,7 @@ def run(case: Case, *, last: int | None = None, **options: Any) -> Run:
             _learn(problem, pairs, phi, range(before, case.steps))
             return torch.autograd.grad(problem.outer_loss([model for model, _ in pairs], phi), phi)[0]
 
-    return meta_gradient
+    return hypergradient
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ def run(case: Case, **options: Any) -> Run:
     everything = [*problem.learners, *optimizers]
     starts = [torchopt.extract_state_dict(part, by="reference") for part in everything]
 
-    def meta_gradient() -> Tensor:
+    def hypergradient() -> Tensor:
         phi = problem.phi.clone().requires_grad_()
         for k in range(case.steps):
             losses = problem.losses(problem.learners, phi, k)
@@ -31,7 +31,7 @@ def run(case: Case, **options: Any) -> Run:
             torchopt.recover_state_dict(part, start)
         return gradient
 
-    return meta_gradient
+    return hypergradient
 
 
 def meta_optimizer(learner: nn.Module, optimizer: Optimizer) -> Any:

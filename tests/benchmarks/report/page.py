@@ -23,7 +23,7 @@ HOW = """\
 How: each variant runs in a process of its own, bound to one core, or to two where the column says so, which
 also bounds JAX's and PyTorch's thread pools. All take turns in three rounds, A to Z, Z to A, A to Z. A visit
 is one call that is not counted and then 0.3 s of calls, three at least (one, if they take seconds), with the
-garbage collector off; numbers are medians over all rounds. A call is one whole meta-gradient, from phi to its
+garbage collector off; numbers are medians over all rounds. A call is one whole hypergradient, from phi to its
 gradient; outer optimizers are not part of it. In brackets: times the first row.
 
 Before a case is timed every variant computes its gradient in float64. Who is further than 1e-8 (differences:
@@ -36,7 +36,7 @@ given the epsilon that makes its Adam PyTorch's. On two cores JAX's pool is give
 many as cores, version 0.10 waits for ever in a batched solve of 8192 systems."""
 
 ABOUT_MEMORY = """\
-Memory: the peak of resident memory while one meta-gradient runs, above that of the process with the model and
+Memory: the peak of resident memory while one hypergradient runs, above that of the process with the model and
 everything loaded, each in a fresh process."""
 
 ABOUT_GAMES = """\
@@ -54,7 +54,7 @@ differentiation by a Neumann series, is another gradient: both are timed and not
 
 ABOUT_COMPILING = """\
 First calls of ours, compiled, with one thread, where packages are built one after the other: with an
-empty folder of packages (tracing, exporting, the C++ compiler and the first meta-gradient together), and in a
+empty folder of packages (tracing, exporting, the C++ compiler and the first hypergradient together), and in a
 second process with the same folder; importing torch and the toolkit is not counted. The first row of the
 second process also loads what every package needs, once per process. What finding and loading a package takes
 is a call after the process has forgotten its packages, less a warm one: so nothing that torch loads at its
@@ -83,7 +83,7 @@ Why targets are missed, as far as it is known:
   to 37.7).
 * The tuner: a plain step is three passes through the model, one forward and two back. A look ahead and the
   step after it are ten of them (forward, back, three for the validation batch, which is as large, two for the
-  meta-gradient, two for the step), and eight where the model is first: 3.3 and 2.7 times, as large networks
+  hypergradient, two for the step), and eight where the model is first: 3.3 and 2.7 times, as large networks
   show. In small ones calls cost more than passes, for autograd written out by hand as well. Three ways to
   save passes that were tried are in: losses shared by the look ahead and the step, pure rules in the place of
   lifted state, and parameters exchanged where they are held. Peaks of memory differ from run to run: another

@@ -88,7 +88,7 @@ def test_without_values_the_surrogates_are_those_of_policy_gradients() -> None:
 
 
 @every_policy
-def test_a_step_takes_values_for_constants_and_a_meta_gradient_does_not(name: str) -> None:
+def test_a_step_takes_values_for_constants_and_a_hypergradient_does_not(name: str) -> None:
     case = Case(name)
 
     def losses(own: Tensor, before: Tensor, phi: Tensor) -> Tensor:

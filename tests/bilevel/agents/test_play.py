@@ -75,7 +75,7 @@ def test_each_agents_gradient_is_that_of_its_own_loss(setting: Setting) -> None:
 
 
 def test_each_agents_gradient_sees_how_it_depends_on_the_others(setting: Setting) -> None:
-    """What the meta-gradient needs: the rows of every agent's own Hessian, across agents as well.
+    """What the hypergradient needs: the rows of every agent's own Hessian, across agents as well.
 
     Walked backwards, as `Unrolled` does: forward mode would not notice a detached policy.
     """

@@ -1,4 +1,4 @@
-"""Agents that share parameters: what they see, and the meta-gradient through what they share."""
+"""Agents that share parameters: what they see, and the hypergradient through what they share."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_numbers_and_planes_become_vectors() -> None:
     assert planes.shape == (2, 7, 6)
 
 
-def test_the_meta_gradient_is_that_of_one_vector() -> None:
+def test_the_hypergradient_is_that_of_one_vector() -> None:
     """Against one shared vector, descended by hand along the mean of own gradients, differentiated twice."""
     game = EscapeRoom(agents=AGENTS, levers=2, random_start=True)
     policy = Numbered(MLP(11 + AGENTS, 3, (4,)))

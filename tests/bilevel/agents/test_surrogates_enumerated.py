@@ -163,7 +163,7 @@ def test_a_decay_leaves_first_derivatives_and_takes_away_what_links_different_st
 
 
 def test_reinforce_is_right_by_ones_own_policy_and_then_by_the_sharing() -> None:
-    """Which is all that a meta-gradient through one inner step needs."""
+    """Which is all that a hypergradient through one inner step needs."""
     case = Enumerated()
     for surrogate in (reinforce, with_critic(reinforce)):
         for estimate, truth in (case.gradients(surrogate), case.second_derivatives(surrogate, 1)):

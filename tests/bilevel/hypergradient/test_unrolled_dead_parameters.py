@@ -1,4 +1,4 @@
-"""A parameter whose gradient is exactly zero: the meta-gradient is the true one, not NaN."""
+"""A parameter whose gradient is exactly zero: the hypergradient is the true one, not NaN."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The same meta-gradients as TorchOpt's and higher's own unrolling of an nn.Module.
+"""The same hypergradients as TorchOpt's and higher's own unrolling of an nn.Module.
 
 Where the formulas are the same they agree to 1e-10. Adam's are not all the same:
 * TorchOpt computes the bias correction in the default dtype (float32 unless told otherwise): 1e-4;
@@ -149,7 +149,7 @@ def test_adam_of_higher_is_another_formula(fit, error, epsilon):
     assert error(by_higher, ours) > 1e-7
 
 
-def test_where_epsilon_stands_changes_the_meta_gradient_by_order_one():
+def test_where_epsilon_stands_changes_the_hypergradient_by_order_one():
     """One step on loss phi * theta: theta' = -phi / (|phi| + e), so d theta'/d phi = -e / (|phi| + e)^2.
 
     e is epsilon in ours and epsilon / sqrt(0.001) in higher's (derived).

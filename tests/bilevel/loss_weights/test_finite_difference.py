@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bilevel.loss_weights import LossWeights, LossWeightTuner, SampleWeights
 from tests.bilevel.loss_weights.loops import regression
-from tests.bilevel.loss_weights.test_tuner import meta_gradient, tuner_of, two_weights
+from tests.bilevel.loss_weights.test_tuner import hypergradient, tuner_of, two_weights
 
 
 def rectified(dtype: torch.dtype, seed: int) -> tuple[nn.Module, Tensor, Tensor]:
@@ -44,7 +44,7 @@ def of_samples(estimator: str, dtype: torch.dtype, seed: int, *, autocast: bool 
     for _ in range(5):
         tuner.step(each, validation)
     again = LossWeightTuner(model, tuner.optimizer, weights, tuner.outer_optimizer, estimator=estimator)
-    return meta_gradient(again, each, validation)
+    return hypergradient(again, each, validation)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -95,7 +95,7 @@ def test_where_differences_fail_forward_mode_is_asked() -> None:
     for estimator in ("directional", "finite-difference"):
         task = regression(Steps())
         found.append(
-            meta_gradient(tuner_of(task, two_weights(), estimator=estimator), task.losses, task.validation)
+            hypergradient(tuner_of(task, two_weights(), estimator=estimator), task.losses, task.validation)
         )
     assert found[0].abs().max() > 1e-6
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.bilevel.loss_weights.loops import Regression, regression
 from tests.bilevel.loss_weights.scenarios.derivatives import Attention, Sine
 from tests.bilevel.loss_weights.test_through_step import Smooth, smooth
-from tests.bilevel.loss_weights.test_tuner import meta_gradient, parameters, tuner_of, two_weights
+from tests.bilevel.loss_weights.test_tuner import hypergradient, parameters, tuner_of, two_weights
 
 ESTIMATORS = [
     "unrolled",
@@ -86,7 +86,7 @@ def test_compiled_models_with_every_estimator() -> None:
         for each in (task, compiled):
             (each.plain if isinstance(each, Compiled) else each.model).load_state_dict(start)
             tuner = tuner_of(each, two_weights(), "adam", estimator=estimator)
-            found.append(meta_gradient(tuner, each.losses, each.validation))
+            found.append(hypergradient(tuner, each.losses, each.validation))
         assert found[0].abs().max() > 1e-6
         torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-12)
     compiled.plain.load_state_dict(start)

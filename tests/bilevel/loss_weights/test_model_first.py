@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bilevel.loss_weights import HyperParameter, LossWeightTuner, gradient_evaluations
 from tests.bilevel.loss_weights.loops import OPTIMIZERS, regression
-from tests.bilevel.loss_weights.test_tuner import meta_gradient, parameters, tuner_of, two_weights
+from tests.bilevel.loss_weights.test_tuner import hypergradient, parameters, tuner_of, two_weights
 
 ESTIMATORS = ("unrolled", "directional", "finite-difference")
 
@@ -54,7 +54,7 @@ def test_the_weights_move_by_the_same_gradient_and_by_that_at_the_models_new_pla
     moved = {}
     for first in ("weights", "model"):
         task, weights = regression(), two_weights()
-        moved[first] = meta_gradient(
+        moved[first] = hypergradient(
             tuner_of(task, weights, "adam", first=first, estimator=estimator), task.losses, task.validation
         )
     assert moved["model"].abs().max() > 1e-4

@@ -41,7 +41,7 @@ def parameters(module: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in module.parameters()])
 
 
-def meta_gradient(tuner: LossWeightTuner, train: object, validation: Callable[[], Tensor]) -> Tensor:
+def hypergradient(tuner: LossWeightTuner, train: object, validation: Callable[[], Tensor]) -> Tensor:
     """What one outer step of plain descent with step size 1 moved the weights by."""
     before = parameters(tuner.weights)
     tuner.outer_optimizer.param_groups[0]["lr"] = 1.0
@@ -80,7 +80,7 @@ def test_with_outer_learning_rate_0_nothing_but_the_weights_steps_is_added(
 
 @pytest.mark.parametrize("virtual_steps", [1, 3])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_meta_gradients_are_those_of_finite_differences(optimizer: str, virtual_steps: int) -> None:
+def test_hypergradients_are_those_of_finite_differences(optimizer: str, virtual_steps: int) -> None:
     """The validation loss after the steps that torch's optimizer itself takes, from a warm start."""
     task, batches = regression(nn.BatchNorm1d(4)), (0, 1, 2)[:virtual_steps]
     warm = tuner_of(task, two_weights(), optimizer, rate=0.0)
@@ -102,7 +102,7 @@ def test_meta_gradients_are_those_of_finite_differences(optimizer: str, virtual_
     center, eye = warm.weights.free.detach().clone(), torch.eye(2).double()
     expected = torch.tensor([after(center + 1e-5 * e) - after(center - 1e-5 * e) for e in eye]) / 2e-5
     warm.virtual_steps = virtual_steps
-    found = meta_gradient(warm, [task.loss_of(index) for index in batches], task.validation)
+    found = hypergradient(warm, [task.loss_of(index) for index in batches], task.validation)
     # Of the averaged one torch rounds the step size to float32.
     torch.testing.assert_close(
         found, expected.double(), rtol=1e-3 if optimizer == "asgd" else 1e-6, atol=1e-8
@@ -121,7 +121,7 @@ def test_estimators_agree(optimizer: str) -> None:
             )
             train = task.losses if isinstance(module, LossWeights) else task.each
             tuner.step(train, task.validation)
-            found[estimator] = meta_gradient(tuner, train, task.validation)
+            found[estimator] = hypergradient(tuner, train, task.validation)
         assert found["unrolled"].abs().max() > 1e-6
         torch.testing.assert_close(found["directional"], found["unrolled"], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(found["finite-difference"], found["unrolled"], rtol=1e-2, atol=1e-6)
@@ -141,7 +141,7 @@ def test_one_plain_step_has_a_closed_form() -> None:
     )
     value = lambda: theta.weight.sum()  # noqa: E731
     # grad a = 4, grad b = 12: theta' = 2 - 0.1 (2 + 3) = 1.5, where the validation loss has slope 3.
-    moved = meta_gradient(tuner, lambda: {"a": value() ** 2, "b": value() ** 3}, lambda: value() ** 2)
+    moved = hypergradient(tuner, lambda: {"a": value() ** 2, "b": value() ** 3}, lambda: value() ** 2)
     torch.testing.assert_close(moved, -0.1 * 3.0 * torch.tensor([4.0, 12.0]).double(), rtol=0, atol=1e-14)
 
 

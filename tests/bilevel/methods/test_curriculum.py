@@ -144,7 +144,7 @@ def test_a_rate_that_changes_is_the_constant_one_in_each_step(optimizer: Any) ->
 
 
 @pytest.mark.parametrize("hypergradient", ["unrolled", "forward", "truncated(steps=3)"])
-def test_the_meta_gradient_sees_the_values_of_its_outer_step(hypergradient: str) -> None:
+def test_the_hypergradient_sees_the_values_of_its_outer_step(hypergradient: str) -> None:
     """Against central differences, and against a learner to which these values are constants."""
     changing = {"cost_weight": "0:0, 2:0.4", "inner.learning_rate": "0:0.5, 2:1.5"}
     method = configured(ToS, **{"inner.steps": 3, "outer.hypergradient": hypergradient, **changing})  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ def test_a_schedule_of_shares_is_each_share_in_its_step() -> None:
 def test_lio_on_the_one_shot_dilemma_has_its_closed_form() -> None:
     """One exact step of size alpha: rewarding C raises the giver's own return by 2 alpha a unit, D lowers it.
 
-    The meta-gradient is sampled here; 40 000 episodes bring it within a few standard errors.
+    The hypergradient is sampled here; 40 000 episodes bring it within a few standard errors.
     """
     alpha, method = 0.05, LIO().with_settings({"inner.episodes": 40_000, "inner.learning_rate": 0.05})
     learner = method.build(DILEMMA, Placement(seeds=1))
@@ -93,12 +93,12 @@ def test_lio_on_the_one_shot_dilemma_has_its_closed_form() -> None:
     quarter = 0.25 * 0.25
     assert for_c == pytest.approx(2 * alpha * quarter, rel=1e-3)
     assert for_d == pytest.approx(-2 * alpha * quarter, rel=1e-3)
-    found = sampled_meta_gradient(learner, theta, generator)
+    found = sampled_hypergradient(learner, theta, generator)
     assert found[0] == pytest.approx(for_c, abs=0.15 * abs(for_c))
     assert found[1] == pytest.approx(for_d, abs=0.15 * abs(for_d))
 
 
-def sampled_meta_gradient(
+def sampled_hypergradient(
     learner: Any, theta: torch.Tensor, generator: torch.Generator
 ) -> tuple[float, float]:
     """d V_1 / d (what agent 1 gives for C, for D), by the losses and values that learners use."""

@@ -206,7 +206,7 @@ def test_estimators_walk_through_its_steps(learner: str) -> None:
     found = {}
     for text in ESTIMATORS:
         built = build("tos", inner=learner, outer__hypergradient=text, inner__steps=2)
-        found[text] = _meta_gradient(built)
+        found[text] = _hypergradient(built)
         assert found[text].any()
     for text in ESTIMATORS[1:3]:
         torch.testing.assert_close(found[text], found["unrolled"], rtol=1e-8, atol=1e-11)
@@ -214,7 +214,7 @@ def test_estimators_walk_through_its_steps(learner: str) -> None:
     assert not torch.allclose(found["one-step"], found["unrolled"], rtol=1e-2)
 
 
-def _meta_gradient(built: PolicyLearner) -> Tensor:
+def _hypergradient(built: PolicyLearner) -> Tensor:
     assert isinstance(built, OuterLearner)
     state = built.init(0)
     problem = built.problem(

@@ -93,7 +93,7 @@ def test_every_method_learns_them(name: str, learner: str) -> None:
 @pytest.mark.parametrize("name", ["selfish", "tos"])
 @pytest.mark.parametrize("objective", ["own-return", "welfare"])
 @every_learner
-def test_the_meta_gradient_is_that_of_finite_differences(name: str, objective: str, learner: str) -> None:
+def test_the_hypergradient_is_that_of_finite_differences(name: str, objective: str, learner: str) -> None:
     """Through three inner steps on recorded episodes, to exact values, which have no sample of their own."""
     game = games.make("prisoners-dilemma")
     built = outer(name, game, loss_weights__objective=objective, inner=learner)

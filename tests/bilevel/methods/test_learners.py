@@ -163,7 +163,7 @@ def test_a_learning_rate_that_is_too_large_is_told(name: str, settings: dict) ->
         learner.update(learner.init(0))
 
 
-def test_a_meta_gradient_that_is_no_number_is_told() -> None:
+def test_a_hypergradient_that_is_no_number_is_told() -> None:
     """Under the KL cost nobody can keep nothing: with T_11 = 0 the cost is infinite."""
     learner = build("tos", GAMES["exact"], cost="kl", cost_weight=1.0)
     state = learner.init(0)

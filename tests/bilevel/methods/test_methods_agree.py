@@ -111,7 +111,7 @@ def policies_by_hand(theta: Tensor, phi: Tensor, rate: float, steps: int) -> Ten
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("objective", ["own-return", "welfare"])
-def test_meta_gradients_of_the_one_shot_dilemma(objective: str, steps: int) -> None:
+def test_hypergradients_of_the_one_shot_dilemma(objective: str, steps: int) -> None:
     """Each giver's row follows d (its own return, or everybody's) / d (its own row), nothing else."""
     inner = {"inner.learning_rate": 0.7, "inner.steps": steps}
     outer = {"own_share": 0.7, "outer.optimizer": "sgd", "outer.learning_rate": 1.0}

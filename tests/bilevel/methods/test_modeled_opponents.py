@@ -1,4 +1,4 @@
-"""LIO with models of the others: the centralized meta-gradient where they are right, and runs that resume."""
+"""LIO with models of the others: the centralized hypergradient where they are right, and runs that resume."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(room: EscapeRoom, **settings: Any) -> ModelingLearner:
 
 
 def gradients(room: EscapeRoom, off: float = 0.0, **settings: Any) -> tuple[Tensor, Tensor]:
-    """Every giver's own meta-gradient: through the true steps, and through those of models that are off."""
+    """Every giver's own hypergradient: through the true steps, and through those of models that are off."""
     learner = build(room, **settings)
     central = configured(LIO, **{**SMALL, **settings}).build(room, Placement(seeds=3))
     assert isinstance(central, OuterLearner)

@@ -64,7 +64,7 @@ def learner(hypergradient: Any, seeds: int = 3, game: Any = REPEATED, **settings
 
 
 def gradient(built: OuterLearner) -> torch.Tensor:
-    """The meta-gradient of the first outer step."""
+    """The hypergradient of the first outer step."""
     state = built.init(0)
     generator, bonus = torch.Generator().manual_seed(0), torch.zeros((), dtype=torch.float64)
     problem = built.problem(generator, StepInputs((), bonus))

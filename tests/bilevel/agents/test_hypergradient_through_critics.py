@@ -1,4 +1,4 @@
-"""Meta-gradients through actor-critic and PPO: estimators agree, with differences on fixed samples, too."""
+"""Hypergradients through actor-critic and PPO: estimators agree, with differences on fixed samples, too."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,7 @@ def test_an_inner_step_counts_as_one(kind: str) -> None:
 
 @every_kind
 def test_what_phi_made_critics_learn_is_there(kind: str) -> None:
-    """With values cut off the meta-gradient is another one, and differences do not agree with it."""
+    """With values cut off the hypergradient is another one, and differences do not agree with it."""
     case = KINDS[kind]("mlp")
 
     def cut(theta: Tensor, phi: Tensor, data: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Meta-gradients through steps of every kind of network: walked back, carried forward, and by differences."""
+"""Hypergradients through steps of every kind of network: walked back, carried forward, and by differences."""
 
 import pytest
 import torch
