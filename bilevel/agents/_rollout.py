@@ -61,12 +61,12 @@ def observe_step(game: Game, state: Any) -> StepObservation:
     )
 
 
-_counts: ContextVar[tuple[Tensor, ...]] = ContextVar("counts", default=())
-"""Counts of `count_environment_steps` that are open, int64 [seed] each."""
+_counts: ContextVar[tuple[tuple[Tensor, bool], ...]] = ContextVar("counts", default=())
+"""Counts of `count_environment_steps` that are open, int64 [seed] each, and `to_horizon` of each."""
 
 
 @contextmanager
-def count_environment_steps(seeds: int) -> Iterator[Tensor]:
+def count_environment_steps(seeds: int, *, to_horizon: bool = False) -> Iterator[Tensor]:
     """Count the environment steps of all rollouts in a `with` block, for each seed.
 
     A step counts until its episode ends; steps that pad an ended episode to the horizon do not. Rollouts of
@@ -74,6 +74,7 @@ def count_environment_steps(seeds: int) -> Iterator[Tensor]:
 
     Args:
         seeds: number of seeds. A rollout has a multiple of them, copy by copy of all seeds.
+        to_horizon: count every episode to the game's horizon, an upper bound that no draw changes.
 
     Returns:
         The count so far, int64 [seed], on the CPU; it grows in the block.
@@ -89,7 +90,7 @@ def count_environment_steps(seeds: int) -> Iterator[Tensor]:
     tensor([12, 12, 12])
     """
     count = torch.zeros(seeds, dtype=torch.int64)
-    token = _counts.set((*_counts.get(), count))
+    token = _counts.set((*_counts.get(), (count, to_horizon)))
     try:
         yield count
     finally:
@@ -221,8 +222,9 @@ def play_blocks(
         block = _Block(min(steps, game.horizon - begin))
         for time in range(block.steps):
             state, mask = play_step(block, time, state, mask)
-        for count in _counts.get():
-            played = (block.written["mask"] > 0).sum((1, 2, 3)).cpu()
+        for count, to_horizon in _counts.get():
+            running = block.written["mask"] > 0
+            played = (running | to_horizon).sum((1, 2, 3)).cpu()
             count += played.reshape(-1, len(count)).sum(0)
         require_separated(game, generator)
         _require_finite(block.written["rewards"], begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,23 +12,29 @@ import tyro
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._method_settings import labeled_methods, methods_with_settings
-from bilevel.cli._progress import resumable
+from bilevel.cli._method_settings import labeled_methods, methods_with_settings, names_of_settings
+from bilevel.cli._progress import TrialProgress, resumable
 from bilevel.cli._settings import read_settings, require_once, split_leading
 from bilevel.cli._train import follow
+from bilevel.core import counted
 from bilevel.experiments import (
+    TRIAL_SEEDS,
     USUAL,
     Compared,
     Comparison,
     DtypeName,
     RunConfig,
+    Search,
+    Tuned,
     XAxis,
     compare_runs,
     load_comparison,
     preset,
     require_environment_steps,
     require_seeds,
+    search_table,
     sizes,
+    within_environment_steps,
 )
 from games.core import Game, require
 
@@ -57,6 +64,16 @@ class CompareSettings:
     bit-for-bit."""
     outer_steps: int = RunConfig.outer_steps
     """Number of outer steps of every run, 1 or more."""
+    environment_steps: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None
+    """Environment steps of training per seed, the same for every method, in place of outer steps: each method
+    takes as many outer steps as they allow. All episodes of training count, those of outer losses and metrics
+    included, each to the game's horizon. Methods that learn from exact values keep --outer-steps."""
+    tune: Annotated[int | None, tyro.conf.arg(metavar="BUDGET")] = None
+    """Trials, 1 or more, of a search of each method's own settings before the comparison; settings of --set
+    are not searched. The first trial has the default settings; the ranges of the others are listed above."""
+    tune_seeds: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = TRIAL_SEEDS
+    """Seeds of each trial of the search, 1 or more: seed + 1000000, seed + 1000001, ..., apart from those of
+    the comparison."""
     checkpoint_every: int = RunConfig.checkpoint_every
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = RunConfig.evaluation_episodes
@@ -67,53 +84,102 @@ class CompareSettings:
     """Torch device with random generators, for instance cpu or cuda:0."""
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
-    x_axis: XAxis = "outer-steps"
+    x_axis: Annotated[XAxis | None, tyro.conf.arg(metavar="{outer-steps,environment-steps}")] = None
     """Unit of the x axis of curves: outer steps, or environment steps per seed, all episodes of training
-    included."""
+    included. None: environment steps if --environment-steps sets them for all methods, else outer steps."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seeds)
+        require(
+            self.tune is None or self.tune >= 1,
+            f"--tune takes a number of trials, 1 or more, not {self.tune}.",
+        )
+        require(
+            self.tune is not None or self.tune_seeds == TRIAL_SEEDS,
+            "--tune-seeds are the seeds of a search: give its trials, as in --tune 16.",
+        )
 
     @property
     def comparison(self) -> Comparison:
         """The runs, with the settings of each method; ValueError if these or `Comparison` refuse one."""
-        own = ("methods", "set", "runs", "x_axis")
+        own = ("methods", "set", "runs", "x_axis", "environment_steps", "tune", "tune_seeds")
         shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
         names = labeled_methods(self.methods)
         methods = methods_with_settings(self.game_name, names, self.set)
+        configs = {
+            label: RunConfig(method_name=names[label], method=method, **shared)
+            for label, method in methods.items()
+        }
+        comparison = Comparison(configs)
+        if self.environment_steps is None:
+            return comparison
+        require(
+            self.outer_steps == RunConfig.outer_steps or any(config.exact for config in configs.values()),
+            "--environment-steps sets the outer steps of each method, and none here learns from exact "
+            "values: leave out --outer-steps.",
+        )
         return Comparison(
             {
-                label: RunConfig(method_name=names[label], method=method, **shared)
-                for label, method in methods.items()
+                label: within_environment_steps(config, self.environment_steps)
+                for label, config in configs.items()
             }
         )
+
+    def search(self, comparison: Comparison) -> Search | None:
+        """Build the search of the methods' settings; None without --tune."""
+        if self.tune is None:
+            return None
+        pinned = names_of_settings(self.game_name, labeled_methods(self.methods), self.set)
+        return Search(comparison, self.tune, self.tune_seeds, pinned)
 
 
 def compare_command(arguments: list[str]) -> None:
     chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
     settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
     if settings.runs:
-        alone = replace(settings, runs=(), x_axis="outer-steps") == parse_compare(DEFAULT_GAME, [])
+        alone = replace(settings, runs=(), x_axis=None) == parse_compare(DEFAULT_GAME, [])
         require(
             alone and chosen.game is None,
             "--runs takes no other option but --out, --x-axis and --load: finished runs have their own "
             "settings.",
         )
         rows = compare_runs(load_comparison(settings.runs))
-        _require_x_axis(settings.x_axis, [row.results.config for row in rows])
+        x_axis = settings.x_axis or "outer-steps"
+        _require_x_axis(x_axis, [row.results.config for row in rows])
         with resumable("Run the same command again."):
-            _show(rows, chosen.out, settings.x_axis)
+            _show(rows, chosen.out, x_axis)
         return
     comparison = settings.comparison
-    _require_x_axis(settings.x_axis, comparison.configs.values())
+    exact = [label for label, config in comparison.configs.items() if config.exact]
+    x_axis = settings.x_axis or _default_x_axis(settings.environment_steps, exact)
+    _require_x_axis(x_axis, comparison.configs.values())
+    search = settings.search(comparison)
     out = chosen.out or Path("runs/compare") / settings.game_name
-    folders = comparison.folders(out)
     with resumable("Run the same command again: what is done is kept."):
+        tuned = None if search is None else _tune(search, out)
+        folders = comparison.folders(out) if tuned is None else tuned.folders(out)
         results = {
             label: follow(folder, f"run {place} of {len(folders)}")
             for place, (label, folder) in enumerate(folders.items(), 1)
         }
-        _show(compare_runs(results), out, settings.x_axis)
+        notes = _environment_notes(settings.environment_steps, exact, len(folders))
+        _show(compare_runs(results), out, x_axis, tuned, notes)
+
+
+def _tune(search: Search, out: Path) -> Tuned:
+    """Run the missing trials of a search, and show the progress."""
+    search.require_same_settings(out)
+    trials = list(itertools.chain(*search.trials.values()))
+    done = sum(trial.welfare(out) is not None for trial in trials)
+    there = f" ({done} of {len(trials)} trials are there already)" if done else ""
+    each = f"{counted(search.budget, 'trial')} of {counted(search.seeds, 'seed')} each"
+    line = f"Search of settings: {', '.join(search.trials)}; {each}, in {out / 'tuning'}{there}"
+    with TrialProgress(line, len(trials), done) as progress:
+        return search.run(out, lambda trial, part: progress.show_words(f"{trial.label}, {trial.name}", part))
+
+
+def _default_x_axis(environment_steps: int | None, exact: Sequence[str]) -> XAxis:
+    return "outer-steps" if environment_steps is None or exact else "environment-steps"
 
 
 def _require_x_axis(x_axis: XAxis, configs: Iterable[RunConfig]) -> None:
@@ -123,14 +189,38 @@ def _require_x_axis(x_axis: XAxis, configs: Iterable[RunConfig]) -> None:
             require_environment_steps(config)
 
 
-def _show(rows: Sequence[Compared], out: Path | None, x_axis: XAxis) -> None:
+def _environment_notes(environment_steps: int | None, exact: Sequence[str], methods: int) -> list[str]:
+    """Note on equal environment steps, and on the methods that take none."""
+    if environment_steps is None:
+        return []
+    equal = (
+        f"Outer steps: as many as {environment_steps} environment steps of training per seed allow, with "
+        "every episode counted to the horizon, those of outer losses and metrics included; table.csv has the "
+        "mean over seeds of those taken until episodes ended."
+    )
+    which = "All methods" if len(exact) == methods else ", ".join(exact)
+    kept = f"{which}: outer steps by --outer-steps, as exact values take no environment steps."
+    return ([equal] if len(exact) < methods else []) + ([kept] if exact else [])
+
+
+def _show(
+    rows: Sequence[Compared],
+    out: Path | None,
+    x_axis: XAxis,
+    tuned: Tuned | None = None,
+    notes: Sequence[str] = (),
+) -> None:
     """Print the table; write figures and files into a folder, if there is one."""
     theory = report.theory_of(rows[0].results.config.game)
     written: list[Path] = []
     if out is not None:
         written = report.write_comparison_figures(rows, out, theory, x_axis=x_axis)
         written += report.write_comparison_files(rows, out, theory)
-    Console(highlight=False).print(report.comparison_table(rows, theory))
+        written += report.write_tuning_files(tuned, out)
+    console = Console(highlight=False)
+    console.print(report.comparison_table(rows, theory, notes))
+    if tuned is not None:
+        console.print("", report.tuning_table(tuned).to_rich())
     if out is not None:
         print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
@@ -149,7 +239,12 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
             "the folder of runs and files (default: runs/compare/GAME): finished runs in it with the "
             "same settings are reused, interrupted ones are resumed. --load FILE.py runs a file of "
             "yours that adds a game, a method or an estimator. docs/how-to/compare-methods.md says how to "
-            "read the table."
+            "read the table.\n\n"
+            f"Ranges of --tune, of the settings that a method has:\n{_ranges()}"
         ),
         default=CompareSettings(game_name=game_name, game=game, **sizes(game)),
     )
+
+
+def _ranges() -> str:
+    return "\n".join(f"{method}: {setting}: {within}" for method, setting, within in search_table())

@@ -259,23 +259,43 @@ def methods_with_settings(
     methods = {label: preset(game_name, name)[1] for label, name in names.items()}
     options: dict[str, list[str]] = {label: [] for label in methods}
     for text in settings:
-        name, equals, value = text.partition("=")
-        require(
-            bool(equals and name), f"--set takes [LABEL.]SETTING=VALUE, as tos.own-share=0.8, not {text!r}."
-        )
-        label, dot, setting = name.partition(".")
-        if label not in methods:
-            parts = {part for method in methods.values() for part in parts_of(type(method))}
-            if dot and label.replace("-", "_") not in parts:
-                require_name(label, methods, "method of this comparison")
-            label, setting = "", name
-        for chosen in [label] if label else methods:
-            options[chosen] += _words(methods[chosen], setting, value)
+        labels, setting, value = _read_setting(text, methods)
+        for label in labels:
+            options[label] += _words(methods[label], setting, value)
     for label, words in options.items():
         if words:
             prog, config = f"bilevel compare, settings of {label}", (tyro.conf.FlagConversionOff,)
             methods[label] = read_with_method(prog, words, methods[label], {}, config=config)[0]
     return methods
+
+
+def names_of_settings(
+    game_name: str, names: Mapping[str, str], settings: Sequence[str]
+) -> dict[str, frozenset[str]]:
+    """Find the dotted names of the settings that `methods_with_settings` changes, by label of the method."""
+    methods = {label: preset(game_name, name)[1] for label, name in names.items()}
+    read = [_read_setting(text, methods) for text in settings]
+    return {
+        label: frozenset(
+            setting.replace("-", "_").removeprefix("method.")
+            for labels, setting, _ in read
+            if label in labels
+        )
+        for label in methods
+    }
+
+
+def _read_setting(text: str, methods: Mapping[str, Method]) -> tuple[list[str], str, str]:
+    """Split [LABEL.]SETTING=VALUE into labels, setting and value; ValueError as `methods_with_settings`."""
+    name, equals, value = text.partition("=")
+    require(bool(equals and name), f"--set takes [LABEL.]SETTING=VALUE, as tos.own-share=0.8, not {text!r}.")
+    label, dot, setting = name.partition(".")
+    if label in methods:
+        return [label], setting, value
+    parts = {part for method in methods.values() for part in parts_of(type(method))}
+    if dot and label.replace("-", "_") not in parts:
+        require_name(label, methods, "method of this comparison")
+    return list(methods), name, value
 
 
 def _words(method: Method, setting: str, value: str) -> list[str]:

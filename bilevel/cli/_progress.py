@@ -157,8 +157,12 @@ class TrialProgress(_Progress):
 
     def show(self, weighting: str, seed: int, part: float) -> None:
         """Show the progress of a trial, a fraction; 1 when it is written."""
+        self.show_words(f"{weighting}, seed {seed}", part)
+
+    def show_words(self, words: str, part: float) -> None:
+        """Show the progress of a trial, described in words."""
         self._done += part >= 1
-        done, words = self._done - self._before, f"{weighting}, seed {seed}"
+        done = self._done - self._before
         if self._bar is not None:
             left = done + (part if part < 1 else 0.0)
             self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)

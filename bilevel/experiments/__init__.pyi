@@ -1,8 +1,8 @@
 from ._checkpoint import load_checkpoint as load_checkpoint
-from ._comparison import USUAL as USUAL
-from ._comparison import ComparedRuns as ComparedRuns
+from ._compare import USUAL as USUAL
+from ._compare import ComparedRuns as ComparedRuns
+from ._compare import compare as compare
 from ._comparison import Comparison as Comparison
-from ._comparison import compare as compare
 from ._comparison import find_or_create as find_or_create
 from ._comparison import load_comparison as load_comparison
 from ._comparison import require_comparable as require_comparable
@@ -10,8 +10,12 @@ from ._config import LARGEST_SEED as LARGEST_SEED
 from ._config import MOST_THREADS as MOST_THREADS
 from ._config import DtypeName as DtypeName
 from ._config import RunConfig as RunConfig
+from ._config import configured as configured
 from ._config import default_config as default_config
 from ._config import load_config as load_config
+from ._environment_steps import StepCosts as StepCosts
+from ._environment_steps import step_costs as step_costs
+from ._environment_steps import within_environment_steps as within_environment_steps
 from ._execution import keep_freed_memory as keep_freed_memory
 from ._files import parse_json as parse_json
 from ._files import require_regular as require_regular
@@ -46,6 +50,10 @@ from ._run_folder import RunFolder as RunFolder
 from ._run_folder import create_run as create_run
 from ._run_folder import new_folder as new_folder
 from ._run_folder import run_status as run_status
+from ._search_space import BatchRange as BatchRange
+from ._search_space import SearchRange as SearchRange
+from ._search_space import SearchSpace as SearchSpace
+from ._search_space import search_table as search_table
 from ._statistics import FEWEST_SEEDS as FEWEST_SEEDS
 from ._statistics import RESAMPLES as RESAMPLES
 from ._statistics import Interval as Interval
@@ -58,3 +66,7 @@ from ._statistics import paired_difference_interval as paired_difference_interva
 from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement
 from ._statistics import require_seeds as require_seeds
+from ._tuning import TRIAL_SEEDS as TRIAL_SEEDS
+from ._tuning import Search as Search
+from ._tuning import Trial as Trial
+from ._tuning import Tuned as Tuned

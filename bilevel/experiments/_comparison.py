@@ -6,24 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from bilevel.experiments._config import RunConfig, configured, load_config, named_config
-from bilevel.experiments._measures import Compared, compare_runs
+from bilevel.experiments._config import RunConfig, load_config
 from bilevel.experiments._presets import preset
-from bilevel.experiments._results import Run, group_joinable, join_runs, load_run, require_pandas
+from bilevel.experiments._results import Run, group_joinable, join_runs, load_run
 from bilevel.experiments._resumable import list_differences
-from bilevel.experiments._run import Listener, train
 from bilevel.experiments._run_folder import RunFolder, config_differences, create_run
 from bilevel.experiments._statistics import require_seeds
-from bilevel.methods import METHODS, Method, Placement
+from bilevel.methods import METHODS, Placement
 from games.core import Game, require
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-USUAL = ("selfish", "prosocial", "fixed", "tos")
-"""The default methods of a comparison."""
 CONDITIONS = ("game_name", "game", "seeds", "evaluation_episodes")
 """Settings that compared runs share; `game` includes the horizon."""
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -63,102 +55,20 @@ class Comparison:
         for label, config in self.configs.items():
             _require_applies(label, config)
 
-    def folders(self, path: Path) -> dict[str, RunFolder]:
+    def folders(self, path: Path, names: Mapping[str, str] | None = None) -> dict[str, RunFolder]:
         """Find or create a folder for each run within one folder; all or none.
+
+        Args:
+            path: the folder.
+            names: label -> name of its folder; None: the labels.
 
         Raises:
             ValueError: as `find_or_create`.
         """
+        paths = {label: path / (label if names is None else names[label]) for label in self.configs}
         for label, config in self.configs.items():
-            _require_same(RunFolder(path / label), config)
-        return {label: find_or_create(path / label, config) for label, config in self.configs.items()}
-
-
-@dataclass(frozen=True, repr=False)
-class ComparedRuns:
-    """Methods compared on one game: their runs, and statistics over seeds.
-
-    >>> from bilevel.experiments import compare
-    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
-    >>> list(compared.runs), compared.runs["tos"].final["welfare"].shape
-    (['selfish', 'tos'], (3,))
-    """
-
-    rows: tuple[Compared, ...]
-    """One per method; the first is the baseline of the others."""
-    path: Path | None = None
-    """Folder of all runs."""
-
-    @property
-    def runs(self) -> dict[str, Run]:
-        """Label -> run."""
-        return {row.label: row.results for row in self.rows}
-
-    def to_pandas(self) -> DataFrame:
-        """Measures as a data frame, a row per method and seed; NaN where a measure is not defined.
-
-        Raises:
-            ValueError: pandas is not installed.
-        """
-        require_pandas()
-        from pandas import DataFrame, concat  # noqa: PLC0415
-
-        seed = self.rows[0].results.config.seed
-        parts = [DataFrame({"method": row.label} | row.measures) for row in self.rows]
-        for part in parts:
-            part.insert(1, "seed", range(seed, seed + len(part)))
-        return concat(parts, ignore_index=True)
-
-    def __repr__(self) -> str:
-        game = self.rows[0].results.config.game_name
-        welfare = (
-            f"{row.label} {interval.estimate:.4g} [{interval.low:.4g}, {interval.high:.4g}]"
-            for row in self.rows
-            for interval in (row.intervals["welfare"],)
-        )
-        return f"ComparedRuns({game}, welfare with 95 % intervals: {'; '.join(welfare)})"
-
-
-def compare(
-    game: str | Game,
-    methods: Sequence[str] | Mapping[str, str | Method] = USUAL,
-    *,
-    out: str | Path | None = None,
-    listener: Listener | None = None,
-    **settings: Any,
-) -> ComparedRuns:
-    """Train methods on one game under the same conditions, and compare them over seeds.
-
-    Args:
-        game: a name, or a game of the catalogue with its settings changed.
-        methods: names, or label -> name or method; the first is the baseline of the others.
-        out: folder of all runs; finished runs in it with the same settings are not trained again. None: a
-            folder in runs/compare by the name of the game.
-        listener: called after every outer step of every run.
-        settings: of all runs, as for `train`; of one method with its label as prefix, as
-            `**{"tos.outer.learning_rate": 0.05}`.
-
-    Returns:
-        The runs, their measures and intervals, method by method.
-
-    Raises:
-        ValueError: as `train`, or there is one method only, or there are too few seeds for an interval.
-
-    >>> compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
-    ComparedRuns(chicken, welfare with 95 % intervals: selfish -1.08 [-1.563, -0.8239]; tos -0.659 [...])
-    """
-    labeled = methods if isinstance(methods, Mapping) else {name: name for name in methods}
-    shared = {name: value for name, value in settings.items() if name.partition(".")[0] not in labeled}
-    configs = {}
-    for label, method in labeled.items():
-        prefix = f"{label}."
-        own = {name.removeprefix(prefix): settings[name] for name in settings if name.startswith(prefix)}
-        own = {name if "." in name else f"method.{name}": value for name, value in own.items()}
-        configs[label] = configured(named_config(game, method), shared | own)
-    comparison = Comparison(configs)
-    path = Path("runs", "compare", next(iter(configs.values())).game_name) if out is None else Path(out)
-    runs = {label: train(folder, listener=listener) for label, folder in comparison.folders(path).items()}
-    return ComparedRuns(tuple(compare_runs(runs)), path)
+            require_same_settings(RunFolder(paths[label]), config)
+        return {label: find_or_create(paths[label], config) for label, config in self.configs.items()}
 
 
 def find_or_create(path: Path, config: RunConfig) -> RunFolder:
@@ -183,12 +93,16 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     folder = RunFolder(path)
     if folder.is_new:
         return create_run(config, path)
-    _require_same(folder, config)
+    require_same_settings(folder, config)
     return folder
 
 
-def _require_same(folder: RunFolder, config: RunConfig) -> None:
-    """Raise ValueError, naming the settings, if the folder has a run with others."""
+def require_same_settings(folder: RunFolder, config: RunConfig) -> None:
+    """Raise ValueError, naming the settings, if the folder has a run with others.
+
+    >>> from bilevel.experiments import RunFolder, default_config
+    >>> require_same_settings(RunFolder("new"), default_config("chicken", "tos"))
+    """
     if not folder.is_new:
         folder.require_same(load_config(folder.config).plain, config.plain)
 

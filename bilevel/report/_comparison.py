@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 
-from bilevel.experiments import MEASURES, RESAMPLES, Compared, Run, over_seeds, write_text
+from bilevel.experiments import ENVIRONMENT_STEPS, MEASURES, RESAMPLES, Compared, Run, over_seeds, write_text
 from bilevel.report._table import (
     Column,
     ResultsTable,
@@ -43,6 +43,7 @@ COLUMNS = {
         _measure("probability_of_improvement", "P(improvement)\n[95 % interval]", with_interval),
         _measure("difference", "difference\n[95 % interval]", with_interval),
         Column(heading="outer\nsteps", name="outer_steps", form=str),
+        Column(heading="environment\nsteps", name="environment_steps", form=str),
         Column(heading="seconds", name="seconds", form=lambda seconds: f"{seconds:.1f}"),
     )
 }
@@ -88,12 +89,15 @@ def results_table(runs: Sequence[Run]) -> Group:
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
 
 
-def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = None) -> Group:
+def comparison_table(
+    rows: Sequence[Compared], theory: Theory | str | None = None, further_notes: Sequence[str] = ()
+) -> Group:
     """Build a table for a terminal of 80 columns: results, differences, loss weights, notes and theory.
 
     Args:
         rows: the methods compared, the baseline first.
         theory: of `theory_of`; None: no theory.
+        further_notes: sentences after those on the columns.
     Returns:
         Something that rich prints.
 
@@ -114,7 +118,7 @@ def comparison_table(rows: Sequence[Compared], theory: Theory | str | None = Non
     below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
     return Group(
         *(part for title, names in parts.items() for part in (_table(rows, names, title).to_rich(), "")),
-        folded(notes(rows)),
+        folded([*notes(rows), *further_notes]),
         *below,
     )
 
@@ -219,11 +223,13 @@ def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> R
     values = []
     for row in rows:
         run = row.results
+        counts = run.curves.get(ENVIRONMENT_STEPS)
         known = {"method": row.label, "seeds": run.config.seeds, **row.intervals, "seconds": run.seconds}
         known |= {
             "probability_of_improvement": row.probability_of_improvement,
             "difference": row.difference,
             "outer_steps": run.config.outer_steps,
+            "environment_steps": None if counts is None else float(counts[-1].mean()),
         }
         values.append([known.get(name) for name in names])
     return ResultsTable(title=title, columns=[COLUMNS[name] for name in names], rows=values)
