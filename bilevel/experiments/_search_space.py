@@ -57,7 +57,11 @@ class SearchRange:
 
 @dataclass(frozen=True)
 class BatchRange:
-    """Batches in a search: multiples of the default, at equal environment steps of training."""
+    """Batches in a search: multiples of the default, at equal environment steps of training.
+
+    >>> BatchRange((0.5, 1, 2)).value(0.9, default=64), BatchRange((0.5, 1, 2)).text
+    (128, '0.5, 1 or 2 times the default, at equal environment steps')
+    """
 
     factors: tuple[float, ...]
     """Multiples of the default, with equal probabilities."""

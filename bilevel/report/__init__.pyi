@@ -43,6 +43,5 @@ from ._table import with_interval as with_interval
 from ._theory import stage_of as stage_of
 from ._theory import theory_report as theory_report
 from ._theory_summary import theory_of as theory_of
-from ._tuning import tuning_notes as tuning_notes
 from ._tuning import tuning_table as tuning_table
 from ._tuning import write_tuning_files as write_tuning_files
