@@ -1,3 +1,5 @@
+from ._aga import AgA as AgA
+from ._aga import adjusted_gradient as adjusted_gradient
 from ._contract import HasPolicies as HasPolicies
 from ._contract import Learner as Learner
 from ._contract import Metrics as Metrics

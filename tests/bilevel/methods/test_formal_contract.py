@@ -14,10 +14,11 @@ from bilevel.methods import FormalContract, OuterLearner, Placement
 from bilevel.methods._formal_contract import ContractTransfer, ContractVariable, ExactContractPlay
 from games.core import Game
 from games.matrix import FiniteRepeatedGame, NormalForm
+from tests.bilevel.methods.configured import configured
 
 F64 = torch.float64
 DILEMMA = games.make("prisoners-dilemma")
-FROZEN = {"outer.optimizer": "sgd", "outer.learning_rate": 1e-300}
+FROZEN: dict[str, Any] = {"outer.optimizer": "sgd", "outer.learning_rate": 1e-300}
 UNFAIR = NormalForm(  # cooperation costs agent 0 three and gives agent 1 five; agent 1's costs and gives one
     table=(((-2.0, 4.0), (-3.0, 5.0)), ((1.0, -1.0), (0.0, 0.0))),
     names=("cooperate", "defect"),
@@ -25,9 +26,10 @@ UNFAIR = NormalForm(  # cooperation costs agent 0 three and gives agent 1 five; 
 )
 
 
-def built(game: Game = DILEMMA, seeds: int = 2, **settings: Any) -> Any:
-    dotted = {name.replace("__", "."): value for name, value in settings.items()}
-    return FormalContract().with_settings(dotted).build(game, Placement(seeds=seeds))
+def built(game: Game = DILEMMA, /, **settings: Any) -> Any:
+    """Two underscores stand for the dot of a part; `seeds` is the placement's."""
+    seeds = settings.pop("seeds", 2)
+    return configured(FormalContract, **settings).build(game, Placement(seeds=seeds))
 
 
 def trained(learner: Any, updates: int) -> tuple[Any, Any]:
@@ -42,8 +44,8 @@ def trained(learner: Any, updates: int) -> tuple[Any, Any]:
 def test_cooperation_is_learned_above_the_threshold_of_theory(game: str, factor: float) -> None:
     """Of a fixed contract; in the stag hunt agents that start at 20 % hunting need the greatest gain."""
     threshold = games.mechanism_thresholds(games.make(game)).contract
-    payment = {"max_payment": 100.0, "initial_payment": factor * threshold}
-    learner = built(games.make(game), **payment, **{"inner.learning_rate": 5.0}, **FROZEN)
+    payment: dict[str, Any] = {"max_payment": 100.0, "initial_payment": factor * threshold}
+    learner = built(games.make(game), **payment, inner__learning_rate=5.0, **FROZEN)
     state = learner.init(0)
     state["theta"] = torch.full_like(state["theta"], -5.0)
     for _ in range(3000):
@@ -57,7 +59,7 @@ def test_cooperation_is_learned_above_the_threshold_of_theory(game: str, factor:
 
 def test_the_hypergradient_of_one_step_has_its_closed_form() -> None:
     """In the dilemma V_i = -2 - p_i + 2 p_j: a step moves the logit by a p (1 - p) (theta - 1)."""
-    rate, learner = 0.5, built(seeds=1, **{"inner.learning_rate": 0.5})
+    rate, learner = 0.5, built(seeds=1, inner__learning_rate=0.5)
     state = learner.init(0)
     x, phi = state["theta"][0, :, 0], state["phi"]
     payment = learner.transfer(phi).payment.squeeze()
@@ -99,7 +101,7 @@ def test_transfers_are_among_those_present() -> None:
 def test_exact_transfers_are_expectations_of_sampled_ones(name: str) -> None:
     game = games.make(name)
     exact, sampled = (
-        built(game, seeds=1, **{"inner.exact": choice, "inner.episodes": 20_000}) for choice in (True, False)
+        built(game, seeds=1, inner__exact=choice, inner__episodes=20_000) for choice in (True, False)
     )
     assert isinstance(exact.play, ExactContractPlay)
     state = exact.init(0)
@@ -159,7 +161,7 @@ def test_a_contract_is_accepted_where_all_gain() -> None:
 
 def test_a_contract_is_rejected_where_an_agent_loses() -> None:
     """Under the contract both cooperate, which costs agent 0 more than it gains; welfare would be greater."""
-    learner = built(UNFAIR, seeds=3, initial_payment=4.0, **{"inner.learning_rate": 5.0})
+    learner = built(UNFAIR, seeds=3, initial_payment=4.0, inner__learning_rate=5.0)
     state, metrics = trained(learner, 300)
     assert state["theta"].sigmoid().min() > 0.9
     assert (metrics["accepted"] == 0).all()
@@ -205,4 +207,4 @@ def test_finite_repetitions_are_sampled() -> None:
         ValueError, match=r"FiniteRepeatedGame is neither: play episodes \(--inner.no-exact\)"
     ):
         built(FiniteRepeatedGame())
-    trained(built(FiniteRepeatedGame(horizon=3), **{"inner.exact": False, "inner.episodes": 4}), 1)
+    trained(built(FiniteRepeatedGame(horizon=3), inner__exact=False, inner__episodes=4), 1)
