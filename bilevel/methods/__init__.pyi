@@ -12,6 +12,7 @@ from ._d3c_bound import loss_bound as loss_bound
 from ._fixed_sharing import Fixed as Fixed
 from ._fixed_sharing import Prosocial as Prosocial
 from ._fixed_sharing import Selfish as Selfish
+from ._fixed_sharing import SpatialDiscount as SpatialDiscount
 from ._fixed_sharing import policy_learner as policy_learner
 from ._formal_contract import FormalContract as FormalContract
 from ._gifting import Gifting as Gifting

@@ -1,4 +1,4 @@
-"""Methods of fixed sharing: `fixed`, the reward-transfer rule; `selfish`; `prosocial`, the common reward."""
+"""Methods of fixed rules: `fixed`, `selfish`, `prosocial` and `spatial-discount`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from bilevel.methods._method import LossWeightMethod
 from bilevel.methods._outer_learner import OuterLearner
 from bilevel.sharing import (
     CommonReward,
+    DifferenceRewards,
     FixedEdges,
     FixedMatrix,
     OuterVariable,
+    check_spatial_discount,
     edges_of,
+    neighborhood_mean,
     self_interest_sharing,
     shares_kept,
+    spatial_discount,
 )
-from games.core import Game
+from games.core import Game, require
 
 
 def policy_learner(
@@ -124,15 +128,27 @@ class Selfish(LossWeightMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Prosocial(LossWeightMethod):
-    """The common reward, the mean or the sum over agents, regardless of the neighbor graph.
+    """The common reward: the mean or the sum over agents, the mean over a neighborhood, difference rewards.
 
-    r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away. Or
-    r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.
+    mean: r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away.
+    sum: r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.
+    neighborhood: the mean over the agents that may give to j on the sharing graph, itself included; conserves
+    the total where all neighborhoods have the same size. difference: the sum minus that if j had taken the
+    default action, a reference that shares no reward and needs a game that computes it
+    (`Game.difference_rewards`): the same expected policy gradient as by the sum, with less variance. Except
+    for neighborhood the graph is irrelevant.
 
-    Needs: all agents' rewards. With many agents gradients have high variance.
+    Needs: all agents' rewards (neighborhood: the neighbors'; difference: a model of the game). With many
+    agents gradients of the mean and of the sum have high variance.
+
+    Raises:
+        ValueError: a default action without difference rewards; at build, the game has no difference rewards,
+            or no such action.
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
+        Difference rewards: Wolpert and Tumer, Optimal payoff functions for members of collectives, Advances
+        in Complex Systems 4(2-3), 2001; COMA has a baseline of this kind (Foerster et al., arXiv 1705.08926).
 
     >>> import games
     >>> from bilevel.methods import Placement
@@ -144,14 +160,75 @@ class Prosocial(LossWeightMethod):
     True
     """
 
-    common_reward: Literal["mean", "sum"] = "mean"
-    """Reward of every agent: the mean of all agents' rewards, or their sum."""
+    common_reward: Literal["mean", "sum", "neighborhood", "difference"] = "mean"
+    """Reward of every agent: the mean of all agents' rewards, their sum, the mean over its neighborhood, or
+    its difference reward."""
+    default_action: int | None = None
+    """Number of the default action of difference rewards; None: the last one, in aid and public goods the one
+    that does not cooperate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.default_action is None or self.common_reward == "difference",
+            f"The default action is of difference rewards, and common_reward is {self.common_reward}: choose "
+            "common_reward difference first.",
+        )
 
     def build(self, game: Game, placement: Placement) -> Learner:
+        return policy_learner(self, game, placement, self._variable(game))
+
+    def _variable(self, game: Game) -> OuterVariable:
         agents = game.num_agents
+        if self.common_reward == "neighborhood":
+            return neighborhood_mean(edges_of(game))
+        if self.common_reward == "difference":
+            last = self.default_action is None
+            return DifferenceRewards(game, game.num_actions - 1 if last else self.default_action)
         if self.common_reward == "mean" and game.edges is None:
             everybody = torch.ones(agents, agents, dtype=torch.bool)
-            return policy_learner(
-                self, game, placement, FixedMatrix(self_interest_sharing(everybody, 1 / agents))
-            )
-        return policy_learner(self, game, placement, CommonReward(agents, self.common_reward))
+            return FixedMatrix(self_interest_sharing(everybody, 1 / agents))
+        return CommonReward(agents, self.common_reward)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialDiscount(LossWeightMethod):
+    """Spatial discount: other agents' rewards by distance, r~_i = sum_j alpha^d(i, j) r_j.
+
+    d(i, j) is the number of edges between i and j on the sharing graph (on a directed one, from j to i).
+    alpha = 0 is selfish, and alpha = 1 the sum over all agents that a path joins. Where no graph is stated
+    all agents are neighbors: r~_i = r_i + alpha times the sum of the others. Time and memory grow with the
+    number of pairs within the largest distance.
+
+    Needs: rewards of the agents within the largest distance. Conserves nothing: a reward counts in full for
+    its agent, and once more, discounted, for each agent around; shares of learned sharing sum to 1 instead.
+
+    Raises:
+        ValueError: a setting is out of range; at build, there are more than 20 million pairs.
+
+    Source:
+        Chu, Chinchali and Katti, Multi-agent reinforcement learning for networked system control, ICLR 2020,
+        arXiv 2004.01339.
+
+    >>> import games
+    >>> from bilevel.methods import Placement
+    >>> learner = SpatialDiscount(discount=0.5).build(games.make("aid", agents=4), Placement())
+    >>> learner.transfer(learner.init(seed=0)["phi"]).matrix[0]
+    tensor([[1.0000, 0.5000, 0.2500, 0.5000],
+            [0.5000, 1.0000, 0.5000, 0.2500],
+            [0.2500, 0.5000, 1.0000, 0.5000],
+            [0.5000, 0.2500, 0.5000, 1.0000]], dtype=torch.float64)
+    """
+
+    discount: float = 0.5
+    """Spatial discount alpha, from 0 to 1."""
+    max_distance: int | None = None
+    """Largest distance, 0 or more; None: the last with alpha^d of 0.001 or more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_spatial_discount(self.discount, self.max_distance)
+
+    def build(self, game: Game, placement: Placement) -> Learner:
+        variable = spatial_discount(edges_of(game), self.discount, self.max_distance)
+        return policy_learner(self, game, placement, variable)

@@ -15,6 +15,7 @@ METHODS: Registry[type[Method]] = Registry(
         "selfish": "bilevel.methods._fixed_sharing:Selfish",
         "prosocial": "bilevel.methods._fixed_sharing:Prosocial",
         "fixed": "bilevel.methods._fixed_sharing:Fixed",
+        "spatial-discount": "bilevel.methods._fixed_sharing:SpatialDiscount",
         "tos": "bilevel.methods._tos:ToS",
         "ltos": "bilevel.methods._ltos:LToS",
         "lio": "bilevel.methods._lio:LIO",

@@ -1,3 +1,9 @@
+from ._difference import DifferenceRewards as DifferenceRewards
+from ._distances import RewardWeights as RewardWeights
+from ._distances import check_spatial_discount as check_spatial_discount
+from ._distances import neighborhood_mean as neighborhood_mean
+from ._distances import pairs_within as pairs_within
+from ._distances import spatial_discount as spatial_discount
 from ._edges import EdgeNetwork as EdgeNetwork
 from ._edges import Edges as Edges
 from ._edges import FixedEdges as FixedEdges

@@ -273,6 +273,24 @@ class Game(abc.ABC):
         """
         return None
 
+    def difference_rewards(self, actions: Tensor, default: int) -> Tensor:
+        """Difference rewards of a step: its welfare minus that if one agent had taken the default action.
+
+        Only games whose welfare of a step is a function of its joint action implement them.
+
+        Args:
+            actions: integer [..., agent].
+            default: number of the default action.
+        Returns:
+            G(z) - G(z_-i, default), floating [..., agent], in the game's units.
+        Raises:
+            ValueError: the game does not implement them.
+        Source:
+            Wolpert and Tumer, Optimal payoff functions for members of collectives, Advances in Complex
+            Systems 4(2-3), 2001.
+        """
+        raise ValueError(f"{type(self).__name__} has no difference rewards: implement difference_rewards.")
+
     def measures(self, state: State) -> dict[str, Tensor]:
         """Further measures of each agent's last step, by name: [batch, agent]; the state is from `step`."""
         return {}

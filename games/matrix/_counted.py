@@ -116,6 +116,12 @@ class CountedFamily(MatrixGame):
         from_others = received - kept_share.unsqueeze(-1) * torch.stack((value_now, response), -1)
         return from_others[..., 0] + change * from_others[..., 1] + kept_share * value_own
 
+    def difference_rewards(self, actions: Tensor, default: int) -> Tensor:
+        welfare = _welfare_tensor(self, torch.get_default_dtype(), actions.device)
+        cooperates = (actions == 0).long()
+        count = cooperates.sum(-1, keepdim=True)
+        return welfare[count] - welfare[count - cooperates + int(default == 0)]
+
     def step(self, state: MatrixState, actions: Tensor, generator: torch.Generator) -> Step:
         table = count_tensor(self, torch.get_default_dtype(), actions.device)
         cooperates = (actions == 0).long()
@@ -177,6 +183,12 @@ def _cached_array(game: CountedFamily) -> NDArray[np.float64]:
 def count_tensor(game: CountedFamily, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`count_array` as a tensor, cached per dtype and device: do not change it in place."""
     return constant(count_array(game).copy(), dtype, device)
+
+
+@cached_constants
+def _welfare_tensor(game: CountedFamily, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`welfare_by_count` as a tensor, [N + 1]."""
+    return constant(welfare_by_count(game), dtype, device)
 
 
 @cached_constants

@@ -174,6 +174,10 @@ class Aid(ExactGame):
         seen = _seen(self, policies.device)
         return policies[..., HELP].gather(-1, seen.view(-1, 1).expand(*policies.shape[:-2], 1)).squeeze(-1)
 
+    def difference_rewards(self, actions: Tensor, default: int) -> Tensor:
+        worth = out_weight_tensor(self.network, torch.get_default_dtype(), actions.device)
+        return (self.benefit * worth - self.cost) * ((actions == HELP).to(worth) - float(default == HELP))
+
     def cooperates(self, state: AidState, actions: Tensor) -> Tensor:
         return actions == HELP
 

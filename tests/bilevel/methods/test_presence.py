@@ -16,7 +16,7 @@ from games.grid._stag_hunt import HUNT
 from tests.bilevel.methods.configured import configured
 
 GAME = StagHuntGrid(agents=3, stags=1, hares=3, size=2, horizon=6, view=0)
-CREATES = {"lio", "planner", "d3c", "inequity-aversion", "svo"}
+CREATES = {"lio", "planner", "d3c", "inequity-aversion", "svo", "spatial-discount"}
 """By default these do not conserve what agents earn."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "ltos": {"inner.batch_size": 4, "outer.every": 1, "inner.episodes": 5, "inner.steps": 1},
