@@ -22,25 +22,25 @@ class Actor(Protocol):
     `random_actor`, `scripted_actor` and `learned_actor` make them; any function of these arguments is one.
 
     >>> import games
-    >>> def always_first(state, generator, memory=None):
+    >>> def always_first(state, generator, hidden_state=None):
     ...     return torch.zeros(len(game.observe(state)), game.num_agents, dtype=torch.int64), None
     >>> actor: Actor = always_first
     >>> game, generator = games.make("prisoners-dilemma"), torch.Generator().manual_seed(0)
     >>> state = game.reset(3, generator)
-    >>> actions, memory = actor(state, generator)
+    >>> actions, hidden_state = actor(state, generator)
     >>> game.step(state, actions, generator)[1]  # rewards of mutual cooperation, [copy, agent]
     tensor([[-1., -1.],
             [-1., -1.],
             [-1., -1.]])
     """
 
-    def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
+    def __call__(self, state: State, generator: torch.Generator, hidden_state: Tensor | None = None) -> Acted:
         """Choose the actions of a step.
 
         Args:
             state: state of a batch of copies of the game.
             generator: source of all random draws.
-            memory: recurrent state; None before the first step.
+            hidden_state: recurrent state; None before the first step.
 
         Returns:
             Actions, integer [copy, agent] if Discrete, else [copy, agent, number]; the next recurrent state.
@@ -56,7 +56,7 @@ def random_actor(game: Game) -> Actor:
     torch.Size([3, 2])
     """
 
-    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
+    def act(state: State, generator: torch.Generator, hidden_state: Tensor | None = None) -> Acted:
         batch, space = len(game.observe(state)), game.action_space
         if isinstance(space, spaces.Box):
             low, high = (torch.as_tensor(bound, device=generator.device) for bound in (space.low, space.high))
@@ -83,7 +83,7 @@ def scripted_actor(game: Game, cooperative: Tensor) -> Actor:
     (tensor([[0, 1]]), None)
     """
 
-    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
+    def act(state: State, generator: torch.Generator, hidden_state: Tensor | None = None) -> Acted:
         batch = len(game.observe(state))
         actions = game.scripted(state, cooperative.expand(batch, -1))
         require(
@@ -116,12 +116,16 @@ def learned_actor(game: Game, policy: Policy, theta: Tensor) -> Actor:
     """
     distribution = distribution_of(game)
 
-    def act(state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
+    def act(state: State, generator: torch.Generator, hidden_state: Tensor | None = None) -> Acted:
         observed = game.observe(state)
         observed = observed.to(theta.dtype) if observed.is_floating_point() else observed
-        memory = policy.memory(theta, len(observed)) if memory is None else memory
-        logits, memory = policy.step(theta, observed.movedim(0, 1), memory)  # one sample per copy of the game
+        hidden_state = (
+            policy.initial_hidden_state(theta, len(observed)) if hidden_state is None else hidden_state
+        )
+        logits, hidden_state = policy.step(
+            theta, observed.movedim(0, 1), hidden_state
+        )  # one sample per copy of the game
         drawn = distribution.draw(allowed(logits.movedim(0, 1), game.action_mask(state)), generator)
-        return distribution.acted(drawn), memory
+        return distribution.acted(drawn), hidden_state
 
     return act

@@ -75,7 +75,7 @@ class CriticPlay(SampledPlay):
     >>> play = CriticPlay(game, policy, surrogate, 3, gae_lambda=0.9)
     >>> theta = torch.tensor([[[-50.0, 0.0]]]).expand(1, 2, 2)  # always defect; values of 0
     >>> keep, generator = SharedBy(torch.eye(2)[None]), torch.Generator().manual_seed(0)
-    >>> (data,) = play.parts(theta, keep, play.sample(theta, keep, generator))
+    >>> (data,) = play.batches(theta, keep, play.sample(theta, keep, generator))
     >>> play.terms(theta, theta, keep, data).value  # rewards of -2 against 0
     tensor([[2., 2.]])
     """
@@ -88,13 +88,13 @@ class CriticPlay(SampledPlay):
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
-        Range(least=0, most=1).require("gae_lambda", self.gae_lambda)
+        Range(min=0, max=1).require("gae_lambda", self.gae_lambda)
         for name in ("policy", "value"):
             weight = getattr(self.weights, name)
             if not isinstance(weight, Tensor):  # learned weights are not checked
                 Range(above=0).require(f"{name}_weight", weight)
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
+    def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
         """Data of each gradient step on one sample, for `losses`; here one step, on all episodes.
 
         Args:
@@ -164,7 +164,7 @@ class PPOPlay(CriticPlay):
     >>> play = PPOPlay(games.make("prisoners-dilemma"), policy, Reinforce(), 6, epochs=2, minibatches=3)
     >>> theta, keep = torch.zeros(1, 2, 2), SharedBy(torch.eye(2)[None])
     >>> episodes = play.sample(theta, keep, torch.Generator().manual_seed(0))
-    >>> len(play.parts(theta, keep, episodes))  # gradient steps of one inner step
+    >>> len(play.batches(theta, keep, episodes))  # gradient steps of one inner step
     6
     """
 
@@ -194,15 +194,16 @@ class PPOPlay(CriticPlay):
             log_probabilities = self._chosen(self._logits(theta, data), data)
         return data._replace(log_probabilities=log_probabilities)
 
-    def parts(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
+    def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
         """Every minibatch of every epoch, evaluated by the critics before the first."""
-        ((episodes, rewards, values),) = super().parts(theta, transfer, data)
+        ((episodes, rewards, values),) = super().batches(theta, transfer, data)
         count = rewards.shape[-1]
         check_minibatches(self.minibatches, count)
         bounds = [count * index // self.minibatches for index in range(self.minibatches + 1)]
         slices = [slice(*ends) for ends in itertools.pairwise(bounds)]
         return [
-            RolloutBatch(episodes.some(part), rewards[..., part], values[..., part]) for part in slices
+            RolloutBatch(episodes.select_episodes(part), rewards[..., part], values[..., part])
+            for part in slices
         ] * self.epochs
 
     def terms(

@@ -72,7 +72,7 @@ class Play(abc.ABC):
             own: the policies to differentiate: agent i's loss depends on own[i] ...
             others: ... and on others[j] for every j other than i.
             transfer: turns individual rewards into learners' rewards.
-            data: from `sample`; with a critic, one of its `parts`.
+            data: from `sample`; with a critic, one of its `batches`.
             entropy_bonus: scalar, reward units per nat; None: no bonus; the entropy is not computed.
         """
         terms = self.terms(own, others, transfer, data, regularized=entropy_bonus is not None)

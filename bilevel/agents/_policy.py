@@ -12,7 +12,7 @@ from bilevel.core import Purpose, first_draws
 
 
 class Policy(Protocol):
-    """A policy of all agents: parameters, a recurrent state (`memory`), and functions to logits.
+    """A policy of all agents: parameters, a recurrent state (`hidden_state`), and functions to logits.
 
     `step` is for acting, `unroll` for learning from whole episodes: the same logits, with derivatives through
     the recurrent state. Logits are unnormalized log-probabilities of every action.
@@ -21,7 +21,7 @@ class Policy(Protocol):
     >>> policy: Policy = GRU(num_features=4, num_actions=3)
     >>> theta = policy.initial(torch.Generator().manual_seed(0), 2)  # two agents
     >>> observed = torch.ones(2, 10, 4, dtype=theta.dtype)  # agent, sample, feature
-    >>> logits, memory = policy.step(theta, observed, policy.memory(theta, samples=10))
+    >>> logits, hidden_state = policy.step(theta, observed, policy.initial_hidden_state(theta, samples=10))
     >>> torch.allclose(logits, policy.unroll(theta, observed.unsqueeze(1)).squeeze(1))
     True
     """
@@ -33,10 +33,10 @@ class Policy(Protocol):
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         """Draw initial parameters of a batch of agents, or of one: float64 [*batch, parameter]."""
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
         """Initial recurrent state of `samples` episodes, [..., agent, unit, sample]."""
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
         """Compute logits [..., agent, sample, action] of one step, and the next recurrent state.
 
         Observations are [..., agent, sample, *shape], integer, bytes or of theta's dtype.
@@ -67,11 +67,11 @@ class FeedForward(abc.ABC):
     def logits(self, theta: Tensor, observations: Tensor) -> Tensor:
         """Compute logits [..., agent, sample, action] of observations [..., agent, sample, *shape]."""
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
         return theta.new_zeros(*theta.shape[:-1], 0, samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.logits(theta, observations), memory
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.logits(theta, observations), hidden_state
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         time = theta.ndim - 1

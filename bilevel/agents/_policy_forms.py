@@ -96,13 +96,13 @@ class Gaussian:
         network = self.policy.initial(generator, *batch)
         return torch.cat((network, network.new_zeros(*batch, self.numbers)), -1)
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
-        return self.policy.memory(self._split(theta)[0], samples)
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
+        return self.policy.initial_hidden_state(self._split(theta)[0], samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
         network, log_std = self._split(theta)
-        means, memory = self.policy.step(network, observations, memory)
-        return _append_log_std(means, log_std), memory
+        means, hidden_state = self.policy.step(network, observations, hidden_state)
+        return _append_log_std(means, log_std), hidden_state
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         network, log_std = self._split(theta)
@@ -149,11 +149,11 @@ class Numbered:
     def initial(self, generator: torch.Generator, *batch: int) -> Tensor:
         return self.policy.initial(generator, *batch)
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
-        return self.policy.memory(theta, samples)
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
+        return self.policy.initial_hidden_state(theta, samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.policy.step(theta, self.with_index(theta, observations), memory)
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.policy.step(theta, self.with_index(theta, observations), hidden_state)
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         return self.policy.unroll(theta, self.with_index(theta, observations))
@@ -257,11 +257,11 @@ class PolicyWithCritic:
         policy, critic = theta.split((self.policy.num_parameters, self.critic.num_parameters), -1)
         return policy, critic
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
-        return self.policy.memory(self.split(theta)[0], samples)
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
+        return self.policy.initial_hidden_state(self.split(theta)[0], samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        return self.policy.step(self.split(theta)[0], observations, memory)
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        return self.policy.step(self.split(theta)[0], observations, hidden_state)
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         return self.policy.unroll(self.split(theta)[0], observations)

@@ -158,9 +158,9 @@ class GRU:
 
     >>> policy = GRU(num_features=4, num_actions=3, hidden=(8,), units=6)
     >>> theta = torch.zeros(2, policy.num_parameters)  # two agents
-    >>> memory = policy.memory(theta, samples=10)
-    >>> logits, memory = policy.step(theta, torch.zeros(2, 10, 4), memory)
-    >>> logits.shape, memory.shape  # agent, sample, action; agent, unit, sample
+    >>> hidden_state = policy.initial_hidden_state(theta, samples=10)
+    >>> logits, hidden_state = policy.step(theta, torch.zeros(2, 10, 4), hidden_state)
+    >>> logits.shape, hidden_state.shape  # agent, sample, action; agent, unit, sample
     (torch.Size([2, 10, 3]), torch.Size([2, 6, 10]))
     >>> policy.unroll(theta, torch.zeros(2, 7, 10, 4)).shape  # agent, time, episode, action
     torch.Size([2, 7, 10, 3])
@@ -215,16 +215,16 @@ class GRU:
         )
         return torch.cat(parts, -1)
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
         return theta.new_zeros(*theta.shape[:-1], self.units, samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
         encoder, cell, readout = theta.split(self._sizes, -1)
         weights = self.cell.weights(cell)
-        memory = self.cell.step(
-            weights, self.cell.drive(weights, self._encoded(encoder, observations)), memory
+        hidden_state = self.cell.step(
+            weights, self.cell.drive(weights, self._encoded(encoder, observations)), hidden_state
         )
-        return self.readout(readout, memory.mT), memory
+        return self.readout(readout, hidden_state.mT), hidden_state
 
     def unroll(self, theta: Tensor, observations: Tensor) -> Tensor:
         time = theta.ndim - 1
@@ -232,11 +232,11 @@ class GRU:
         encoder, cell, readout = theta.split(self._sizes, -1)
         weights = self.cell.weights(cell)
         encoded = self._encoded(encoder, observations.flatten(time, time + 1))
-        memory, memories = self.memory(theta, episodes), []
+        hidden_state, hidden_states = self.initial_hidden_state(theta, episodes), []
         for driven in self.cell.drive(weights, encoded).unflatten(-1, (steps, episodes)).unbind(-2):
-            memory = self.cell.step(weights, driven, memory)
-            memories.append(memory)
-        logits = self.readout(readout, torch.stack(memories, -2).flatten(-2).mT)
+            hidden_state = self.cell.step(weights, driven, hidden_state)
+            hidden_states.append(hidden_state)
+        logits = self.readout(readout, torch.stack(hidden_states, -2).flatten(-2).mT)
         whole: Tensor = logits.unflatten(-2, (steps, episodes))
         return whole
 

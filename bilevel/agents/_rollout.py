@@ -132,12 +132,12 @@ def rollout_blocks(
 
     The draws, and so the episodes, are the same for every block length; the last block may be shorter.
     """
-    memory, generator = policy.memory(theta, episodes), for_members(generator, len(theta))
+    hidden_state, generator = policy.initial_hidden_state(theta, episodes), for_members(generator, len(theta))
     distribution = distribution_of(game)
 
     def act(step: StepObservation) -> Tensor:
-        nonlocal memory
-        outputs, memory = policy.step(theta, step.observed, memory)
+        nonlocal hidden_state
+        outputs, hidden_state = policy.step(theta, step.observed, hidden_state)
         return distribution.draw(allowed(outputs, step.legal), generator)
 
     mask = torch.ones(theta.shape[0], 1, episodes, dtype=theta.dtype, device=theta.device)

@@ -54,7 +54,7 @@ def theory_command(arguments: list[str]) -> None:
         transfer = minimal_transfer(
             game,
             optimum=settings.optimum or None,
-            least_share=1 / game.num_agents if settings.at_least_equal else 0.0,
+            min_share=1 / game.num_agents if settings.at_least_equal else 0.0,
             along_graph=settings.along_graph,
         )
     except ArithmeticError as error:

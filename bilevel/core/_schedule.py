@@ -125,30 +125,30 @@ Scheduled = float | Schedule
 class Range:
     """A range of finite numbers, with which settings are checked.
 
-    >>> Range(above=0, most=1).require("discount", 0.0)
+    >>> Range(above=0, max=1).require("discount", 0.0)
     Traceback (most recent call last):
     ValueError: discount must be a finite number above 0 and at most 1, not 0.
     """
 
-    least: float = -math.inf
-    """The least number in the range."""
+    min: float = -math.inf
+    """The smallest number in the range."""
     above: float = -math.inf
     """A number that all in the range exceed."""
-    most: float = math.inf
+    max: float = math.inf
     """The greatest number in the range."""
 
     def require(self, name: str, value: float) -> None:
         """Raise ValueError, naming the setting, unless a number is in the range.
 
-        >>> Range(least=0, most=1).require("self_interest", 1.5)
+        >>> Range(min=0, max=1).require("self_interest", 1.5)
         Traceback (most recent call last):
         ValueError: self_interest must be a finite number from 0 to 1, not 1.5.
         """
-        bound = f"above {self.above:g}" if self.above > -math.inf else f"of {self.least:g} or more"
-        if self.most < math.inf:
-            low = f"above {self.above:g} and at most" if self.above > -math.inf else f"from {self.least:g} to"
-            bound = f"{low} {self.most:g}"
-        good = math.isfinite(value) and self.least <= value <= self.most and value > self.above
+        bound = f"above {self.above:g}" if self.above > -math.inf else f"of {self.min:g} or more"
+        if self.max < math.inf:
+            low = f"above {self.above:g} and at most" if self.above > -math.inf else f"from {self.min:g} to"
+            bound = f"{low} {self.max:g}"
+        good = math.isfinite(value) and self.min <= value <= self.max and value > self.above
         require(good, f"{name} must be a finite number {bound}, not {value:g}.")
 
     def require_schedule(self, name: str, value: Scheduled) -> Scheduled:
@@ -167,22 +167,3 @@ class Range:
         for number in value.values:
             self.require(name, number)
         return value.values[0] if value.constant else value
-
-
-def require_number(name: str, value: float, *, least: float = -math.inf, above: float = -math.inf) -> None:
-    """Require a setting to be a finite number in a range.
-
-    Args:
-        name: the setting, for the message.
-        value: its value.
-        least: the least number that is allowed.
-        above: the number that it must exceed.
-
-    Raises:
-        ValueError: the value is not finite, below `least`, or not more than `above`.
-
-    >>> require_number("outer_learning_rate", 0.0, above=0)
-    Traceback (most recent call last):
-    ValueError: outer_learning_rate must be a finite number above 0, not 0.
-    """
-    Range(least=least, above=above).require(name, value)

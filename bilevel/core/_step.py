@@ -161,30 +161,30 @@ def under_transform() -> bool:
     )
 
 
-def in_parts(step: Step, parts: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
-    """Join several steps to one, on minibatches or epochs.
+def over_minibatches(step: Step, minibatches: Callable[[Tree, Tree, Tree], Iterable[Tree]]) -> Step:
+    """Join the gradient steps on several minibatches, or epochs, into one step.
 
-    Estimators differentiate through all of it, `parts` included; they keep the states between such steps,
-    not those within.
+    Estimators differentiate through all of it, `minibatches` included; they keep the states between such
+    steps, not those within.
 
     Args:
-        step: the step of one part.
-        parts: (theta before them, phi, data of the whole step) -> the data of each part.
+        step: the gradient step on one minibatch.
+        minibatches: (theta before them, phi, data of the whole step) -> the data of each minibatch.
 
     Returns:
-        The step that takes all parts in order.
+        The step that goes through all minibatches in order.
 
     >>> from bilevel.core import inner_step
     >>> from bilevel.optimizers import sgd
     >>> step = inner_step(lambda theta, phi, data: (theta - data) ** 2, sgd(0.25))
-    >>> twice = in_parts(step, lambda theta, phi, data: (data, data))
+    >>> twice = over_minibatches(step, lambda theta, phi, data: (data, data))
     >>> twice(torch.tensor([0.0]), sgd(0.25).init(None), None, torch.tensor([4.0]))[0]
     tensor([3.])
     """
 
     def whole(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
-        for part in parts(theta, phi, data):
-            theta, opt_state = step(theta, opt_state, phi, part)
+        for batch in minibatches(theta, phi, data):
+            theta, opt_state = step(theta, opt_state, phi, batch)
         return theta, opt_state
 
     return whole

@@ -68,7 +68,7 @@ class AgentPolicy:
             seed: of subsequent draws, from 0; agents with the same seed draw independently. None: the random
                 stream continues.
         """
-        self._hidden = self._policy.memory(self._theta, 1)
+        self._hidden = self._policy.initial_hidden_state(self._theta, 1)
         if seed is not None or not hasattr(self, "_generator"):
             self._generator = stream(seed or 0, self._agent)
 

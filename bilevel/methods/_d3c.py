@@ -80,7 +80,7 @@ class D3C(PolicyMethod):
     mixing_learning_rate: Annotated[float | None, Range(above=0)] = None
     """Learning rate of the log-weights, above 0, per unit of rho; None: 30 with exact values, 1 with
     episodes."""
-    identity_weight: Annotated[float, Range(least=0)] = 1e-6
+    identity_weight: Annotated[float, Range(min=0)] = 1e-6
     """nu, the weight of the divergence from the own loss alone, 0 or more, in rho per nat."""
     min_log_weight: float = -8.0
     """Floor of the log-weights, finite and below -1, in nats."""

@@ -35,10 +35,10 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     """Learning rate of the policies, above 0; or a schedule of it, as 0:1, 200:0.1."""
     steps: Whole = 1
     """Policy updates in each outer step, 1 or more."""
-    episodes: Annotated[int, Range(least=2)] = 64
+    episodes: Annotated[int, Range(min=2)] = 64
     """Episodes per seed for each policy update, and for its evaluation, 2 or more; unused if values are
     exact."""
-    entropy_coef: Annotated[Scheduled, Range(least=0)] = 0.0
+    entropy_coef: Annotated[Scheduled, Range(min=0)] = 0.0
     """Coefficient of the entropy bonus, reward units per nat, 0 or more, of an episode's steps together, or,
     where values are exact, of an observation on average; or a schedule of it, as 0:0.3, 200:0."""
 
@@ -78,7 +78,7 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
 class CriticLoop(InnerLoop, abc.ABC):
     """Settings of learners with a critic of the policy's form, a network or a table."""
 
-    gae_lambda: Annotated[float, Range(least=0, most=1)] = 0.95
+    gae_lambda: Annotated[float, Range(min=0, max=1)] = 0.95
     """Lambda of generalized advantage estimation, from 0 (the critic's next value) to 1 (sampled returns, no
     bias)."""
     policy_coef: Positive = 1.0

@@ -24,7 +24,7 @@ from bilevel.sharing import ObservationEncoder
 from games.core import Game, numbered_actions, require
 from games.theory import payoff_table
 
-UNIT = Range(least=0, most=1)
+UNIT = Range(min=0, max=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class LASE(PolicyMethod):
 
     def _perspective(self, game: Game, play: Play, encoder: ObservationEncoder) -> Perspective:
         policy = play.policy
-        recurrent = policy.memory(torch.zeros(1, 1, policy.num_parameters), 1).shape[-2] > 0
+        recurrent = policy.initial_hidden_state(torch.zeros(1, 1, policy.num_parameters), 1).shape[-2] > 0
         require(
             not recurrent or not game.takes_gifts,
             f"{type(game).__name__} shows agents what they were given in the last step, so shares are "

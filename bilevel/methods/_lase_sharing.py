@@ -154,7 +154,7 @@ class Empathetic(VaryingShares):
         entries = trajectory.observations.numel() // episodes * self.variable.agents
         size = max(1, MOST_NUMBERS // entries)
         parts = (slice(start, start + size) for start in range(0, episodes, size))
-        return torch.cat([self._shares(trajectory.some(part)) for part in parts], -1)
+        return torch.cat([self._shares(trajectory.select_episodes(part)) for part in parts], -1)
 
     def _shares(self, trajectory: Trajectory) -> Tensor:
         graph = self.variable.neighbors

@@ -25,9 +25,9 @@ from bilevel.core import (
     Tree,
     detach,
     gradient_at,
-    in_parts,
     inner_step_per_agent,
     leaves,
+    over_minibatches,
     random_seeds_of,
     streams_of,
     tree_map,
@@ -119,12 +119,12 @@ class PolicyLearner:
         if isinstance(play, CriticPlay):
 
             def parts(theta: Tensor, phi: Tree, data: StepInputs) -> list[StepInputs]:
-                batches = play.parts(theta, self.transfer(phi), data.batch)
+                batches = play.batches(theta, self.transfer(phi), data.batch)
                 return [data._replace(batch=batch) for batch in batches]
 
-            self.step = in_parts(self.step, parts)
+            self.step = over_minibatches(self.step, parts)
         self.loss_weights = method.learned_loss_weights
-        self.regularized = self.schedule.ever("inner.entropy_coef") or self.loss_weights is not None
+        self.regularized = self.schedule.is_used("inner.entropy_coef") or self.loss_weights is not None
         require(
             self.loss_weights is None or self.learns_loss_weights,
             f"{type(method).__name__} takes no gradient through its policies' steps, by which loss weights "

@@ -37,7 +37,7 @@ from games.core import Game, numbered_actions, require
 
 @dataclass(frozen=True, eq=False)
 class Incentives:
-    """Incentive networks of givers: r_eta_i(o_i, a_-i)_j = most * sigmoid(network), 0 for i itself.
+    """Incentive networks of givers: r_eta_i(o_i, a_-i)_j = max_gift * sigmoid(network), 0 for i itself.
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051.
@@ -47,7 +47,7 @@ class Incentives:
     """Neighbor graph, boolean [giver, receiver], True on the diagonal (which is not used)."""
     space: spaces.Box | spaces.Discrete
     actions: int
-    most: float = 2.0
+    max_gift: float = 2.0
     """Maximum gift from one agent to another in a step, above 0, in reward units."""
     hidden: tuple[int, ...] = (32,)
     activation: ActivationName = "tanh"
@@ -74,7 +74,7 @@ class Incentives:
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
-        """Draw initial parameters, float64 [seed, giver, parameter]: gifts are about half of `most`."""
+        """Draw initial parameters, float64 [seed, giver, parameter]: gifts are about half of `max_gift`."""
         return first_parameters(self.network, seed, seeds, self.agents)
 
     def transfer(self, phi: Tensor) -> IncentiveTransfer:
@@ -101,7 +101,7 @@ class IncentiveTransfer(Transfer):
         )
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbors.to(self.phi.device).clone().fill_diagonal_(False)
-        incentives = self.variable.most * sigmoid(out).movedim(-1, 2)
+        incentives = self.variable.max_gift * sigmoid(out).movedim(-1, 2)
         return only_among_present(
             incentives * graph[..., None, None] * trajectory.mask.unsqueeze(1), trajectory
         )
@@ -135,7 +135,7 @@ class SeparateCost(SettingsGroup, part="cost", variant="separate"):
     True
     """
 
-    learning_rate: Annotated[Scheduled, Range(least=0)] = 0.001
+    learning_rate: Annotated[Scheduled, Range(min=0)] = 0.001
     """Learning rate of Adam on the cost of incentives, 0 or more; or a schedule of it."""
 
 
@@ -150,7 +150,7 @@ class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
     0.25
     """
 
-    weight: Annotated[Scheduled, Range(least=0)] = 0.1
+    weight: Annotated[Scheduled, Range(min=0)] = 0.1
     """Weight of the cost in the giver's objective, 0 or more; or a schedule of it."""
 
 

@@ -17,8 +17,8 @@ from bilevel.nn import ActivationName
 from bilevel.sharing import Sharing, SharingNetwork, check_own_share
 from games.core import Game, require
 
-UNIT = Range(least=0, most=1)
-Fraction = Annotated[float, Range(above=0, most=1)]
+UNIT = Range(min=0, max=1)
+Fraction = Annotated[float, Range(above=0, max=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     """Learning rate of the action values, above 0, or a schedule of it in rounds; decayed in either case."""
     steps: Whole = 100
     """Batches for the action values in a round, 1 or more (the release: up to 3500)."""
-    episodes: Annotated[int, Range(least=2)] = 4
+    episodes: Annotated[int, Range(min=2)] = 4
     """Episodes per seed that a round samples for learning, and again for evaluation, 2 or more."""
     hidden_size: tuple[int, ...] = (32, 32)
     """Units of each hidden layer of an agent's Q-network."""
@@ -155,12 +155,12 @@ class LToS(Method):
     """Initial own share, above 0 and below 1; None: equal shares for all neighbors."""
     interval: Whole = 15
     """Decision interval: the steps for which the sharing networks' outputs stay fixed, 1 or more."""
-    noise: Annotated[Scheduled, Range(least=0)] = 0.25
+    noise: Annotated[Scheduled, Range(min=0)] = 0.25
     """Sigma of the noise on the sharing networks' outputs, times the probability of a random action; 0 or
     more, or a schedule of it in rounds."""
     noise_always: bool = False
     """Add this noise in every round, not only in those that update the sharing networks."""
-    smoothing: Annotated[float, Range(least=0)] = 0.1
+    smoothing: Annotated[float, Range(min=0)] = 0.1
     """Standard deviation of the noise on the target networks' shares, 0 or more."""
 
     def __post_init__(self) -> None:

@@ -174,7 +174,7 @@ class OuterLearner(PolicyLearner):
         self.rates = {"transfer": "outer.learning_rate", "loss_weights": "loss_weights.learning_rate"}
         if objective is None:
             self.rates["transfer"] = self.rates["loss_weights"]
-        self.cost = cost if cost is not None and self.schedule.ever(cost.setting) else None
+        self.cost = cost if cost is not None and self.schedule.is_used(cost.setting) else None
         separate = self.cost is not None and self.cost.separate
         self.cost_optimizer = make_optimizer("adam", learning_rate=1.0) if separate else None
         fitted = fit_hypergradient(self.outer.hypergradient, self.play)
@@ -322,7 +322,7 @@ class OuterLearner(PolicyLearner):
         weights = self.loss_weights
         if weights is None:
             return {}
-        updated = objective is None or self.schedule.ever("loss_weights.learning_rate")
+        updated = objective is None or self.schedule.is_used("loss_weights.learning_rate")
         return {"loss_weights": OBJECTIVES.find(weights.objective) if updated else None}
 
     def _new_policies(self, state: State) -> tuple[Tensor, Tree]:

@@ -161,7 +161,7 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     objective: ObjectiveName = "own-return"
     """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,
     gini-welfare, or one of `register_objective`."""
-    learning_rate: Annotated[Scheduled, Range(least=0)] = 0.03
+    learning_rate: Annotated[Scheduled, Range(min=0)] = 0.03
     """Learning rate of the loss weights, 0 or more; or a schedule of it. They use the outer loop's
     optimizer and estimator; in methods without an outer loop, adam and unrolled."""
     max_factor: Annotated[float, Range(above=1)] = 10.0

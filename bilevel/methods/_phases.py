@@ -179,7 +179,7 @@ class TrainingSchedule:
         in_phase = any(name in phase.settings for phase in self.phases)
         return in_phase or isinstance(self.settings[name], Schedule)
 
-    def ever(self, name: str) -> bool:
+    def is_used(self, name: str) -> bool:
         """True if a setting is ever other than 0."""
         groups = self.settings, *(phase.settings for phase in self.phases)
         values = [group[name] for group in groups if name in group]

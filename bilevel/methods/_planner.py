@@ -156,7 +156,7 @@ class CentralPlanner(OuterMethod):
     """Units of each hidden layer of the planner's network."""
     planner_activation: ActivationName = "tanh"
     """Activation between the layers of the planner's network."""
-    cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
+    cost_weight: Annotated[Scheduled, Range(min=0)] = 0.0
     """Weight of a unit paid or taxed in the objective, 0 or more; or a schedule of it, as 0:0, 200:0.5."""
 
     def build(self, game: Game, placement: Placement) -> Learner:

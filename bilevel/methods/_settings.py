@@ -15,7 +15,7 @@ from bilevel.methods._phases import Phase, read_phases, write_phases
 from bilevel.sharing import OBJECTIVES
 from games.core import Registry, require, require_name
 
-Whole = Annotated[int, Range(least=1)]
+Whole = Annotated[int, Range(min=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 class SettingsGroup:
     """Settings of one part of a method, validated by their types.
 
-    `Annotated[int, Range(least=1)]` also sets the range of a number, and `Annotated[Scheduled, Range(...)]`
+    `Annotated[int, Range(min=1)]` also sets the range of a number, and `Annotated[Scheduled, Range(...)]`
     allows a schedule. A group names its part and its variant in its class statement, as in
     `class PPO(CriticLoop, variant="ppo")`.
 
@@ -45,7 +45,7 @@ class SettingsGroup:
     >>> from bilevel.core import Range
     >>> @dataclass(frozen=True, kw_only=True)
     ... class Warmup(SettingsGroup, part="warmup"):
-    ...     steps: Annotated[int, Range(least=1)] = 10
+    ...     steps: Annotated[int, Range(min=1)] = 10
     >>> Warmup(steps=0)
     Traceback (most recent call last):
     ValueError: warmup.steps must be a whole number, 1 or more, not 0.
@@ -73,8 +73,8 @@ def check_fields(settings: Any, prefix: str = "") -> None:
         if get_origin(plain) is Literal or known is not None:
             require_name(value, get_args(plain) if known is None else known, full)
         elif within is not None and plain is int:
-            whole = type(value) is int and within.least <= value
-            require(whole, f"{full} must be a whole number, {within.least:g} or more, not {value!r}.")
+            whole = type(value) is int and within.min <= value
+            require(whole, f"{full} must be a whole number, {within.min:g} or more, not {value!r}.")
         elif _is_part(plain):
             kinds = _kinds(plain)
             names = " or ".join("None" if kind is NoneType else f"{kind.__name__}(...)" for kind in kinds)
@@ -91,7 +91,7 @@ def hints_of(kind: Any) -> dict[str, Any]:
 
     >>> from bilevel.methods import Staged
     >>> hints_of(Staged)
-    {'outer_steps': typing.Annotated[int, Range(least=1, above=-inf, most=inf)]}
+    {'outer_steps': typing.Annotated[int, Range(min=1, above=-inf, max=inf)]}
     """
     return _hints_of(kind)
 

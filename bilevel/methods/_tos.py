@@ -108,7 +108,7 @@ class ToS(OuterMethod):
     (docs/studies/initial-sharing.md describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
     """Measure of giving: l1, the share given away; kl, minus the logarithm of the own share."""
-    cost_weight: Annotated[Scheduled, Range(least=0)] = 0.0
+    cost_weight: Annotated[Scheduled, Range(min=0)] = 0.0
     """Weight of that cost in the giver's term of the objective, 0 or more, in units of value; or a schedule,
     as 0:0, 200:0.5."""
 

@@ -55,10 +55,10 @@ def film(
         state = game.reset(1, generator)
         title = f"episode {episode}, " if episodes > 1 else ""
         yield captioned(game.render(state, 0, scale), f"{title}start", scale)
-        total, step, over, memory = 0.0, 0, False, None
+        total, step, over, hidden_state = 0.0, 0, False, None
         while not over and (max_steps is None or step < max_steps):
             seen = observe_step(game, state)
-            actions, memory = actor(state, generator, memory)
+            actions, hidden_state = actor(state, generator, hidden_state)
             state, rewards, done = game.step(state, actions, generator)
             if transfer is not None:
                 own = rewards.T[None]

@@ -48,7 +48,7 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
     >>> rich.print(theory_report(game, anarchy, transfer, along_graph=False))
     outcome ...
     """
-    least = transfer.least_share
+    least = transfer.min_share
     demand = (
         f"T_ii >= {exact_number(least)} is required: each agent keeps at least this share of its own reward."
         if least

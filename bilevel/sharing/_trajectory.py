@@ -55,7 +55,7 @@ class Trajectory(NamedTuple):
         """1 in the steps in which an agent's action counts, [seed, agent or 1, time, episode]."""
         return self.mask if self.present is None else self.mask * self.present
 
-    def some(self, episodes: slice) -> Trajectory:
+    def select_episodes(self, episodes: slice) -> Trajectory:
         """Select episodes by their indices."""
         graph = self.neighbors  # the episode axis is the last here, the fourth elsewhere
         parts = (None if part is None else part[:, :, :, episodes] for part in self._replace(neighbors=None))

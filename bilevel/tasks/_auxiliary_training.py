@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bilevel.core import require_number
+from bilevel.core import Range
 from bilevel.tasks._digits import CLASSES, PIXELS, Images, check_settings, split_digits
 from games.core import require
 
@@ -60,7 +60,7 @@ class AuxiliaryDigitsSettings:
     def __post_init__(self) -> None:
         counts = "labeled_size pool_size validation_size hidden_size steps batch_size every epoch"
         check_settings(self, counts, "labeled_size pool_size validation_size")
-        require_number("weight_decay", self.weight_decay, least=0)
+        Range(min=0).require("weight_decay", self.weight_decay)
         require(
             0 < self.min_weight <= self.max_weight < float("inf"),
             "min_weight and max_weight are two weights above 0 in order, not "

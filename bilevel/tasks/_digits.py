@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bilevel.core import require_number
+from bilevel.core import Range
 from games.core import require
 
 CLASSES, IMAGES, PIXELS = 10, 1797, 64  # Digits, images of them, and 8 x 8 pixels of each
@@ -52,9 +52,9 @@ def check_settings(settings: Any, counts: str, parts: str) -> None:
         f"{', '.join(most)} and {last} must leave some of the {IMAGES} images to test on, but they take "
         f"{taken}.",
     )
-    require_number("learning_rate", settings.learning_rate, above=0)
+    Range(above=0).require("learning_rate", settings.learning_rate)
     require(0 <= settings.momentum < 1, f"momentum must be from 0 up to 1, not {settings.momentum}.")
-    require_number("outer_learning_rate", settings.outer_learning_rate, least=0)
+    Range(min=0).require("outer_learning_rate", settings.outer_learning_rate)
 
 
 def split_digits(sizes: Sequence[int], generator: torch.Generator) -> list[Images]:

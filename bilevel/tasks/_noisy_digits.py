@@ -75,7 +75,7 @@ class NoisyDigitsSettings:
             "train_size clean_size",
         )
         require(self.burn_in >= 0, f"burn_in must be 0 or more, not {self.burn_in}.")
-        Range(least=0, most=1).require("noise", self.noise)
+        Range(min=0, max=1).require("noise", self.noise)
 
 
 class NoisyDigitsData(NamedTuple):

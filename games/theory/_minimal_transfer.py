@@ -33,12 +33,12 @@ class TransferMatrices(NamedTuple):
         """The share of each agent's own reward that each part keeps, [agent, part]."""
         return np.diagonal(self.parts, axis1=1, axis2=2).T
 
-    def lowest(self, costs: NDArray[np.float64], least_share: float) -> float:
-        """The smallest sum_ji costs[j, i] T[j, i] over these T with T_jj >= least_share."""
+    def lowest(self, costs: NDArray[np.float64], min_share: float) -> float:
+        """The smallest sum_ji costs[j, i] T[j, i] over these T with T_jj >= min_share."""
         part_costs = np.tensordot(self.parts, costs, 2)
         cheapest = np.full(self.groups.max() + 1, np.inf)
         np.minimum.at(cheapest, self.groups, part_costs)
-        return float(least_share * part_costs[self.keeps].sum() + (1 - least_share) * cheapest.sum())
+        return float(min_share * part_costs[self.keeps].sum() + (1 - min_share) * cheapest.sum())
 
 
 def one_share(neighbors: NDArray[np.bool_]) -> TransferMatrices:
@@ -116,8 +116,8 @@ def gains_under(found: profiles.Deviations, matrix: NDArray[np.float64]) -> NDAr
 class TransferProgram:
     """The linear program for one kind of matrices, and the one that proves it infeasible."""
 
-    def __init__(self, allowed: TransferMatrices, found: profiles.Deviations, least_share: float) -> None:
-        self.allowed, self.found, self.least_share = allowed, found, least_share
+    def __init__(self, allowed: TransferMatrices, found: profiles.Deviations, min_share: float) -> None:
+        self.allowed, self.found, self.min_share = allowed, found, min_share
         # Gains are scaled by each deviation's largest one, as the solver's tolerances are absolute.
         self.sizes = np.abs(found.gains).max(1)
         rows = np.zeros((len(found.gains), len(allowed.parts)))
@@ -147,7 +147,7 @@ class TransferProgram:
             return self.refute()
         matrix = self.allowed.matrix(answer.x[:-1])
         share = float(matrix.diagonal().min())
-        if share < self.least_share - profiles.TOLERANCE:
+        if share < self.min_share - profiles.TOLERANCE:
             return self.refute()
         multipliers = np.maximum(-answer.ineqlin.marginals, 0)
         on_gains, on_shares = np.split(multipliers, [len(self.rows)])
@@ -169,7 +169,7 @@ class TransferProgram:
         # Variables: weights y, then a lower bound on each group's contribution, reached by every part of it
         # in which the least share is kept.
         keeping = self.membership.T @ self.rows[:, self.allowed.keeps].T  # [part, deviation]
-        adds = self.least_share * keeping + (1 - self.least_share) * self.rows.T
+        adds = self.min_share * keeping + (1 - self.min_share) * self.rows.T
         answer = _linprog(
             objective=[0.0] * len(self.rows) + [-1.0] * groups,
             upper=np.column_stack((-adds, self.membership.T)),
@@ -181,7 +181,7 @@ class TransferProgram:
         found = answer.x[: len(self.rows)]
         weights = np.where(found > profiles.TOLERANCE, found, 0) / self.sizes[self.used]
         weights = weights / weights.sum()
-        gain = self.allowed.lowest(self._combine(weights), self.least_share)
+        gain = self.allowed.lowest(self._combine(weights), self.min_share)
         if gain <= 0:
             raise ArithmeticError(f"The proof that no transfers do multiplies out to {gain:g}, not above 0.")
         used = np.flatnonzero(weights)
@@ -226,7 +226,7 @@ class MinimalTransfer(NamedTuple):
     """Welfare optimum that transfers make dominant."""
     optima: tuple[profiles.Outcome, ...]
     """All welfare optima, including `optimum`."""
-    least_share: float
+    min_share: float
     """Lower bound on every T_ii."""
     symmetric: FeasibleTransfer | InfeasibleTransfer
     """Result for matrices with T_ii = s and the rest divided evenly."""
@@ -248,7 +248,7 @@ def minimal_transfer(
     game: Game,
     *,
     optimum: Sequence[int] | None = None,
-    least_share: float = 0.0,
+    min_share: float = 0.0,
     along_graph: bool = False,
 ) -> MinimalTransfer:
     """Find the greatest share that every agent can keep such that the welfare optimum is dominant.
@@ -261,7 +261,7 @@ def minimal_transfer(
         game: a one-shot game with exact values, of two agents or more.
         optimum: welfare optimum to make dominant, an action of every agent; None: the first of those that
             tie, in the order of their actions, agent 0's first.
-        least_share: lower bound on T_ii, from 0 to 1. At 0, the default, agents may swap their rewards; at
+        min_share: lower bound on T_ii, from 0 to 1. At 0, the default, agents may swap their rewards; at
             1 / N none gives more than an equal part.
         along_graph: let only `game.neighbors` give to each other; otherwise all may, as in the source.
     Returns:
@@ -280,7 +280,7 @@ def minimal_transfer(
     """
     agents, actions = game.num_agents, game.num_actions
     require(agents >= 2, f"Transfers need at least 2 agents; this game has {agents}.")
-    require(0 <= least_share <= 1, f"The least share must be from 0 to 1; it is {least_share}.")
+    require(0 <= min_share <= 1, f"The least share must be from 0 to 1; it is {min_share}.")
     count = agents * (actions - 1) * actions ** (agents - 1)
     require(
         count <= MAX_DEVIATIONS,
@@ -292,9 +292,9 @@ def minimal_transfer(
     neighbors: Any = game.neighbors.numpy() if along_graph else np.ones((agents, agents), bool)
     found = profiles.deviations(table, chosen.profile)
     symmetric, general = (
-        TransferProgram(allowed(neighbors), found, least_share).solve() for allowed in (one_share, any_shares)
+        TransferProgram(allowed(neighbors), found, min_share).solve() for allowed in (one_share, any_shares)
     )
-    return MinimalTransfer(chosen, optima, least_share, symmetric, general)
+    return MinimalTransfer(chosen, optima, min_share, symmetric, general)
 
 
 def _choose(optima: tuple[profiles.Outcome, ...], wanted: Sequence[int] | None) -> profiles.Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bilevel.core import Range, require_number
+from bilevel.core import Range
 from games.core import require, require_name
 
 LATENTS = ("gaussian", "categorical")
@@ -126,11 +126,11 @@ class WorldModelSettings:
             f"{self.environment_steps}: there is at least one rollout between two evaluations.",
         )
         for name in ("temperature", "contrast", "learning_rate"):
-            require_number(name, getattr(self, name), above=0)
+            Range(above=0).require(name, getattr(self, name))
         for name in ("ent_coef", "kl_coef", "outer_learning_rate", "clip_coef"):
-            require_number(name, getattr(self, name), least=0)
+            Range(min=0).require(name, getattr(self, name))
         for name in ("discount", "gae_lambda"):
-            Range(least=0, most=1).require(name, getattr(self, name))
+            Range(min=0, max=1).require(name, getattr(self, name))
         top, bottom, left, right = self.crop
         require(
             0 <= top < bottom

@@ -78,8 +78,8 @@ class Case:
     def losses(self, own: Tensor, others: Tensor, phi: Tensor, data: Any) -> Tensor:
         return self.play.losses(own, others, self.transfer(phi), data, BONUS)
 
-    def parts(self, theta: Tensor, phi: Tensor, data: Any) -> Any:
-        return self.play.parts(theta, self.transfer(phi), data)
+    def batches(self, theta: Tensor, phi: Tensor, data: Any) -> Any:
+        return self.play.batches(theta, self.transfer(phi), data)
 
 
 def ppo(name: str, **settings: Any) -> Case:

@@ -21,9 +21,9 @@ def test_both_are_what_they_are_alone(name: str) -> None:
     assert values.shape == case.data.rewards.shape
     assert torch.equal(values.unsqueeze(-1), both.critic.unroll(critic, seen))
     assert values.std() > 0
-    memory = both.memory(case.theta, 6)
+    hidden_state = both.initial_hidden_state(case.theta, 6)
     stepped, alone = (
-        one.step(at, seen[:, :, 0], memory) for one, at in ((both, case.theta), (both.policy, policy))
+        one.step(at, seen[:, :, 0], hidden_state) for one, at in ((both, case.theta), (both.policy, policy))
     )
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(stepped, alone, strict=True))
 
@@ -56,8 +56,8 @@ def test_critics_are_of_the_policys_kind() -> None:
     )
     conv = Convolutional((4, 3, 3), 4, (3,), stride=2, hidden=(4,))
     assert like(conv) == Convolutional((4, 3, 3), 1, (3,), stride=2, hidden=(4,))
-    memory = Numbered(GRU(7, 3, (4,), 3), one_hot=5, planes=False)
-    assert like(memory) == Numbered(GRU(7, 1, (4,), 3), one_hot=5, planes=False)
+    hidden_state = Numbered(GRU(7, 3, (4,), 3), one_hot=5, planes=False)
+    assert like(hidden_state) == Numbered(GRU(7, 1, (4,), 3), one_hot=5, planes=False)
 
 
 @every_policy

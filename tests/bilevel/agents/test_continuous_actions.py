@@ -189,7 +189,7 @@ def test_every_network_has_a_gaussian_head(policy: type[MLPPolicy] | type[GRUPol
     assert episodes.actions.shape == (2, 3, 2, 5, 1)
     assert both.unroll(theta, episodes.observations).shape == (2, 3, 2, 5, 2)
     assert both.values(theta, episodes.observations).shape == (2, 3, 2, 5)
-    assert episodes.some(slice(1, 3)).actions.shape == (2, 3, 2, 2, 1)
+    assert episodes.select_episodes(slice(1, 3)).actions.shape == (2, 3, 2, 2, 1)
 
 
 def test_a_table_is_refused() -> None:

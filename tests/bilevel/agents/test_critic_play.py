@@ -49,7 +49,7 @@ def plain_gradient(case: Case, seed: int, agent: int) -> Tensor:
 @every_policy
 def test_the_gradient_is_plain_torchs_for_each_agent_and_seed(name: str) -> None:
     case = Case(name, weights=WEIGHTS)
-    (data,) = case.parts(case.theta, case.phi, case.data)
+    (data,) = case.batches(case.theta, case.phi, case.data)
     found = own_gradient(case, case.theta, case.theta, data)
     for seed in range(SEEDS):
         for agent in range(case.agents):
@@ -67,7 +67,7 @@ def test_every_surrogate_has_the_same_first_derivative(name: str, surrogate: str
     )
     if gae_lambda == 1.0:
         assert other.play.surrogate is SURROGATES["dice"]
-    (data,) = plain.parts(plain.theta, plain.phi, plain.data)
+    (data,) = plain.batches(plain.theta, plain.phi, plain.data)
     found, expected = (own_gradient(case, case.theta, case.theta, data) for case in (other, plain))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
@@ -77,7 +77,7 @@ def test_without_values_the_surrogates_are_those_of_policy_gradients() -> None:
     case = Case("table", gae_lambda=1.0, surrogate=Reinforce(gae_lambda=1.0))
     theta = case.theta.clone()
     case.play.policy.split(theta)[1].zero_()
-    (data,) = case.parts(theta, case.phi, case.data)
+    (data,) = case.batches(theta, case.phi, case.data)
     assert not data.values.any()
     found = case.play.terms(theta, theta, case.transfer(case.phi), data).policy
     log = chosen(case.play._logits(theta, case.data), case.data.actions)
@@ -92,7 +92,7 @@ def test_a_step_takes_values_for_constants_and_a_hypergradient_does_not(name: st
     case = Case(name)
 
     def losses(own: Tensor, before: Tensor, phi: Tensor) -> Tensor:
-        (data,) = case.parts(before, phi, case.data)
+        (data,) = case.batches(before, phi, case.data)
         return case.losses(own, before.detach(), phi, data).sum()
 
     def step(before: Tensor, phi: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def test_a_step_takes_values_for_constants_and_a_hypergradient_does_not(name: st
 
 def test_terms_are_what_the_loss_adds_up() -> None:
     case = Case("mlp", weights=WEIGHTS)
-    (data,) = case.parts(case.theta, case.phi, case.data)
+    (data,) = case.batches(case.theta, case.phi, case.data)
     other = case.theta + 0.1 * draw(9, *case.theta.shape)
     terms = case.play.terms(other, case.theta, case.transfer(case.phi), data)
     found = case.losses(other, case.theta, case.phi, data)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bilevel.core import in_parts, inner_step_per_agent, tree_map
+from bilevel.core import inner_step_per_agent, over_minibatches, tree_map
 from bilevel.hypergradient import BilevelProblem, Forward, OneStep, Truncated, Unrolled, check_hypergradient
 from bilevel.optimizers import adam, sgd, tied
 from tests.bilevel.agents.critic_cases import PLAYED, SEEDS, Case, ppo
@@ -30,7 +30,7 @@ def problem_of(case: Case, optimizer: Any, parts: Any = None) -> BilevelProblem:
         return (logits.exp() * case.data.mask).square().sum((1, 2, 3))
 
     return BilevelProblem(
-        step=in_parts(inner_step_per_agent(case.losses, optimizer), parts or case.parts),
+        step=over_minibatches(inner_step_per_agent(case.losses, optimizer), parts or case.batches),
         outer_loss=likely,
         inner_data=lambda theta, phi, step: samples[step],
     )
@@ -78,7 +78,7 @@ def test_what_phi_made_critics_learn_is_there(kind: str) -> None:
     case = KINDS[kind]("mlp")
 
     def cut(theta: Tensor, phi: Tensor, data: Any) -> list[Any]:
-        return [part._replace(values=part.values.detach()) for part in case.parts(theta, phi, data)]
+        return [part._replace(values=part.values.detach()) for part in case.batches(theta, phi, data)]
 
     whole, without = problem_of(case, sgd(0.2)), problem_of(case, sgd(0.2), cut)
     start = case.theta, sgd(0.2).init(case.theta), case.phi
@@ -94,7 +94,7 @@ def test_what_phi_made_critics_learn_is_there(kind: str) -> None:
 def test_a_batch_of_seeds_is_its_members(kind: str, name: str) -> None:
     """Steps, and what is differentiated through them."""
     case = KINDS[kind](name)
-    step = in_parts(inner_step_per_agent(case.losses, sgd(0.2)), case.parts)
+    step = over_minibatches(inner_step_per_agent(case.losses, sgd(0.2)), case.batches)
 
     def moved(theta: Tensor, phi: Tensor, data: Any) -> Tensor:
         theta, state = step(theta, sgd(0.2).init(theta), phi, data)

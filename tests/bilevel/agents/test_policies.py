@@ -127,11 +127,11 @@ def test_first_and_second_derivatives(policy: FeedForward) -> None:
 def test_the_steps_of_episodes_are_samples_where_nothing_is_remembered(policy: FeedForward) -> None:
     theta, samples = parameters(policy), observations(policy)
     logits = policy.logits(theta, samples)
-    memory = policy.memory(theta, SAMPLES)
-    assert memory.numel() == 0
-    stepped, after = policy.step(theta, samples, memory)
+    hidden_state = policy.initial_hidden_state(theta, SAMPLES)
+    assert hidden_state.numel() == 0
+    stepped, after = policy.step(theta, samples, hidden_state)
     assert torch.equal(stepped, logits)
-    assert after is memory
+    assert after is hidden_state
     episodes = torch.stack((samples, samples.flip(2)), 2)  # two steps
     unrolled = policy.unroll(theta, episodes)
     assert unrolled.shape == (SEEDS, AGENTS, 2, SAMPLES, policy.num_actions)

@@ -85,13 +85,13 @@ class Recorded:
     def __init__(self, policy: Policy) -> None:
         self.policy, self.said = policy, []
 
-    def memory(self, theta: Tensor, samples: int) -> Tensor:
-        return self.policy.memory(theta, samples)
+    def initial_hidden_state(self, theta: Tensor, samples: int) -> Tensor:
+        return self.policy.initial_hidden_state(theta, samples)
 
-    def step(self, theta: Tensor, observations: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        logits, memory = self.policy.step(theta, observations, memory)
+    def step(self, theta: Tensor, observations: Tensor, hidden_state: Tensor) -> tuple[Tensor, Tensor]:
+        logits, hidden_state = self.policy.step(theta, observations, hidden_state)
         self.said.append(logits)
-        return logits, memory
+        return logits, hidden_state
 
 
 @pytest.mark.parametrize(("game", "policy"), PLAYED, ids=repr)
@@ -144,20 +144,20 @@ def test_an_actor_remembers_within_an_episode_and_forgets_between() -> None:
     theta = parameters(policy, 1, 2)[0]
     state = game.reset(EPISODES, generator())
     act, seen = learned_actor(game, policy, theta), []
-    memory, draws = None, generator(7)
+    hidden_state, draws = None, generator(7)
     for time in range(3):
         seen.append(game.observe(state).T)
         before = draws.get_state()
-        actions, memory = act(state, draws, memory)
+        actions, hidden_state = act(state, draws, hidden_state)
         logits = policy.unroll(theta, torch.stack(seen, 1))[:, time]
         same = torch.Generator()
         same.set_state(before)
         assert torch.equal(actions, draw_actions(logits.movedim(0, 1), same))
         state, _, _ = game.step(state, actions, generator())
-    assert memory is not None
-    assert memory.shape == (2, 3, EPISODES)
+    assert hidden_state is not None
+    assert hidden_state.shape == (2, 3, EPISODES)
     _, first = act(game.reset(EPISODES, generator()), generator(7))
-    _, later = act(game.reset(EPISODES, generator()), generator(7), memory)
+    _, later = act(game.reset(EPISODES, generator()), generator(7), hidden_state)
     assert not torch.allclose(first, later)
 
 

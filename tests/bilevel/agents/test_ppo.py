@@ -9,7 +9,7 @@ from torch import Tensor
 import games
 from bilevel.agents import CriticPlay, PolicyWithCritic, PPOPlay, Reinforce, Tabular, allowed
 from bilevel.agents._surrogates import LoadedDice
-from bilevel.core import Step, in_parts, inner_step_per_agent
+from bilevel.core import Step, inner_step_per_agent, over_minibatches
 from bilevel.optimizers import sgd
 from bilevel.sharing import SharedBy
 from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, TRACE, Case, draw, ppo
@@ -24,7 +24,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def step_of(case: Case) -> Step:
-    return in_parts(inner_step_per_agent(case.losses, sgd(RATE)), case.parts)
+    return over_minibatches(inner_step_per_agent(case.losses, sgd(RATE)), case.batches)
 
 
 def moved(case: Case, theta: Tensor | None = None) -> Tensor:
@@ -115,7 +115,7 @@ def test_samples_know_how_likely_what_was_done_was() -> None:
     logits = case.play._logits(case.theta, case.data)
     expected = torch.distributions.Categorical(logits=logits).log_prob(case.data.actions) * case.data.mask
     torch.testing.assert_close(case.data.log_probabilities, expected, rtol=0, atol=1e-14)
-    (data,) = plain.parts(case.theta, case.phi, plain.data)
+    (data,) = plain.batches(case.theta, case.phi, plain.data)
     with pytest.raises(
         ValueError, match="PPO needs the log-probabilities of the actions when they were drawn"
     ):
@@ -132,7 +132,7 @@ def test_a_ratio_beyond_the_range_gains_nothing_more(better: bool) -> None:
     theta = torch.tensor([0.0, -sign], dtype=torch.float64).expand(1, 2, 2)  # rewards are between 0 and -3
     keep = SharedBy(torch.eye(2, dtype=torch.float64)[None])
     sample = play.sample(theta, keep, torch.Generator().manual_seed(0))
-    data = play.parts(theta, keep, sample)[0]
+    data = play.batches(theta, keep, sample)[0]
     first = data.episodes.actions == 0
 
     def by_logit(logit: float) -> Tensor:
@@ -164,7 +164,7 @@ def test_differentiated_again_it_sees_what_one_action_of_one_agent_makes_likelie
     sample = plays[0].sample(theta, keep, torch.Generator().manual_seed(0))
 
     def gradient(play: CriticPlay, theta: Tensor) -> Tensor:
-        (data,) = play.parts(theta, keep, sample)
+        (data,) = play.batches(theta, keep, sample)
         terms = play.terms
         return torch.func.grad(lambda own: terms(own, theta, keep, data).policy.sum())(theta)[0, :, 0]
 
@@ -183,7 +183,7 @@ def test_graphs_that_change_are_cut_with_their_episodes() -> None:
     agents = case.data.actions.shape[1]
     size = (SEEDS, agents, agents, *case.data.actions.shape[-2:])
     graph = draw(7, *size) > 0
-    parts = case.play.parts(case.theta, case.transfer(case.phi), case.data._replace(neighbors=graph))
+    parts = case.play.batches(case.theta, case.transfer(case.phi), case.data._replace(neighbors=graph))
     together = torch.cat([part.episodes.neighbors for part in parts[:2]], -1)
     assert torch.equal(together, graph)
     assert all(part.episodes.neighbors.shape[-1] == part.episodes.actions.shape[-1] for part in parts)
@@ -207,4 +207,4 @@ def test_more_minibatches_than_episodes_are_refused_in_a_step() -> None:
     """Not before: policies may be measured on fewer episodes than they learn from."""
     case = ppo("table", minibatches=7, episodes=6)
     with pytest.raises(ValueError, match="6 episodes cannot be split into 7 minibatches"):
-        case.parts(case.theta, case.phi, case.data)
+        case.batches(case.theta, case.phi, case.data)

@@ -61,12 +61,12 @@ class Plain(torch.nn.Module):
         """[time, episode, *shape] -> [time, episode, action]."""
         if self.policy.one_hot:
             seen = torch.eye(self.policy.num_features, dtype=torch.float64)[seen]
-        memory, logits = seen.new_zeros(seen.shape[1], self.policy.units), []
+        hidden_state, logits = seen.new_zeros(seen.shape[1], self.policy.units), []
         for units in seen.flatten(2):
             for layer in self.encoder:
                 units = MODULES[self.policy.activation](layer(units))
-            memory = self.cell(units, memory)
-            logits.append(self.readout(memory))
+            hidden_state = self.cell(units, hidden_state)
+            logits.append(self.readout(hidden_state))
         return torch.stack(logits)
 
 
@@ -83,12 +83,12 @@ def test_stacked_policies_are_modules_one_by_one(policy: GRU) -> None:
 @pytest.mark.parametrize("policy", POLICIES, ids=repr)
 def test_steps_and_whole_episodes_say_the_same(policy: GRU) -> None:
     theta, seen = parameters(policy), episodes(policy)
-    logits, memory = policy.unroll(theta, seen), policy.memory(theta, EPISODES)
-    assert not memory.any()
+    logits, hidden_state = policy.unroll(theta, seen), policy.initial_hidden_state(theta, EPISODES)
+    assert not hidden_state.any()
     for time in range(TIME):
-        now, memory = policy.step(theta, seen[:, :, time], memory)
+        now, hidden_state = policy.step(theta, seen[:, :, time], hidden_state)
         torch.testing.assert_close(now, logits[:, :, time], rtol=0, atol=1e-12)
-    again, _ = policy.step(theta, seen[:, :, -1], policy.memory(theta, EPISODES))
+    again, _ = policy.step(theta, seen[:, :, -1], policy.initial_hidden_state(theta, EPISODES))
     assert not torch.allclose(again, logits[:, :, -1], atol=1e-3)  # what was seen before counts
 
 

@@ -33,9 +33,9 @@ def test_a_number_is_appended_to_features() -> None:
     expected = torch.cat((seen, numbers), -1)
     assert torch.equal(policy.with_index(theta, seen), expected)
     assert torch.equal(policy.unroll(theta, seen), inner.unroll(theta, expected))
-    memory = draw(2, *policy.memory(theta, 5).shape)
-    found, after = policy.step(theta, seen[:, :, 0], memory)
-    logits, same = inner.step(theta, expected[:, :, 0], memory)
+    hidden_state = draw(2, *policy.initial_hidden_state(theta, 5).shape)
+    found, after = policy.step(theta, seen[:, :, 0], hidden_state)
+    logits, same = inner.step(theta, expected[:, :, 0], hidden_state)
     assert torch.equal(found, logits)
     assert torch.equal(after, same)
 

@@ -76,7 +76,7 @@ def test_episodes_say_what_was_cut_off_and_what_was_seen_then() -> None:
     assert episodes.cut[0, 0].T.tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
     times = episodes.following[0, 0, :, :, 0]
     assert times.T.tolist() == [[1, 0, 0], [1, 0, 0], [1, 2, 3]]
-    assert episodes.some(slice(1, 3)).cut[0, 0].T.tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert episodes.select_episodes(slice(1, 3)).cut[0, 0].T.tolist() == [[0, 0, 0], [0, 0, 1]]
     _, ruled = played(Walks(cuts=False), MLP(2, 2))
     assert ruled.cut is None
     assert ruled.following is None
@@ -88,7 +88,7 @@ def test_the_last_reward_has_the_value_of_what_would_have_come(network: Policy) 
     theta, episodes = played(Walks(), policy)
     theta = theta * 3
     play = CriticPlay(Walks(), policy, Reinforce(gae_lambda=0.5), 3, gae_lambda=0.5)
-    (batch,) = play.parts(theta, KEEP, episodes)
+    (batch,) = play.batches(theta, KEEP, episodes)
     bonus = (batch.rewards - episodes.rewards)[0, 0].T
     for copy, length in ((0, 1), (2, 3)):  # a critic that has seen all of the episode, and the step after it
         shown = torch.tensor([[float(time), float(copy)] for time in range(length + 1)], dtype=F64)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bilevel.agents import GRU, MLP, Convolutional, Policy, initial_parameters
 from bilevel.compile import Compiled
-from bilevel.core import in_parts, inner_step, inner_step_per_agent
+from bilevel.core import inner_step, inner_step_per_agent, over_minibatches
 from bilevel.hypergradient import BilevelProblem, FixedData, Unrolled
 from bilevel.optimizers import sgd
 from tests.bilevel.agents.critic_cases import Case, ppo
@@ -54,7 +54,7 @@ def test_a_compiled_step_with_critics_is_the_eager_one(kind: Callable[..., Case]
     """Actor-critic, and PPO, whose step has several gradient steps."""
     case = kind("table", **({"epochs": 2} if kind is ppo else {}))
     problem = BilevelProblem(
-        step=in_parts(inner_step_per_agent(case.losses, sgd(0.2)), case.parts),
+        step=over_minibatches(inner_step_per_agent(case.losses, sgd(0.2)), case.parts),
         outer_loss=lambda theta, phi, data: theta.square().sum((-2, -1)),
         inner_data=FixedData(case.data),
     )

@@ -107,7 +107,7 @@ def test_knots_that_make_no_sense_are_refused(knots: tuple[tuple[int, float], ..
 
 
 def test_a_range_looks_at_every_knot() -> None:
-    within = Range(least=0, most=1)
+    within = Range(min=0, max=1)
     falls, stays = Schedule.read("0:1,9:0"), Schedule.read("5:.5, 9:.5")
     assert within.require_schedule("share", falls) == falls
     assert within.require_schedule("share", stays) == 0.5

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bilevel.core import in_parts, inner_step, inner_step_per_agent, tree_map
+from bilevel.core import inner_step, inner_step_per_agent, over_minibatches, tree_map
 from bilevel.hypergradient import (
     BilevelProblem,
     Forward,
@@ -150,7 +150,9 @@ def test_a_step_in_parts_is_these_steps_one_after_the_other() -> None:
         return [scale * (data + theta.sum() + phi) for scale in scales]
 
     problem = BilevelProblem(
-        step=in_parts(single, parts), outer_loss=outer_loss, inner_data=lambda *_: torch.tensor(2.0).double()
+        step=over_minibatches(single, parts),
+        outer_loss=outer_loss,
+        inner_data=lambda *_: torch.tensor(2.0).double(),
     )
     begin = theta, momentum(RATE).init(theta), phi
     found = Unrolled()(problem, *begin, steps=2)

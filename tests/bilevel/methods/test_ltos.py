@@ -254,9 +254,9 @@ def test_an_actor_plays_what_was_learned_and_gives_by_it(game: Game) -> None:
         2,
         torch.Generator().manual_seed(5),
     )
-    now, memory = game.reset(2, draws), None
+    now, hidden_state = game.reset(2, draws), None
     for step in range(game.horizon):
-        actions, memory = actor(now, draws, memory)
+        actions, hidden_state = actor(now, draws, hidden_state)
         mask = trajectory.mask[0, 0, step] > 0
         assert torch.equal(actions.T[:, mask], trajectory.actions[0, :, step, mask])
         now, rewards, _ = game.step(now, actions, draws)

@@ -11,7 +11,7 @@ from bilevel.methods import LIO, METHODS, Curriculum, OuterMethod, ToS, require_
 from bilevel.methods._phases import Phase, check_phases, read_phases, write_phases
 from tests.bilevel.methods.configured import configured
 
-RANGES = {"outer.learning_rate": Range(above=0), "inner.entropy_coef": Range(least=0)}
+RANGES = {"outer.learning_rate": Range(above=0), "inner.entropy_coef": Range(min=0)}
 VALUES = st.floats(0.1, 10) | st.tuples(st.integers(1, 9), st.floats(0.1, 10), st.floats(0.1, 10)).map(
     lambda drawn: Schedule(((0, drawn[1]), (drawn[0], drawn[2] + 20)))
 )

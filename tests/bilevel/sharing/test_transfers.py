@@ -208,7 +208,7 @@ def test_what_is_held_is_what_the_network_said_not_the_graph() -> None:
 
 
 def test_incentives_are_those_of_each_givers_own_network() -> None:
-    variable = Incentives(RING, BOX, ACTIONS, most=3.0, hidden=(6,))
+    variable = Incentives(RING, BOX, ACTIONS, max_gift=3.0, hidden=(6,))
     phi, episodes = random_phi(variable), trajectory(4)
     gifts = variable.transfer(phi).gifts(episodes)
     seed, giver, time, episode = 1, 1, 0, 2

@@ -60,7 +60,7 @@ def test_public_goods(agents: int, k: float) -> None:
 )
 @pytest.mark.parametrize("least", [0.0, 0.5])
 def test_two_agent_games(name: str, share: float, least: float) -> None:
-    found = minimal_transfer(make(name), least_share=least)
+    found = minimal_transfer(make(name), min_share=least)
     assert found.s == pytest.approx(share, abs=1e-12)
     assert found.g == pytest.approx(share, abs=1e-12)
 
@@ -80,7 +80,7 @@ def test_stag_hunts_with_equal_punishment_and_temptation(payoffs: tuple[float, .
     assert swap.g == pytest.approx(0, abs=1e-12)
     assert isinstance(swap.general, FeasibleTransfer)
     np.testing.assert_allclose(swap.general.matrix, [[0, 1], [1, 0]], atol=1e-12)
-    kept = minimal_transfer(game, least_share=0.5)
+    kept = minimal_transfer(game, min_share=0.5)
     assert kept.s is kept.g is None
     # whoever hunts alone loses P - S, of which it feels a half, and its partner loses nothing by it
     loss = (payoffs[3] - payoffs[1]) / 2
@@ -177,7 +177,7 @@ def test_a_game_that_is_shared_already() -> None:
     [
         ("chicken", {"optimum": (1, 1)}, r"must be one of 0 0; 0 1; 1 0 \(an action.* it is 1 1"),
         ("chicken", {"optimum": ()}, "it is empty"),
-        ("matching-pennies", {"least_share": 1.5}, "least share must be from 0 to 1; it is 1.5"),
+        ("matching-pennies", {"min_share": 1.5}, "least share must be from 0 to 1; it is 1.5"),
         ("repeated-chicken", {}, "one-shot games; RepeatedGame has 150 steps and 5 observations"),
         ("escape-room", {}, "EscapeRoom does not have: its episodes are sampled"),
     ],

@@ -47,7 +47,7 @@ def test_symmetric_games_of_two(sucker: int, spread: int, above: int, below: int
     if punishment > sucker:
         bounds.append((temptation - punishment) / spread)
     least = 0.5 if equal else 0.0
-    found = minimal_transfer(game, least_share=least)
+    found = minimal_transfer(game, min_share=least)
     assert [outcome.profile for outcome in found.optima] == [(0, 0)]
     if min(bounds) < least:
         assert found.s is found.g is None
@@ -100,10 +100,10 @@ def test_just_above_the_greatest_share_it_is_impossible(game: MatrixGame) -> Non
     found = minimal_transfer(game)
     assert found.s is not None
     assert found.g is not None
-    assert minimal_transfer(game, least_share=found.g - 1e-6).g == pytest.approx(found.g, abs=1e-12)
+    assert minimal_transfer(game, min_share=found.g - 1e-6).g == pytest.approx(found.g, abs=1e-12)
     for margin in (1e-6, 1e-3):
-        assert minimal_transfer(game, least_share=found.s + margin).s is None
-        above = minimal_transfer(game, least_share=found.g + margin)
+        assert minimal_transfer(game, min_share=found.s + margin).s is None
+        above = minimal_transfer(game, min_share=found.g + margin)
         assert isinstance(above.general, InfeasibleTransfer)
         agents = game.num_agents
         assert lowest_total(game, above.general, corners(agents, found.g + margin)) > 0

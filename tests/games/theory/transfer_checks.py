@@ -53,7 +53,7 @@ def ends(agents: int, least: float) -> list[np.ndarray]:
 
 def require_proved(game: MatrixGame, least: float = 0.0) -> None:
     """Whatever the program answers, for one share or for many, is checked by other means."""
-    found = minimal_transfer(game, least_share=least)
+    found = minimal_transfer(game, min_share=least)
     agents = game.num_agents
     for answer, vertices in ((found.symmetric, ends), (found.general, corners)):
         if isinstance(answer, FeasibleTransfer):
