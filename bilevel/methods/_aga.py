@@ -119,7 +119,7 @@ class AgA(PolicyMethod):
 
     inner: PolicyGradient = PolicyGradient()
     """The policies' learner: policy gradients alone, of exact values or of episodes."""
-    alignment_weight: Annotated[float, Range(least=0)] = 0.1
+    alignment_weight: Annotated[float, Range(min=0)] = 0.1
     """Absolute value of lambda, 0 or more; with 0 agents descend the collective loss."""
     align: bool = True
     """Choose the sign of lambda by the alignment; off: lambda is positive."""

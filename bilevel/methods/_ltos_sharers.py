@@ -94,9 +94,9 @@ class SharingActor(Transfer):
         self.game, self._parts = game, (variable, network, theta[None], phi[None])
         self._sharers: Sharers | None = None
 
-    def __call__(self, state: State, generator: torch.Generator, memory: Tensor | None = None) -> Acted:
-        """Choose the actions of a step; the memory returned only signals that the episode continues."""
-        if memory is None or self._sharers is None:
+    def __call__(self, state: State, generator: torch.Generator, hidden_state: Tensor | None = None) -> Acted:
+        """Choose the actions of a step; the hidden state returned only signals that the episode continues."""
+        if hidden_state is None or self._sharers is None:
             self._sharers = Sharers(*self._parts, GREEDY, generator)
         with torch.no_grad():
             actions = self._sharers.act(observe_step(self.game, state))

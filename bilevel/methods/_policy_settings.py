@@ -189,7 +189,7 @@ class GRUPolicy(NetworkPolicy, variant="gru"):
 
     >>> import games
     >>> policy = GRUPolicy(recurrent_size=16).build(games.make("escape-room"))
-    >>> policy.initial_hidden_state(torch.zeros(2, policy.num_parameters), samples=5).shape  # agent, unit, sample
+    >>> policy.initial_hidden_state(torch.zeros(2, policy.num_parameters), 5).shape  # agent, unit, sample
     torch.Size([2, 16, 5])
     """
 
