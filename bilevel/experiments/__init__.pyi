@@ -25,6 +25,7 @@ from ._graph_text import read_graph as read_graph
 from ._graph_text import write_graph as write_graph
 from ._measures import MEASURES as MEASURES
 from ._measures import Compared as Compared
+from ._measures import agent_metric as agent_metric
 from ._measures import compare_runs as compare_runs
 from ._measures import mean_weight as mean_weight
 from ._measures import normalized_score as normalized_score

@@ -48,11 +48,31 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
     Returns:
         [seed], NaN where undefined, as the returns sum to 0 or less; None if the run has no returns.
     """
-    names = [f"return_{agent}" for agent in range(results.config.game.num_agents)]
-    if not all(name in results.final for name in names):
+    returns = agent_metric(results.final, "return", results.config.game.num_agents)
+    if returns is None:
         return None
-    returns = np.stack([results.final[name] for name in names], axis=-1)
     return np.asarray(equality(torch.from_numpy(returns)).numpy())
+
+
+def agent_metric(numbers: Mapping[str, np.ndarray], name: str, agents: int) -> np.ndarray | None:
+    """Collect a metric of all agents, from one array or from a metric for each agent.
+
+    Args:
+        numbers: metrics by name.
+        name: of the metric, without an agent.
+        agents: number of agents.
+
+    Returns:
+        The values, [..., seed, agent]; None if they are not recorded.
+
+    >>> agent_metric({"return_0": np.zeros(2), "return_1": np.ones(2)}, "return", agents=2).tolist()
+    [[0.0, 1.0], [0.0, 1.0]]
+    """
+    if name in numbers:
+        return np.asarray(numbers[name])
+    names = [f"{name}_{agent}" for agent in range(agents)]
+    known = all(name in numbers for name in names)
+    return np.stack([numbers[name] for name in names], axis=-1) if known else None
 
 
 def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np.ndarray | None:
@@ -69,10 +89,8 @@ def mean_weight(numbers: Mapping[str, np.ndarray], term: str, agents: int) -> np
     >>> mean_weight({"value_weight_0": np.ones(2), "value_weight_1": np.zeros(2)}, "value", agents=2).tolist()
     [0.5, 0.5]
     """
-    names = [f"{term}_weight_{agent}" for agent in range(agents)]
-    if not all(name in numbers for name in names):
-        return None
-    return np.asarray(np.mean([numbers[name] for name in names], axis=0))
+    weights = agent_metric(numbers, f"{term}_weight", agents)
+    return None if weights is None else np.asarray(weights.mean(-1))
 
 
 def _final_weight(results: Run, term: str) -> np.ndarray | None:

@@ -25,8 +25,8 @@ models: of the other agents' policies (`ModelingLearner`); critic_opt_state, per
 """
 
 Metrics = dict[str, Tensor]
-"""Name -> float [seed]; of more than `transfer.MOST_NAMED` agents, share and incentive are matrices, [seed,
-giver, receiver], in place of a name for each entry.
+"""Name -> float [seed]. Of more than 16 agents, share and incentive are matrices, [seed, giver, receiver], in
+place of a name for each entry; of more than 64, return and other values of each agent are [seed, agent].
 
 welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, where the game defines it;
 given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and

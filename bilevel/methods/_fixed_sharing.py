@@ -183,8 +183,8 @@ class Prosocial(LossWeightMethod):
         if self.common_reward == "neighborhood":
             return neighborhood_mean(edges_of(game))
         if self.common_reward == "difference":
-            last = self.default_action is None
-            return DifferenceRewards(game, game.num_actions - 1 if last else self.default_action)
+            chosen = self.default_action
+            return DifferenceRewards(game, game.num_actions - 1 if chosen is None else chosen)
         if self.common_reward == "mean" and game.edges is None:
             everybody = torch.ones(agents, agents, dtype=torch.bool)
             return FixedMatrix(self_interest_sharing(everybody, 1 / agents))

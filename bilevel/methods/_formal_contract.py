@@ -16,7 +16,7 @@ from bilevel.methods._contract import Learner, Metrics, Placement, State
 from bilevel.methods._learner import require_finite, transfer_group
 from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import OuterLearner
-from bilevel.sharing import OBJECTIVES, Report, Trajectory, Transfer
+from bilevel.sharing import OBJECTIVES, Report, Trajectory, Transfer, agent_report, agent_values
 from games.core import Game, numbered_actions, require
 from games.matrix import RepeatedGame
 
@@ -77,11 +77,7 @@ class ContractTransfer(Transfer):
         if trajectory is None:
             return {}
         by_time = self.transfers(trajectory).permute(2, 0, 3, 1)  # time, seed, episode, agent
-        return _named(self.episode_value(by_time).mean(1))
-
-
-def _named(transfers: Tensor) -> Report:
-    return {f"transfer_{agent}": values for agent, values in enumerate(transfers.unbind(-1))}
+        return agent_report("transfer", self.episode_value(by_time).mean(1))
 
 
 @dataclass(frozen=True)
@@ -215,12 +211,13 @@ class ContractLearner(OuterLearner):
         """
         after, with_contract = super().update(state)
         theta, opt_state, without = self._update_without(state)
-        accepted = torch.ones_like(state["accepted"])
-        for agent in range(self.game.num_agents):
-            value, transfer = with_contract[f"return_{agent}"], with_contract[f"transfer_{agent}"]
-            accepted = accepted & (value + transfer >= without[f"return_{agent}"])
+        agents = self.game.num_agents
+        value, transfer = (agent_values(with_contract, name, agents) for name in ("return", "transfer"))
+        accepted = (value + transfer >= agent_values(without, "return", agents)).all(1)
         metrics = {
-            name: values.where(accepted, without[name]) if name in without else values
+            name: values.where(accepted if values.ndim == 1 else accepted[:, None], without[name])
+            if name in without
+            else values
             for name, values in with_contract.items()
         }
         after |= {"without_theta": theta, "without_opt_state": opt_state, "accepted": accepted}
@@ -276,7 +273,8 @@ class ContractLearner(OuterLearner):
         metrics = super()._metrics(theta, transfer, measured, report)
         if isinstance(self.play, ExactContractPlay):
             policies = self.play.policy.probabilities(theta)
-            metrics |= _named(self.play.with_transfers(policies, transfer)[1].detach())
+            moved = self.play.with_transfers(policies, transfer)[1]
+            metrics |= agent_report("transfer", moved.detach())
         return metrics
 
 

@@ -35,7 +35,7 @@ from bilevel.core import (
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._method import PolicyMethod
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer, tied
-from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, loss_weight_factors
+from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, agent_report, loss_weight_factors
 from games.core import Game, Streams, require
 
 
@@ -302,18 +302,17 @@ class PolicyLearner:
         if self.loss_weights is None:
             return {}
         weights = self.term_weights(state["phi"], self._value("inner.entropy_coef", state))
-        return {
-            f"{term}_weight_{agent}": of_agent.detach()
-            for term, of_agents in zip(TERMS, weights, strict=True)
-            if isinstance(of_agents, Tensor)
-            for agent, of_agent in enumerate(of_agents.unbind(-1))
-        }
+        metrics: Metrics = {}
+        for term, of_agents in zip(TERMS, weights, strict=True):
+            if isinstance(of_agents, Tensor):
+                metrics |= agent_report(f"{term}_weight", of_agents.detach())
+        return metrics
 
 
 def metrics_of(measured: Measured, report: Report) -> Metrics:
     """Metrics of an evaluation and of a transfer's report (see `Metrics`)."""
     metrics = {"welfare": measured.values.sum(-1)}
-    metrics |= {f"return_{agent}": values for agent, values in enumerate(measured.values.unbind(-1))}
+    metrics |= agent_report("return", measured.values)
     if measured.cooperation is not None:
         metrics["cooperation"] = measured.cooperation.mean(-1)
     return {name: values.detach() for name, values in (metrics | report).items()}

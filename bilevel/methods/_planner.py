@@ -23,6 +23,7 @@ from bilevel.sharing import (
     Reporting,
     Trajectory,
     Transfer,
+    agent_report,
     first_parameters,
     per_episode,
 )
@@ -109,12 +110,8 @@ class PlannerPayments(Transfer):
         """Report total payments and taxes per episode, and each agent's, in reward units."""
         assert trajectory is not None
         payments = self.payments(trajectory)
-        paid = per_episode(payments, trajectory)
-        agents = range(self.variable.agents)
-        return {
-            "moved": per_episode(payments.abs(), trajectory).sum(-1),
-            **{f"paid_{agent}": paid[:, agent] for agent in agents},
-        }
+        moved = per_episode(payments.abs(), trajectory).sum(-1)
+        return {"moved": moved, **agent_report("paid", per_episode(payments, trajectory))}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,9 +101,11 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
             draw(figures[name].subplots())
             heading = wrapped(f"{title}\n{subtitle}", RUN_SIZE[0], 11)
             figures[name].suptitle(heading, fontsize=11)
-    learned = agent_weight_curves(results)
+    by_agent = agent_weight_curves(results)
+    learned = by_agent or mean_weight_curves(runs)
     if learned:
-        heading = f"{title}: learned loss weights of each agent, {statistic}"
+        whose = "of each agent" if by_agent else "averaged over agents"
+        heading = f"{title}: learned loss weights {whose}, {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, heading, x_axis)
     return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bilevel.experiments import Run
+from bilevel.experiments import Run, agent_metric
 from bilevel.report._style import style, wrapped
 
 MAX_WITH_DEVIATION = 4
@@ -51,14 +51,17 @@ class Transfers(NamedTuple):
 def final_transfers(results: Run) -> Transfers | None:
     """Transfers of a finished run between its agents, or from its planner; None if there are none."""
     final, config = results.final, results.config
+    paid = agent_metric(final, "paid", config.game.num_agents)
     kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
+    kind = "payment" if kind is None and paid is not None else kind
     if kind is None:
         return None
     agents, nothing = range(config.game.num_agents), np.zeros(config.seeds)
     if kind in final:  # a matrix of many agents
         values = np.moveaxis(final[kind], 0, -1)
     elif kind == "payment":
-        values = np.stack([final[f"paid_{agent}"] for agent in agents])[None]
+        assert paid is not None
+        values = paid.T[None]
     else:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
     unit = "share" if kind == "share" else config.game.value_unit if config.exact else "reward per episode"

@@ -43,6 +43,8 @@ from ._transfer import Report as Report
 from ._transfer import Reporting as Reporting
 from ._transfer import SharedBy as SharedBy
 from ._transfer import Transfer as Transfer
+from ._transfer import agent_report as agent_report
+from ._transfer import agent_values as agent_values
 from ._transfer import among_present as among_present
 from ._transfer import combine_reports as combine_reports
 from ._transfer import gift_report as gift_report

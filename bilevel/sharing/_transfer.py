@@ -22,6 +22,8 @@ Report = dict[str, Tensor]
 
 MOST_NAMED = 16
 """Maximum number of agents for which each entry of a matrix is a metric of its own."""
+MAX_NAMED_AGENTS = 64
+"""Maximum number of agents for which each agent's value is a metric of its own."""
 
 
 class Reporting(NamedTuple):
@@ -229,6 +231,37 @@ def matrix_report(matrix: Tensor) -> Report:
     {'given_away': [1], 'share': [1, 17, 17]}
     """
     return {"given_away": given_away(own_shares(matrix)).mean(-1), **_entries("share", matrix)}
+
+
+def agent_report(name: str, values: Tensor) -> Report:
+    """Report a value of each agent.
+
+    Args:
+        name: of the metric.
+        values: [seed, agent].
+    Returns:
+        Each agent's value as "name_agent", [seed]; of more than 64 agents all values as "name", [seed,
+        agent].
+
+    >>> agent_report("paid", torch.tensor([[0.0, 3.0]]))
+    {'paid_0': tensor([0.]), 'paid_1': tensor([3.])}
+    >>> agent_report("paid", torch.zeros(1, 65))["paid"].shape
+    torch.Size([1, 65])
+    """
+    if values.shape[1] > MAX_NAMED_AGENTS:
+        return {name: values}
+    return {f"{name}_{agent}": each for agent, each in enumerate(values.unbind(1))}
+
+
+def agent_values(report: Report, name: str, agents: int) -> Tensor:
+    """All agents' values in metrics that `agent_report` named: [seed, agent].
+
+    >>> agent_values({"paid_0": torch.tensor([0.0]), "paid_1": torch.tensor([3.0])}, "paid", agents=2)
+    tensor([[0., 3.]])
+    """
+    if name in report:
+        return report[name]
+    return torch.stack([report[f"{name}_{agent}"] for agent in range(agents)], 1)
 
 
 def gift_report(gifts: Tensor) -> Report:

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from games.core import require
 
+MAX_PAIRWISE = 1024
+"""Maximum number of agents whose returns are compared pair by pair; those of more are sorted."""
+
 
 def efficiency(rewards: Tensor, mask: Tensor | None = None) -> Tensor:
     """Efficiency: the group's reward per step, U = sum_i R_i / T, T being the number of steps played.
@@ -53,8 +56,13 @@ def equality(returns: Tensor) -> Tensor:
     tensor([1.0000, 0.5000, nan])
     """
     total = returns.sum(-1)
-    differences = (returns.unsqueeze(-1) - returns.unsqueeze(-2)).abs().sum((-1, -2))
-    return torch.where(total > 0, 1 - differences / (2 * returns.shape[-1] * total), torch.nan)
+    agents = returns.shape[-1]
+    if agents <= MAX_PAIRWISE:
+        differences = (returns.unsqueeze(-1) - returns.unsqueeze(-2)).abs().sum((-1, -2))
+    else:  # the k-th smallest is above k others and below the rest
+        ranks = torch.arange(agents, dtype=returns.dtype, device=returns.device)
+        differences = 2 * ((2 * ranks - (agents - 1)) * returns.sort(-1).values).sum(-1)
+    return torch.where(total > 0, 1 - differences / (2 * agents * total), torch.nan)
 
 
 def sustainability(rewards: Tensor, mask: Tensor | None = None) -> Tensor:

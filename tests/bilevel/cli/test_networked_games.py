@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,16 @@ def test_baselines_on_graphs_train_from_the_command_line(
     assert said.code == 0, said.err
     final = load_run("run").final["cooperation"]
     np.testing.assert_allclose(final, cooperation, atol=0.15)
+
+
+def test_ten_thousand_agents_learn_to_share(call: Call) -> None:
+    words = ("--game", "aid", "--game.agents", 10_000, "--inner.no-exact", "--inner.episodes", 4)
+    words = (*words, "--seeds", 2, "--outer-steps", 2, "--evaluation-episodes", 4, "--out", "run")
+    said = call("train", *words, "--method", "tos")
+    assert said.code == 0, said.err
+    run = load_run("run")
+    assert run.final["return"].shape == (2, 10_000)
+    assert run.final["edge_share"].shape == (2, 30_000)
+    names = Path("run/metrics.csv").read_text().partition("\n")[0].split(",")
+    assert names == ["outer_step", "seed", "welfare", "cooperation", "given_away", "environment_steps"]
+    assert sum(path.stat().st_size for path in Path("run").glob("*.*")) < 3_000_000

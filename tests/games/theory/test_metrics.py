@@ -97,6 +97,12 @@ def test_a_mask_of_another_shape_is_refused(metric):
 gains = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 
 
+def test_equality_of_very_many_agents_is_that_of_their_pairs():
+    returns = torch.rand(2, 1500, dtype=torch.float64) - 0.2
+    pairwise = (returns[:, :, None] - returns[:, None]).abs().mean((1, 2)) / (2 * returns.mean(1))
+    assert_close(metrics.equality(returns), 1 - pairwise, rtol=0, atol=1e-12)
+
+
 @settings(max_examples=100)
 @given(returns=gains, scale=st.floats(1e-3, 1e3), data=st.data())
 def test_laws_of_equality(returns, scale, data):
