@@ -122,6 +122,12 @@ class CentralPlanner(OuterMethod):
     observations and actions. Outer loop: the network ascends the sum of all extrinsic returns under the
     policies that these inner steps produce, less the weighted cost of payments and taxes.
 
+    LOPT (Hua et al., Learning Optimal Pigovian Tax, arXiv 2305.06227) shapes rewards in the same form: r_j
+    plus a function of state and actions. Its tax agent learns by reinforcement learning, beside the agents;
+    here the network is learned by the hypergradient through the agents' steps, within a budget. The tax that
+    LOPT approximates, the externality, has a closed form in symmetric games of two actions
+    (`games.mechanism_thresholds`).
+
     Needs: a central party that observes everything. Conserves nothing; with `balanced` the payments add up to
     0 in each step, and the total is conserved.
 

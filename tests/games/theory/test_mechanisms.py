@@ -90,7 +90,10 @@ def test_dominance_just_at_the_thresholds(game: games.ExactGame) -> None:
     assert dominant(table - taxes[cooperators] * defects) == found.taxed_dominant
     others = table.sum(-1) - table[..., 0]
     harm = (others[0] - others[1]).ravel()  # by agent 0's defection
-    np.testing.assert_allclose(harm, taxes[cooperators[0, ..., 0].ravel()], atol=1e-9)
+    counts = cooperators[0, ..., 0].ravel()
+    np.testing.assert_allclose(harm, taxes[counts], atol=1e-9)
+    welfare = (table[1].sum(-1) - table[0].sum(-1)).ravel()  # what all gain by agent 0's defection
+    np.testing.assert_allclose((np.array(found.gains) - taxes)[counts], welfare, atol=1e-9)
 
 
 @pytest.mark.parametrize("game", symmetric_games(), ids=str)
