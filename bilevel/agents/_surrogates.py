@@ -226,9 +226,10 @@ class LoadedDice(_AdvantageSettings):
         mean over episodes of V_0 + sum_t discount^t (box(W_t) - box(lambda W_{t-1})) A_t.
 
     Without a critic A_t = G_t - b_t, b_t the mean return of the other episodes from step t on, and V_0 = G_0.
-    With lambda = 1 every derivative, of any order, is then an unbiased estimate of the expected return's,
-    also where rewards depend on parameters: b_t comes from other episodes. Below 1 the first derivative stays
-    the same; the higher ones lose the dependencies between steps far apart, with their noise.
+    With lambda = 1 derivatives of every order are then unbiased estimates of those of the expected return,
+    even where rewards depend on parameters, since b_t comes from other episodes. With lambda below 1 the
+    first derivative stays the same; higher derivatives lose the dependencies between distant steps, and their
+    variance.
 
     Raises:
         ValueError: a setting is not from 0 to 1; in a call, `gae_lambda` is below 1 without a critic.

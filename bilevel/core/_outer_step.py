@@ -22,7 +22,7 @@ def init_outer(phi: Tree, optimizer: OuterOptimizer) -> Tree:
     """Initialize the outer optimizer's state.
 
     Args:
-        phi: outer variables, a pytree of tensors; a dict of groups, where the optimizer is one.
+        phi: outer variables, a pytree of tensors; if `optimizer` is a dict, a dict of the same groups.
         optimizer: see `OuterOptimizer`.
 
     Returns:
@@ -48,14 +48,14 @@ def outer_step(
     optimizer: OuterOptimizer,
     project: Callable[[Tree], Tree] | None = None,
 ) -> tuple[Tree, Tree]:
-    """Move the outer variables along a hypergradient: phi' = project(phi + optimizer(gradient)).
+    """Update the outer variables by a hypergradient: phi' = project(phi + optimizer(gradient)).
 
-    The step is pure, but for an optimizer of torch's own: that moves the leaves of phi, its parameters, in
-    place, keeps its state to itself, and leaves a parameter alone whose gradient is None.
+    The step is pure, except with an optimizer from torch.optim, which updates the leaves of phi, its
+    parameters, in place, stores its own state, and skips parameters whose gradient is None.
 
     Args:
-        phi: outer variables, a pytree of tensors; a dict of groups, where the optimizer is one.
-        gradient: of the outer loss, like phi.
+        phi: outer variables, a pytree of tensors; if `optimizer` is a dict, a dict of the same groups.
+        gradient: gradient of the outer loss, structured like phi.
         opt_state: from `init_outer` or the last step.
         optimizer: see `OuterOptimizer`.
         project: the projection onto allowed values; None: all are allowed.

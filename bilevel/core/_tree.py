@@ -22,7 +22,7 @@ NAMESPACE = "torchopt"
 
 
 def is_floating(leaf: object) -> TypeGuard[Tensor]:
-    """True if a leaf is a floating tensor, which can be differentiated.
+    """True if a leaf is a floating-point tensor, which can be differentiated.
 
     >>> is_floating(torch.tensor(1.0)), is_floating(torch.tensor(1)), is_floating(1.0)
     (True, False, False)

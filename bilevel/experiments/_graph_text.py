@@ -14,7 +14,7 @@ EXAMPLE = "small-world(degree=4, rewiring=0.2)"
 
 
 def read_graph(text: str) -> Graph:
-    """Build a kind of graph from its text form; nothing is ever evaluated.
+    """Build a kind of graph from its text form, without evaluating code.
 
     Raises:
         ValueError: the text cannot be read, there is no such graph or setting, or one is out of range.

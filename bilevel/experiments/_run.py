@@ -54,7 +54,7 @@ Listener = Callable[[int, Metrics], object]
 
 
 class RunInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
-    """Stop of a run by a signal, after a checkpoint.
+    """Raised when a signal stops a run; a checkpoint has been saved.
 
     >>> import signal
     >>> from bilevel.experiments import train

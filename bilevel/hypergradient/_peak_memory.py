@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 
 def measure_peak(run: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
-    """Call a function, and measure the peak of its tensors above those at the start.
+    """Call a function, and measure the peak memory of its tensors beyond the memory in use at the start.
 
-    On CUDA by the allocator. Elsewhere every operation is recorded: a storage counts from the operation that
-    made it until the last tensor, view or graph that uses it is gone. The number is exact and the same in
-    every run, but without the workspace inside one operation or compiled code. It is slow: measure time in
-    another run.
+    On CUDA the allocator measures it. Elsewhere every operation is recorded: a storage counts from the
+    operation that creates it until the last tensor, view or graph that uses it is freed. The number is exact
+    and reproducible, but excludes the workspace of operations and compiled code. Recording is slow: measure
+    time in a separate run.
 
     Args:
         run: the function.

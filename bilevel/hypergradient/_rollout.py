@@ -89,7 +89,7 @@ def roll_out(
     kernels: Kernels | None = None,
     checkpointing: Checkpointing = STATES,
 ) -> Rollout:
-    """Take K steps of inner learning, and keep of them what the reverse sweep needs.
+    """Run K inner steps, and store what the reverse sweep needs.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.

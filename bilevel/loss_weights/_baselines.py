@@ -80,8 +80,8 @@ class Trainer(Resumable):
         """Train the model by one step.
 
         Args:
-            train_losses: computes name -> loss on a batch, each one number.
-            validation_loss: not used; for the same signature as a tuner's.
+            train_losses: function that returns name -> scalar loss on a batch.
+            validation_loss: ignored; the signature is that of `LossWeightTuner.step`.
 
         Raises:
             ValueError: losses have other names, are not single numbers, or are detached.
@@ -231,7 +231,7 @@ def gradient_evaluations(
         steps: training steps of the model, 1 or more; each takes a gradient of its own.
         estimator: unrolled, directional, finite-difference or implicit.
         virtual_steps: as in `LossWeightTuner`.
-        first: as in `LossWeightTuner`; a model that moves first reuses the gradient of the virtual step.
+        first: as in `LossWeightTuner`; a model that steps first reuses the gradient of the virtual step.
         every: as in `LossWeightTuner`.
 
     Returns:

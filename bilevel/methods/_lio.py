@@ -212,8 +212,8 @@ class LIO(OuterMethod):
     Needs: the other agents' actions; for the outer step, the other agents' policies, or, with modeled
     opponents, their observations, actions and rewards: each giver then fits a model of every other agent's
     policy to its actions, on that agent's own observations, and differentiates through the modeled steps
-    (`ModelingLearner`). Conserves nothing: incentives are added to the rewards; with cost charged the givers
-    pay for them, and the total is conserved.
+    (`ModelingLearner`). Incentives are added to the rewards, so the total is not conserved, except with
+    `cost` charged, where the givers pay for them.
 
     Raises:
         ValueError: a setting is out of range or a name is unknown; at build, the game has one agent.
@@ -221,10 +221,11 @@ class LIO(OuterMethod):
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051. Its Escape Room settings
         are plain gradient steps of 1e-4 on one episode each; the defaults here suit many episodes per step.
-        Its decentralized form as in the released code (lio_decentralized.py, for two agents): the models are
-        policies of the same form, take plain gradient steps on the others' true rewards and the incentives,
-        and are fitted by Adam, there with a step of 1e-3 after each episode. Ours: ten steps of 1e-2 on the
-        episodes of a policy step, and more agents than two, each with access to the others' incentives.
+        The decentralized form follows the released code (lio_decentralized.py, for two agents): the models
+        are policies of the same form, take plain gradient steps on the others' true rewards and the
+        incentives, and are fitted by Adam, there by one step with learning rate 1e-3 after each episode. Here
+        they are fitted by ten steps with learning rate 1e-2 on the episodes of each policy step, and there
+        may be more than two agents, each with access to the others' incentives.
 
     >>> import games
     >>> from bilevel.methods import Placement, PolicyGradient

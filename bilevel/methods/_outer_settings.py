@@ -139,12 +139,13 @@ class Curriculum(Training, variant="curriculum"):
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
-    """Learned weights of the terms of agents' losses: the policy's, the value's and the entropy's.
+    """Learned weights of the policy, value and entropy terms of each agent's loss.
 
     Each agent has a factor on each term's coefficient. Factors are initially 1 and updated by the
-    hypergradient through the policies' steps; their objective is of the game's own rewards, on fresh
-    episodes, so no weight changes the objective (docs/studies/loss-weights-and-sharing.md). The policy's then
-    scales its learning rate; the value's has an effect from 2 inner steps on; an entropy bonus of 0 stays 0.
+    hypergradient through the policies' steps. Their objective is computed from the game's own rewards on
+    fresh episodes, so it does not depend on the weights (docs/studies/loss-weights-and-sharing.md). The
+    policy's factor scales the policy's learning rate; the value's factor has an effect only with 2 or more
+    inner steps; an entropy bonus of 0 stays 0.
 
     Source:
         Zahavy et al., A self-tuning actor-critic algorithm (STAC), arXiv 2002.12928, for one agent; its

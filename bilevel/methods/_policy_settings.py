@@ -44,7 +44,7 @@ class PolicySettings(SettingsGroup, abc.ABC, part="policy"):
 
 @dataclass(frozen=True, kw_only=True)
 class AutoPolicy(PolicySettings, variant="auto"):
-    """A table where observations and actions are integers, else a perceptron with its defaults.
+    """A tabular policy if observations and actions are integers, otherwise an MLP with default settings.
 
     >>> import games
     >>> AutoPolicy().build(games.make("prisoners-dilemma"))

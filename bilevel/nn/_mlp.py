@@ -20,10 +20,10 @@ LANES = 32
 
 
 def sigmoid(values: Tensor) -> Tensor:
-    """The sigmoid, whose rounding of a member does not depend on the number of members.
+    """Sigmoid of each member, bit-for-bit independent of the number of members.
 
-    On a CPU torch computes the entries after the last full vector by another formula, which may round
-    otherwise; so each member is padded to full vectors.
+    On a CPU torch computes the entries after the last full vector register by another formula, which may
+    round differently; so each member is padded to full registers.
 
     Args:
         values: [member, ...].
@@ -41,10 +41,10 @@ def sigmoid(values: Tensor) -> Tensor:
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """The log-softmax with the actions first, whose rounding of a member does not depend on their number.
+    """Log-softmax with the action axis first, bit-for-bit independent of the number of members.
 
-    Over a few actions that lie next to one another it would take several times as long. As in `sigmoid`, each
-    member is padded to full vectors.
+    With few actions, a log-softmax over the last axis would take several times as long. As in `sigmoid`, each
+    member is padded to full registers.
 
     Args:
         logits: [member, ..., action].

@@ -146,13 +146,14 @@ def _mechanisms(game: Game, found: MechanismThresholds | str) -> list[Renderable
         ("reward sharing: share of its reward that each agent gives", share),
         (f'contract: payment for "{other}", split among the others', exact_number(found.contract)),
         (f'Pigovian tax on "{other}": its externality', low if low == high else f"{low} to {high}"),
-        (f'incentive: difference added for "{action}"', exact_number(found.incentive)),
+        (f'incentive: reward added for "{action}"', exact_number(found.incentive)),
         ("mediator: committing", committing or "no equilibrium"),
     ]
     columns = [Column(heading="mechanism"), Column(heading="threshold", form=str)]
     sentences = [
-        f'Thresholds of mechanisms: the least with which "{action}" is dominant. While all agents choose '
-        f'"{action}", shares move rewards and incentives add to them; contracts and taxes move nothing.'
+        f'Thresholds of mechanisms: the smallest values that make "{action}" dominant. While all agents '
+        f'choose "{action}", sharing transfers rewards and incentives add to them; contracts and taxes pay '
+        "nothing."
     ]
     notes = []
     if (low != high or not found.taxed_dominant) and len(found.taxes) <= MAX_ROWS:
@@ -245,7 +246,7 @@ def _answer(
 def _loss(largest_gain: float) -> str:
     """Describe the minimum loss of a deviation under a matrix that makes the optimum dominant."""
     if exact_number(largest_gain) == "0":
-        return "under this matrix no deviation gains, and some deviation loses nothing."
+        return "under this matrix no deviation is profitable, and at least one costs nothing."
     return f"under this matrix every deviation loses at least {exact_number(-largest_gain)}."
 
 

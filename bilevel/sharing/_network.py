@@ -138,7 +138,7 @@ class VaryingShares(Transfer, abc.ABC):
 
 @dataclass(frozen=True, eq=False)
 class MatrixSequence(VaryingShares):
-    """Sharing by a fixed matrix for each step.
+    """Sharing by a given matrix for each step of each episode.
 
     >>> matrices = torch.full((1, 2, 2, 3, 4), 0.5)  # seed, giver, receiver, time, episode
     >>> MatrixSequence(matrices).matrix is None

@@ -72,7 +72,7 @@ def combine_reports(reports: Sequence[Report], steps: Sequence[Tensor], reportin
 
 
 class Transfer(Protocol):
-    """A rule for learners' rewards, at one value of the outer variables.
+    """The rule that maps the game's rewards to learners' rewards, for given outer variables.
 
     Nothing goes to or from an agent that has left the game (`Trajectory.present`): the share of a reward
     that would go to it stays with its giver.
@@ -90,7 +90,7 @@ class Transfer(Protocol):
 
     @property
     def matrix(self) -> Tensor | None:
-        """Sharing matrix [seed, giver, receiver], if the transfer is just that; else None."""
+        """Sharing matrix [seed, giver, receiver], if the transfer consists of one; else None."""
         return None
 
     def rewards(self, trajectory: Trajectory) -> Tensor:
@@ -108,9 +108,9 @@ class Transfer(Protocol):
 
     @property
     def reporting(self) -> Reporting | None:
-        """Combination rule for reports of blocks of time steps; None: a report needs no observation or graph.
+        """Rule that combines reports of blocks of time steps; None: reports need no observations or graphs.
 
-        Evaluation then takes one report, on whole episodes without these (`Trajectory.outcome`).
+        With None, evaluation makes a single report of whole episodes without them (`Trajectory.outcome`).
         """
         return None
 

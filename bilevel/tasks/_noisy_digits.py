@@ -219,10 +219,11 @@ class NoisyDigits:
 
     summary = "handwritten digits, 40 % labeled wrongly, and a small clean set: a weight for each sample"
     measures: Sequence[Measure] = (
-        Measure(ACCURACY, "of images that nothing was learned from.", "higher"),
+        Measure(ACCURACY, "on held-out images.", "higher"),
         Measure(
             "weight of wrong labels",
-            "the mean weight of wrong labels over that of right ones, each sample's last one in training.",
+            "mean weight of wrongly labeled samples over that of correctly labeled ones, "
+            "using each sample's last weight in training.",
             "lower",
         ),
         Measure(

@@ -20,7 +20,7 @@ Progress = Callable[[float], None]
 class Measure:
     """One number that a trial ends with.
 
-    >>> Measure("test accuracy (%)", "of images that nothing was learned from.", "higher").better
+    >>> Measure("test accuracy (%)", "on held-out images.", "higher").better
     'higher'
     """
 

@@ -250,7 +250,8 @@ def _price(best: float, equilibrium: float, equal: float) -> Price:
     """An equilibrium's price; welfare of at most `equal` counts as 0."""
     if best < 0:
         return Price(
-            equilibrium / best, f"The equilibrium's cost over the least: {-equilibrium:.4g} / {-best:.4g}."
+            equilibrium / best,
+            f"Cost of the equilibrium over the minimum cost: {-equilibrium:.4g} / {-best:.4g}.",
         )
     if equilibrium <= equal:
         return Price(None, f"The equilibrium's welfare is 0 and the best is {best:.4g}: no ratio is finite.")

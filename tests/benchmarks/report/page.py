@@ -20,77 +20,80 @@ from tests.benchmarks.report.whole_runs import ABOUT_GROWTH, ABOUT_RUNS, growth_
 from tests.benchmarks.whole_runs import FEW, WHOLE_RUNS
 
 HOW = """\
-How: each variant runs in a process of its own, bound to one core, or to two where the column says so, which
-also bounds JAX's and PyTorch's thread pools. All take turns in three rounds, A to Z, Z to A, A to Z. A visit
-is one call that is not counted and then 0.3 s of calls, three at least (one, if they take seconds), with the
-garbage collector off; numbers are medians over all rounds. A call is one whole hypergradient, from phi to its
-gradient; outer optimizers are not part of it. In brackets: times the first row.
+How: each variant runs in its own process, bound to one core, or to two where the column says so, which also
+limits the thread pools of JAX and PyTorch. The variants take turns in three rounds: in order, in reverse,
+in order. A turn is one warm-up call and then 0.3 s of timed calls, at least three (one if calls take
+seconds), with the garbage collector off; numbers are medians over all rounds. A call computes one whole
+hypergradient; outer optimizers are not part of it. In brackets: ratio to the first row.
 
-Before a case is timed every variant computes its gradient in float64. Who is further than 1e-8 (differences:
-5e-2), relative to the greatest entry, from plain autograd (from ours, eager, where autograd has no such
-estimator) is not timed; *error* is the greatest such distance over all cases.
+Before a case is timed, every variant computes its gradient in float64. A variant is not timed if its
+gradient differs by more than 1e-8 (finite differences: 5e-2), relative to the largest entry, from that of
+plain autograd (or of ours, eager, where autograd has no such estimator); *error* is the largest such
+difference over all cases.
 
-Libraries are used as their documents show, all seeds in one batch. Each gets the form of the game that is
-fastest for it: the eager ones one LAPACK solve, ours, compiled, the solve written out, JAX both. `higher` is
-given the epsilon that makes its Adam PyTorch's. On two cores JAX's pool is given four threads: with two, as
-many as cores, version 0.10 waits for ever in a batched solve of 8192 systems."""
+Libraries are used as their documentation shows, with all seeds in one batch. Each gets the form of the game
+that is fastest for it: eager libraries one LAPACK solve, ours, compiled, the solve written out, JAX both.
+`higher` gets the epsilon that makes its Adam equal to PyTorch's. On two cores JAX's pool has four threads:
+with two, version 0.10 hangs in a batched solve of 8192 systems."""
 
 ABOUT_MEMORY = """\
-Memory: the peak of resident memory while one hypergradient runs, above that of the process with the model and
-everything loaded, each in a fresh process."""
+Memory: peak resident memory during one hypergradient, minus that of the process after loading the model and
+all libraries; each variant in a fresh process."""
 
 ABOUT_GAMES = """\
-A call plays K steps of every copy, and observes in every step. The coin game is given its actions and its
-draws, so that all libraries play the same games, and their total rewards and a digest of all observations
-are compared; the other games draw for themselves, in the time that is counted. A copy at a time means plain
-Python and NumPy, on one core."""
+A call plays K steps of every copy of the environment, and observes in every step. In the coin game, actions
+and random draws are inputs, so that all libraries play the same games; their total rewards and a digest of
+all observations are compared. The other games draw their own random numbers, within the measured time. "One
+copy at a time" is plain Python and NumPy on one core."""
 
 ABOUT_WEIGHING = """\
-A call is one whole training step on noisy digits with weights of samples (`SampleWeights`, 100 hidden units):
-look ahead by one step, move the weights, take the model's step; where the model is first, it takes the step
-that was looked at, and the weights move after it. Units up to 64 mean one hidden layer and batches of 64,
-more two layers and batches of as many samples. The plain loop learns no weights; AuxiLearn's way, implicit
-differentiation by a Neumann series, is another gradient: both are timed and not compared."""
+A call is one whole training step on noisy digits with sample weights (`SampleWeights`, 100 hidden units):
+look ahead by one step, update the weights, take the model's step. If the model steps first, the look-ahead
+is its step, and the weights are updated afterwards. With up to 64 units the model has one hidden layer and
+batches have 64 samples; with more units it has two hidden layers and as many samples as units. The plain
+loop learns no weights, and AuxiLearn's implicit differentiation by a Neumann series is a different
+gradient: both are timed but not compared."""
 
 ABOUT_COMPILING = """\
-First calls of ours, compiled, with one thread, where packages are built one after the other: with an
-empty folder of packages (tracing, exporting, the C++ compiler and the first hypergradient together), and in a
-second process with the same folder; importing torch and the toolkit is not counted. The first row of the
-second process also loads what every package needs, once per process. What finding and loading a package takes
-is a call after the process has forgotten its packages, less a warm one: so nothing that torch loads at its
-first use is counted."""
+First calls of ours, compiled, with one thread and packages built one after the other: with an empty cache
+(tracing, exporting, the C++ compiler and the first hypergradient together), and in a second process with
+the same cache; importing torch and the toolkit is not counted. The first row of the second process also
+includes what is loaded once per process. The time of finding and loading a package is that of a call after
+the process has dropped its packages, minus that of a warm call, so it excludes what torch loads on first
+use."""
 
 WHY = """\
 Why targets are missed, as far as it is known:
 
-* Whole runs of the dilemma, compiled: inner steps and hypergradient are one call of C, the outer update and
-  the metrics another, together a fifth of the outer step; a quarter is 32 seeds' metrics as text, and the
-  rest calls of Python and PyTorch around them. Reading 960 000 rows back for the figures takes another 4 s of
-  a run of 30 000 outer steps, start-up and figures 5 s.
+* Whole runs of the dilemma, compiled: inner steps and hypergradient are one call of C, and the outer update
+  with the metrics is another; together they take a fifth of the outer step. A quarter of it writes the
+  metrics of 32 seeds as text, and the rest is Python and PyTorch overhead around these calls. In a run of
+  30 000 outer steps, reading 960 000 rows back for the figures takes another 4 s, and start-up and figures
+  take 5 s.
 * Escape Room, compiling: PyTorch's compiler takes 22 s in Python alone for its three functions, and its C++
-  takes the rest. Compiled, an outer step takes as long as it does eagerly, so that no run compiles it by
-  itself.
+  takes the rest. A compiled outer step takes as long as an eager one, so `--compile auto` never compiles
+  it.
 * Targets that say "not measured" wait for the runs that the notes at the end name.
-* Time at K = 1000 in bounded memory: each step is taken forward three times (on the way, again from a kept
-  state, and inside its pull-back), where a plain unroll takes it once and writes 8 to 10 GB of fresh memory
-  instead. Which is dearer depends on how fast the machine's memory is at the time: two runs gave 1.31
-  and 1.37.
-* Games: even through the sigmoid, tanh is a quarter of the policies' time, and matrix products a fifth; of
-  cleanup, cutting out windows and taking their planes apart is half. Both depend on what else the machine
-  does: within one minute the same commands ran at 5.1 and at 8.3 million with policies, at 1.1 and at 2.5
-  for cleanup. Before tanh went through the sigmoid and planes were bytes, five runs gave 2.8 to 6.2 with
-  policies, 2.7 to 4.1 with deeper ones, 1.06 to 2.00 for cleanup, 23.9 to 27.0 for the coin game (JAX 23.5
-  to 37.7).
-* The tuner: a plain step is three passes through the model, one forward and two back. A look ahead and the
-  step after it are ten of them (forward, back, three for the validation batch, which is as large, two for the
-  hypergradient, two for the step), and eight where the model is first: 3.3 and 2.7 times, as large networks
-  show. In small ones calls cost more than passes, for autograd written out by hand as well. Three ways to
-  save passes that were tried are in: losses shared by the look ahead and the step, pure rules in the place of
-  lifted state, and parameters exchanged where they are held. Peaks of memory differ from run to run: another
-  run gave 1.17 times higher's, before steps did without room for zeros.
+* Time at K = 1000 in bounded memory: each step is computed three times (in the rollout, again from a stored
+  state, and inside its vector-Jacobian product), whereas a plain unroll computes it once and writes 8 to 10
+  GB of fresh memory instead. Which one is slower depends on the current speed of the machine's memory: two
+  runs gave 1.31 and 1.37.
+* Games: although tanh is computed by the sigmoid, it takes a quarter of the policies' time, and matrix
+  products take a fifth; in cleanup, half of the time goes into extracting windows and unpacking their
+  planes. Both depend on the load of the machine: within one minute the same commands ran at 5.1 and at 8.3
+  million with policies, and at 1.1 and at 2.5 million for cleanup. Before tanh was computed by the sigmoid
+  and planes were stored as bytes, five runs gave 2.8 to 6.2 with policies, 2.7 to 4.1 with deeper ones,
+  1.06 to 2.00 for cleanup, and 23.9 to 27.0 for the coin game (JAX 23.5 to 37.7).
+* The tuner: a plain step costs three passes through the model, one forward and two backward. A look-ahead
+  and the step after it cost ten passes (forward, backward, three for the validation batch, which is as
+  large, two for the hypergradient, two for the step), and eight if the model steps first: 3.3 and 2.7 times
+  a plain step, as large networks show. In small networks call overhead exceeds the passes, in hand-written
+  autograd as well. Three ways to save passes are implemented: losses shared by the look-ahead and the step,
+  pure update rules instead of lifted state, and in-place exchange of parameters. Peaks of memory differ
+  from run to run: another run, before steps stopped allocating zeros, gave 1.17 times higher's.
 
-Compiling varies with what else the machine does: other runs gave 64.6, 70.9 and 77.0 s for the slowest case,
-cold."""
+Compile time varies with the load of the machine: other runs gave 64.6, 70.9 and 77.0 s for the slowest
+case, cold."""
 
 FIGURES = {
     "time_against_seeds": "Time against seeds",

@@ -33,12 +33,12 @@ def test_the_prisoners_dilemma(call: Call) -> None:
         "optimum all cooperate -2",
         "pure equilibrium all defect -4",
         "mixed equilibria are not enumerated",
-        "Price of anarchy: 2. The equilibrium's cost over the least: 4 / 2.",
+        "Price of anarchy: 2. Cost of the equilibrium over the minimum cost: 4 / 2.",
         "Price of stability: 2.",
         "T_ii >= 1/N is not required",
         "s* = 0.6667 (the same share for all agents, the rest split equally among the other agents)",
         "0 0.6667 0.3333 1 0.3333 0.6667",
-        "Verified: under this matrix no deviation gains",
+        "Verified: under this matrix no deviation is profitable",
         'Agents cannot all keep more: otherwise agent 0 would deviate from "all cooperate" to defect.',
         "g* = 0.6667 (any sharing matrix): equal to s*, so the matrix above attains it.",
     ):
@@ -55,7 +55,7 @@ def test_settings_of_the_game_count(call: Call) -> None:
 
 def test_braess(call: Call) -> None:
     text = words(call("theory", "--game", "braess").out)
-    assert "Price of anarchy: 1.231. The equilibrium's cost over the least: 320 / 260." in text
+    assert "Price of anarchy: 1.231. Cost of the equilibrium over the minimum cost: 320 / 260." in text
     assert "6 optima tie; the analysis below is of one (--optimum selects it)." in text
     assert "the rest split equally among the other agents): impossible." in text
     assert "g* (any sharing matrix): impossible." in text
@@ -86,7 +86,7 @@ def test_thresholds_of_mechanisms(call: Call) -> None:
         "reward sharing: share of its reward that each agent gives 0.4",
         'contract: payment for "defect", split among the others 2',
         'Pigovian tax on "defect": its externality 3 to 4',
-        'incentive: difference added for "cooperate" 2',
+        'incentive: reward added for "cooperate" 2',
         "mediator: committing dominant",
         'Taxes with m = 0, 1, ... of the other agents at "cooperate": 4, 3.',
     ):

@@ -94,7 +94,7 @@ def test_one_price_may_be_undefined_and_the_other_not() -> None:
 
 def test_reasons_name_the_totals() -> None:
     costs, payoffs = price_of_selfishness(Braess()), price_of_selfishness(make("stag-hunt"))
-    assert costs.price_of_anarchy.reason == "The equilibrium's cost over the least: 320 / 260."
+    assert costs.price_of_anarchy.reason == "Cost of the equilibrium over the minimum cost: 320 / 260."
     assert payoffs.price_of_anarchy.reason == "The best welfare over the equilibrium's: 6 / 2."
 
 
