@@ -73,8 +73,8 @@ class GameEntry:
 
     >>> from games import entry
     >>> found = entry("pigou")
-    >>> found.summary, found.source, found.game.num_agents
-    ('a road that everybody may take, and half should', 'Pigou, The Economics of Welfare, 1920', 4)
+    >>> found.summary, found.game.num_agents
+    ('a road that all take in the worst equilibrium, half in the optimum', 4)
     """
 
     def __init__(self, make: Callable[[], Game], summary: str, source: str) -> None:
@@ -144,7 +144,7 @@ ZERO_SUM = {
 
 GENERAL = {
     "battle-of-the-sexes": _coordination(
-        (2, 1), (1, 2), "meet, but at whose favorite place?", "opera", "football"
+        (2, 1), (1, 2), "two agents want to meet, each at its own favorite place", "opera", "football"
     ),
     "battle-of-the-sexes-3-2": _coordination(
         (3, 2), (2, 3), "battle of the sexes with milder stakes", "opera", "football"
@@ -189,7 +189,9 @@ FAMILIES = {
 
 CONGESTION = {
     "braess": GameEntry(lambda: matrix.Braess(), "a shortcut that makes every driver slower", BRAESS),
-    "pigou": GameEntry(lambda: matrix.Pigou(), "a road that everybody may take, and half should", PIGOU),
+    "pigou": GameEntry(
+        lambda: matrix.Pigou(), "a road that all take in the worst equilibrium, half in the optimum", PIGOU
+    ),
 }
 
 SEQUENTIAL = {
@@ -227,14 +229,14 @@ GRIDS = {
     ),
     "cleanup-lio-10x10": GameEntry(
         lambda: grid.Cleanup(map=grid.LIO_10X10, **LIO_RULES, view=(7, 7, 7, 7), apple_probability=0.3),
-        "cleanup for two on a small map, without turning and fining",
+        "cleanup for two on a small map, without turning or fining",
         LIO,
     ),
     "cleanup-lio-7x7": GameEntry(
         lambda: grid.Cleanup(
             map=grid.LIO_7X7, **LIO_RULES, view=(4, 4, 4, 4), depletion=0.6, apple_probability=0.5
         ),
-        "cleanup for two on a tiny map, without turning and fining",
+        "cleanup for two on a tiny map, without turning or fining",
         LIO,
     ),
     "cleanup-lase": GameEntry(

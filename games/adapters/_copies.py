@@ -36,7 +36,7 @@ class Description:
     agents: tuple[str, ...]
     observation_space: spaces.Box | spaces.Discrete  # a Box is float32
     action_space: spaces.Discrete | spaces.Box  # actions of any agent; a Box is float32 and has one axis
-    horizon: int | None  # maximal number of steps of an episode; None where the environment does not say
+    horizon: int | None  # maximum number of steps of an episode; None where the environment does not say
     render_modes: tuple[str, ...] = ()
 
 

@@ -227,7 +227,7 @@ def from_gymnasium(
     Args:
         make_env: an id for `gymnasium.make`; a class, or a function, that makes one environment; or one that
             takes `num_envs` and makes a vector, as `functools.partial(gymnasium.make_vec, "CartPole-v1")`.
-        horizon: maximal number of steps of an episode; by default the `max_episode_steps` of its spec.
+        horizon: maximum number of steps of an episode; by default the `max_episode_steps` of its spec.
         discount: per step, from 0 to 1.
         workers: number of processes that step single environments; 0: this process.
         reuse: see `from_pettingzoo`.

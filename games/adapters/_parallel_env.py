@@ -163,7 +163,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     @property
     def max_cycles(self) -> int:
-        """Maximal number of steps of an episode; above the game's horizon it has no effect."""
+        """Maximum number of steps of an episode; above the game's horizon it has no effect."""
         return self._max_cycles
 
     @max_cycles.setter
@@ -374,7 +374,7 @@ def parallel_env(
         game: a name in the catalogue, or a game.
         render_mode: "rgb_array" for frames, "ansi" for a line of text, "human" for a window updated in every
             step, None if `render` is never called.
-        max_cycles: maximal number of steps of an episode; the game's horizon by default.
+        max_cycles: maximum number of steps of an episode; the game's horizon by default.
         flat: flatten observations to float32 vectors, for learners without image encoders: bytes become
             fractions of 255, and Discrete observations one-hot.
         settings: the game's settings, if it is named.

@@ -206,7 +206,7 @@ def from_pettingzoo(
     Args:
         make_env: the constructor, `parallel_env` or `env` of its module; or any function that makes one
             environment.
-        horizon: maximal number of steps of an episode; by default the environment's `max_cycles` (of a
+        horizon: maximum number of steps of an episode; by default the environment's `max_cycles` (of a
             turn-based one, times its agents).
         discount: per step, from 0 to 1.
         workers: number of processes that step the environments; 0: this process. Pays off where a step takes

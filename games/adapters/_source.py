@@ -50,7 +50,7 @@ class EnvironmentSource:
     reuse: bool = False  # a copy keeps its environment, whose reset must clear everything
     workers: int = 0  # number of processes that step the copies; 0: this process
     parameters: Callable[[Callable[..., Any], Any], Parameters] = parameters_of  # of the constructor
-    horizon: int | None = None  # maximal number of steps of an episode; None: from the environment
+    horizon: int | None = None  # maximum number of steps of an episode; None: from the environment
     discount: float = 1.0
 
     def __post_init__(self) -> None:

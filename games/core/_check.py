@@ -36,7 +36,7 @@ def check_game(game: Game, *, seed: int = 0, steps: int = 25, episodes: int = 40
     Args:
         game: your game, with settings that make it short.
         seed: random seed of all draws.
-        steps: maximal number of steps played; the end at the horizon is checked if it lies within.
+        steps: maximum number of steps played; the end at the horizon is checked if it lies within.
         episodes: number of sampled episodes of an exact game.
     Raises:
         ValueError: the game breaks the contract (says where, and what would be right).

@@ -71,7 +71,7 @@ class Game(abc.ABC):
     @property
     @abc.abstractmethod
     def horizon(self) -> int:
-        """Maximal number of steps of an episode."""
+        """Maximum number of steps of an episode."""
 
     @property
     @abc.abstractmethod

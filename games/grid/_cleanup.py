@@ -87,22 +87,23 @@ class Cleanup(SocialGrid):
     """Cleanup: waste in the river keeps the orchard from growing.
 
     With waste density rho = waste cells / cells where waste can be, in each step, after all agents moved, ate
-    and fired: if rho >= `depletion`, neither apples nor waste grow. Otherwise every cell of the orchard
-    without an apple and without an agent grows one with probability p (rho <= `restoration`:
-    `apple_probability`; in between linearly less), and at most one clean cell of the river is fouled: the
-    clean cells are tried in random order, each with `waste_probability`, until one is fouled. The cleaning
-    beam has three rays; each cleans the first waste it meets, and stops there or at the first agent.
+    and fired: if rho >= `depletion`, neither apples nor waste grow. Otherwise an apple grows in every cell of
+    the orchard that has neither an apple nor an agent, with probability p (`apple_probability` if rho <=
+    `restoration`, decreasing linearly to 0 at `depletion`), and at most one clean cell of the river is
+    polluted: the clean cells are tried in random order, each with `waste_probability`, until one is polluted.
+    The cleaning beam has three rays; each cleans the first waste it meets, and stops there or at the first
+    agent.
 
-    Differences from the sources: observations are planes, not pictures. Beams of one step do not see each
-    other's effects (in the code, agents fire one after the other). The agents of LIO's 10x10 map start
-    at the two lower of its three places, as its released code picks them.
+    Differences from the sources: observations are planes, not pictures. Beams fired in the same step do not
+    affect each other (in the sources' code, agents fire one after the other). The agents of LIO's 10x10 map
+    start at the two lower of its three places, as its released code picks them.
 
     Raises:
         ValueError: the map is bad or has no river, or a probability or a threshold lies outside [0, 1].
     Source:
         Hughes et al., arXiv 1803.08884; map, rates and the order of events from the master branch of the open
         reimplementation by Vinitsky et al. (sequential_social_dilemma_games), and `games.grid.FOULER` from
-        one of its pull requests. LIO's small maps and rates, without turning and fining, arXiv 2006.06051 and
+        one of its pull requests. LIO's small maps and rates, without turning or fining, arXiv 2006.06051 and
         its released code.
 
     >>> game = Cleanup(map=LIO_7X7, agents=2, turning=False, fining=False, view=(4, 4, 4, 4), horizon=50)

@@ -29,7 +29,7 @@ KEY = tuple(
     )
 )
 MOST_OUTCOMES = 2**20
-"""Maximal number of tabulated outcomes: a board of 3 x 3 with one coin has fewer, larger boards more."""
+"""Maximum number of tabulated outcomes: a board of 3 x 3 with one coin has fewer, larger boards more."""
 
 
 class CoinState(NamedTuple):
@@ -42,20 +42,20 @@ class CoinState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class CoinGame(DrawnGame):
-    """The coin game on a torus: a red agent (0), a blue agent (1), and coins in their colors.
+    """The coin game on a torus: a red agent (0), a blue agent (1), and coins of both colors.
 
-    Both move simultaneously. An agent that arrives at a coin picks it up: +1, whatever its color; if it is
-    the other agent's, that agent gets -2. With one coin a new one then appears, never on an agent, of the
-    other color or of a random one; with two coins (one in each color at all times) the coin that was taken
-    moves to a cell without agents and coins. If both arrive at one coin in the same step, `tie` determines
-    the agent that picks it up; the other is neither rewarded nor hurt for it. Agents start on different
-    cells. All free cells are equally likely. With `anywhere`, agents and coins may share cells, at the start
-    and later.
+    Both move simultaneously. An agent that arrives at a coin picks it up and gets +1, whatever the color; if
+    the coin has the other agent's color, that agent gets -2. With one coin, a new coin of the other color or
+    of a random color then appears, never on an agent; with two coins (one in each color at all times) the
+    coin that was taken moves to a cell without agents and coins. If both arrive at one coin in the same step,
+    `tie` determines the agent that picks it up; the other agent is neither rewarded nor penalized for it.
+    Agents start on different cells. All free cells are equally likely. With `anywhere`, agents and coins may
+    share cells, at the start and later.
 
-    An observation is four planes (oneself, the other agent, one's own coin, the other agent's coin) of the
-    whole torus or, with `view`, of a window around oneself, wrapped around the edges. So one policy can act
-    for either agent; the sources' code shows both agents the same planes (red agent, blue agent, red coin,
-    blue coin), and has a policy for each.
+    An observation is four planes (the agent itself, the other agent, the coin of its own color, the coin of
+    the other color) of the whole torus or, with `view`, of a window around the agent, wrapped around the
+    edges. So one policy can act for either agent; the sources' code shows both agents the same planes (red
+    agent, blue agent, red coin, blue coin), and has a policy for each.
 
     Raises:
         ValueError: the torus is too small, the view is wider than it, or a setting is none of those listed.
@@ -97,7 +97,7 @@ class CoinGame(DrawnGame):
     start_draws = 5  # two places, the first coin's color, and the coins' cells
     num_agents = 2
     action_names = computed(lambda self: tuple(WALKS)[: STAY + self.stay])
-    # four planes: oneself, the other agent, one's own coin, the other agent's coin
+    # four planes: the agent itself, the other agent, the coin of its own color, that of the other color
     observation_space = computed(lambda self: spaces.Box(0.0, 1.0, self._planes, dtype=np.float32))
     symmetric = computed(lambda self: self.tie != "red")  # broken if red wins ties
     defection_welfare = 0.0  # picking up every coin hurts the other by 2 in half the cases
@@ -146,7 +146,7 @@ class CoinGame(DrawnGame):
         return look(_cells(state)).view(-1, self.num_agents, *self._planes)
 
     def cooperates(self, state: CoinState, actions: Tensor) -> Tensor:
-        """Avoiding the other's coin cooperates, unless one's own is there, too: boolean [batch, agent]."""
+        """Avoiding the other's coin cooperates, unless the own coin is there, too: boolean [batch, agent]."""
         places = self._move(state.places, actions)
         return (places != state.coins.flip(1)) | (places == state.coins)
 

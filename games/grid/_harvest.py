@@ -82,14 +82,14 @@ SPARED = 2  # cooperators leave an apple with fewer other apples than this besid
 class Harvest(SocialGrid):
     """Commons harvest: an eaten apple regrows with a probability that depends on the apples around it.
 
-    In each step, after all agents moved, ate and fired, every cell of the orchard without an apple and an
-    agent grows one with probability regrowth[min(n, 3)], n being the number of other apples within a squared
-    distance of `radius`, before any grew. With `under_agents` apples grow under agents, too, who eat them at
-    once; but not in the cell where an agent has eaten in the same step.
+    In each step, after all agents moved, ate and fired, an apple grows in every cell of the orchard that has
+    neither an apple nor an agent, with probability regrowth[min(n, 3)], where n is the number of apples
+    within a squared distance of `radius` before any regrow. With `under_agents` apples also grow under
+    agents, who eat them in the same step, except where an agent has just eaten.
 
     Differences from the sources: observations are planes, not pictures. In Melting Pot (`OPEN`, `CLOSED`) two
     of the agents start inside (Q; here all agents start anywhere), episodes end at random after step 1000
-    (here at 1000), and agents return from a time-out at a P (here at any free place).
+    (here at step 1000), and agents return from a time-out at a P (here at any free place).
 
     Raises:
         ValueError: the map is bad or has no orchard, or regrowth is not four probabilities.

@@ -33,11 +33,11 @@ class Jungle(ground.SquareGame):
 
     Agents and foods start on different cells, drawn for each episode; foods are not used up. In a step each
     agent walks, stays, or attacks one of the four adjacent cells. Attacks come first, on the agents' cells
-    before they move; then agents move, one to a cell and not onto food. Agents that stay keep their cells; of
-    several that want a cell, one drawn at random gets it, and two agents do not swap. Attacking a food gives
-    `food_reward`, attacking an agent `agent_reward`; each attack on an agent costs it `harm`; every attack,
-    also on an empty cell, costs `attack_cost`. Nobody dies, and the episode lasts until the horizon. An
-    observation is a window of planes: ground, foods, other agents.
+    before they move; then agents move, one to a cell and not onto food. Agents that stay keep their cells; if
+    several agents want a cell, one drawn at random gets it, and two agents do not swap. Attacking a food
+    gives `food_reward`, attacking an agent `agent_reward`; each attack on an agent costs it `harm`; every
+    attack, also on an empty cell, costs `attack_cost`. Nobody dies, and the episode lasts until the horizon.
+    An observation is a window of planes: ground, foods, other agents.
 
     Rewards are shared with the nearest agents, who change as agents move: `neighbors_now` gives them, while
     `neighbors`, which does not depend on the state, contains all agents. The best welfare is not known, and
@@ -128,7 +128,7 @@ class Jungle(ground.SquareGame):
         return seen
 
     def neighbors_now(self, state: JungleState) -> Tensor:
-        """The `nearest` others by steps, and oneself: boolean [batch, giver, receiver], not symmetric.
+        """The agent and its `nearest` others by steps: boolean [batch, giver, receiver], not symmetric.
 
         Ties are broken by the lower index.
         """
@@ -164,7 +164,7 @@ class Jungle(ground.SquareGame):
         return self.draw(foods, state.places[index].tolist(), key, scale)
 
     def _sort_key(self, places: Tensor) -> Tensor:
-        """Sort key by the other's distance, then index, largest for oneself: [batch, agent, other]."""
+        """Sort key by distance, then index, largest for the agent itself: [batch, agent, other]."""
         index = torch.arange(self.agents, device=places.device)
         steps = ground.distance(places[:, :, None], places[:, None, :], self.size)
         return (steps * self.agents + index).masked_fill(index == index[:, None], 2 * self.size * self.agents)

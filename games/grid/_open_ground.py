@@ -116,7 +116,7 @@ class OpenGroundGame(DrawnGame, abc.ABC):
     agents: int = 4
     """Number of agents; at least 1."""
     horizon: int = 100
-    """Maximal number of steps of an episode; at least 1."""
+    """Maximum number of steps of an episode; at least 1."""
     view: int = 2
     """Cells that an agent sees in each direction; 0 or more."""
 

@@ -39,8 +39,9 @@ class PrisonerCorridor(DrawnGame):
     random gets there; the other's move fails, at its cost. So the middle is the quick goal that leaves the
     other with nothing, and both gain only if both walk to their ends.
 
-    An observation is two one-hot vectors, one's own cell and the other's, each as long as the corridor. The
-    source does not give the lengths, the horizon and whether agents may stay; they are settings.
+    An observation is two one-hot vectors, the agent's own cell and the other agent's, each as long as the
+    corridor. The source does not give the lengths, the horizon and whether agents may stay; they are
+    settings.
 
     Raises:
         ValueError: the middle is no nearer than the ends, the ends are out of reach, or a number is out of
@@ -68,7 +69,7 @@ class PrisonerCorridor(DrawnGame):
     stay: bool = False
     """Add a third action, to stay, which costs nothing."""
     horizon: int = 20
-    """Maximal number of steps of an episode; at least `far`."""
+    """Maximum number of steps of an episode; at least `far`."""
 
     num_agents = 2
     start_draws = 0  # the start is always the same
@@ -131,7 +132,7 @@ class PrisonerCorridor(DrawnGame):
         return self._at_goal(state.places).any(-1)
 
     def cooperates(self, state: CorridorState, actions: Tensor) -> Tensor:
-        """Walking towards one's own end cooperates: boolean [batch, agent]."""
+        """Walking toward the agent's own end cooperates: boolean [batch, agent]."""
         return actions == self._outward(actions.device)
 
     def scripted(self, state: CorridorState, cooperative: Tensor) -> Tensor:

@@ -31,12 +31,12 @@ class SnowdriftState(NamedTuple):
 class Snowdrift(ground.SquareGame):
     """A sequential snowdrift game: the agent that removes a drift pays for it, and all agents gain.
 
-    Drifts are on different cells, drawn for each episode, and do not come back; agents start anywhere, and
-    may share cells with drifts and with each other. In a step each agent walks or removes. Removing the drift
-    in one's cell gives `benefit` to every agent and costs `cost`; the source leaves open the cost to several
-    that remove one drift in the same step (`shared_cost`). Removing in an empty cell is free. The episode
-    ends with the last drift. With the source's numbers even a lone remover gains (6 - 4), and gains more (6)
-    if another removes.
+    Drifts are on different cells, drawn for each episode, and do not reappear; agents start anywhere, and may
+    share cells with drifts and with each other. In a step each agent walks or removes. Removing the drift in
+    the agent's cell gives `benefit` to every agent and costs the remover `cost`; the source leaves open the
+    cost if several agents remove a drift in the same step (`shared_cost`). Removing in an empty cell is free.
+    The episode ends with the last drift. With the source's numbers even a lone remover gains (6 - 4), and
+    gains more (6) if another removes.
 
     An observation is a window of planes: ground, drifts, and each other agent, in increasing order.
 

@@ -50,8 +50,8 @@ class Soccer(DrawnGame):
     the same cells, those of later implementations (not compared with the paper's figure), with the ball given
     to a random agent.
 
-    An observation is three planes of 4 x 5: oneself, the other, the agent with the ball. The board is not
-    mirrored: the two agents play to opposite sides.
+    An observation is three planes of 4 x 5: the agent itself, the other agent, the agent with the ball. The
+    board is not mirrored: the two agents play to opposite sides.
 
     Raises:
         ValueError: the chance of a draw is out of range, or there is no step.
@@ -68,7 +68,7 @@ class Soccer(DrawnGame):
     draw: float = 0.1
     """Probability that a step ends the game in a draw, in [0, 1); at 0 the discount is the paper's, 0.9."""
     horizon: int = 100
-    """Maximal number of steps of an episode; at least 1."""
+    """Maximum number of steps of an episode; at least 1."""
 
     num_agents = 2
     action_names = NAMES

@@ -35,8 +35,8 @@ class StagHuntGrid(ground.SquareGame):
     share cells with prey and with each other. In a step each agent walks or hunts. Agents that hunt in the
     cell of a hare take it; agents that hunt in the cell of a stag take it if there are at least `hunters` of
     them in that step. They share its reward equally, and leave the game. A failed hunt costs nothing. The
-    episode ends when all agents or all prey are gone. The stag pays best, but only with partners: hunting it
-    is right if enough others do, and wrong if not.
+    episode ends when all agents or all prey are gone. A stag pays most, but only with partners: hunting it is
+    the best response only if enough other agents do.
 
     An observation is a window of planes: ground, stags, hares, and each other agent, in increasing order;
     zeros for agents that have left. The source leaves open whether hunting is an action of its own

@@ -29,22 +29,22 @@ class ClansState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Clans(DrawnGame):
-    """Two clans of two: helping one's partner is good for all in peace, and a raid in a feud.
+    """Two clans of two: helping a partner benefits all in peace, and raids the other clan in a feud.
 
     Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season (an observation is
     its number), peace or feud, and helps its partner or rests; helping costs `cost`. In peace the partner
-    gains `benefit`. In a feud it gains `spoils`, which an agent of the other clan loses: agent 0 raids 2,
-    agent 1 raids 3, and the other way round. The season of each step is drawn independently. Agents share
-    within their clan only.
+    gains `benefit`. In a feud it gains `spoils`, which an agent of the other clan loses: agents 0 and 2 raid
+    each other, and so do agents 1 and 3. The season of each step is drawn independently. Agents share within
+    their clan only.
 
-    Helping gains the group benefit - cost in peace and -cost in a feud, and selfish agents never help. Under
-    a sharing matrix T helping changes agent i's shared reward by `benefit` T_ji - `cost` T_ii in peace, j
-    being its partner, and by `spoils` T_ji - `cost` T_ii in a feud, whatever the others do. So it helps in
-    peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils. With spoils above
-    benefit no static matrix makes an agent help without also making it raid. The best welfare is
-    4 (1 - feud_chance) (benefit - cost) a step. Static sharing reaches `best_static_welfare`; sharing that
-    depends on the season reaches the best, with half the reward in peace and nothing in a feud. So would
-    equal shares of everything, if clans could share with each other.
+    Helping changes welfare by `benefit` - `cost` in peace and by -`cost` in a feud, and selfish agents never
+    help. Under a sharing matrix T helping changes agent i's shared reward by `benefit` T_ji - `cost` T_ii in
+    peace, j being its partner, and by `spoils` T_ji - `cost` T_ii in a feud, whatever the others do. So it
+    helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils. With spoils
+    above benefit no static matrix makes an agent help without also making it raid. The best welfare per step
+    is 4 (1 - feud_chance) (benefit - cost). Static sharing reaches `best_static_welfare`; sharing that
+    depends on the season reaches the best, with half the reward in peace and nothing in a feud. Equal sharing
+    among all four agents would reach it, too, but clans cannot share with each other.
 
     Raises:
         ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.

@@ -16,7 +16,7 @@ from games.core import Step, alias, cached_constants, computed, constant, produc
 from games.matrix._matrix import MatrixGame, MatrixState, require_finite
 
 MAX_AGENTS = 10_000
-MAX_IN_A_TABLE = 16  # maximal number of agents for a table of the payoffs of all 2^N profiles
+MAX_IN_A_TABLE = 16  # maximum number of agents for a table of the payoffs of all 2^N profiles
 TOLERANCE = 1e-12
 """Payoffs that miss a straight line by up to this share of the largest count as linear: it is rounding."""
 

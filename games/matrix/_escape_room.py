@@ -89,15 +89,15 @@ class EscapeRoomState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EscapeRoom(Game):
-    """Escape Room ER(N, M): the door opens in a step iff at least M of N agents choose the lever in it.
+    """Escape Room ER(N, M): the door is open in a step if at least M of N agents choose the lever then.
 
-    Each agent chooses a place, all at the same time. An agent that chooses the door while it is open gets
-    +10 and the episode ends; otherwise staying costs nothing and moving gives -1. Whoever pulls the lever
-    pays for the others' escape, so selfish learners stay near 0 or below.
+    Each agent chooses a place, all at the same time. An agent that chooses the door while it is open gets +10
+    and the episode ends; otherwise staying costs nothing and moving gives -1. An agent that pulls the lever
+    pays for the other agents' escape, so the return of selfish learners stays near 0 or below.
 
-    An observation is a vector: one's own place (one-hot, 3), the places of the others in increasing index
-    (one-hot each, 3(N-1)), and, with `observe_gifts`, the sum of one's gifts to each of them so far in the
-    episode (N-1), as recorded by `give`.
+    An observation is a vector: the agent's own place (one-hot, 3), the places of the other agents in the
+    order of their indices (one-hot each, 3(N-1)), and, with `observe_gifts`, the sum of its gifts to each of
+    them so far in the episode (N-1), as recorded by `give`.
 
     Raises:
         ValueError: there are fewer than two agents, no lever to pull, or nobody left to go to the door.
@@ -117,7 +117,7 @@ class EscapeRoom(Game):
     levers: int = 1
     """Number of agents that must choose the lever in the same step to open the door, M; from 1 to N - 1."""
     horizon: int = 5
-    """Maximal number of steps of an episode; at least 1."""
+    """Maximum number of steps of an episode; at least 1."""
     random_start: bool = False
     """Draw each agent's first place uniformly; otherwise all agents begin at the start."""
     observe_gifts: bool = True

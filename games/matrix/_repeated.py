@@ -35,15 +35,16 @@ MAX_EXACT_STATES = 32
 class RepeatedGame(ExactGame):
     """A stage game repeated with memory one; values are per step, (1 - discount) V.
 
-    An agent observes 0 at the start, then 1 + the last joint action as a number to the base A (the number of
-    actions), its own action the most significant digit and the others' following in increasing order: for two
-    agents who cooperate (C) or defect (D) start, then (own, other) = CC, CD, DC, DD. The same outcome CD is 2
-    to agent 0 and 3 to agent 1. `values` is the infinite game's expectation; a sampled episode stops after
-    `horizon` steps, so that its `episode_value` leaves out a share discount^horizon of it.
+    An agent observes 0 at the start, then 1 + the last joint action as a number in base A (the number of
+    actions), with its own action as the most significant digit, followed by the other agents' actions in
+    increasing order. For two agents who cooperate (C) or defect (D) the observations 0 to 4 are: start, then
+    (own, other) = CC, CD, DC, DD. The same outcome CD is 2 to agent 0 and 3 to agent 1. `values` is the
+    expectation of the infinite game; a sampled episode stops after `horizon` steps, so its `episode_value`
+    omits a fraction discount^horizon of it.
 
-    With `noise` each chosen action is, with this probability and independently, replaced by another one, all
-    others being equally likely. All agents, the acting one included, observe the executed action. A policy p
-    so becomes (1 - noise) p + noise (1 - p) / (A - 1), in exact values and in samples; exact shares of
+    With probability `noise`, each chosen action is independently replaced by one of the other actions, which
+    are equally likely. All agents, the acting one included, observe the executed action. A policy p thus
+    becomes (1 - noise) p + noise (1 - p) / (A - 1), in exact values and in samples; exact shares of
     cooperation count executed actions.
 
     Raises:

@@ -30,7 +30,7 @@ class AidState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Aid(ExactGame):
-    """Aid: helping costs `cost`, and is worth `benefit` to the agents to which the helper's edges lead.
+    """Aid: helping costs `cost`, and gives `benefit` to the agents that the helper's edges point to.
 
     With `split` an agent's help is worth `benefit` in total, divided among its targets by the edges' weights;
     otherwise it is worth `benefit` times the weight to each. Nobody gains by its own help, so selfish agents
@@ -43,8 +43,8 @@ class Aid(ExactGame):
 
     An observation is the number of edges that leave the agent, and rewards are shared along edges, in both
     directions; of a changing graph `neighbors_now` gives the edges. With `observe_graph` off the graph is
-    hidden: agents observe nothing and all are neighbors, so that who should share with whom must be
-    learned. Values are exact in every case, in time and memory that grow with the number of edges.
+    hidden: agents observe nothing and all are neighbors, so the sharing graph must be learned. Values are
+    exact in every case, in time and memory that grow with the number of edges.
 
     Raises:
         ValueError: the graph does not fit the number of agents, or a number is out of range.

@@ -62,16 +62,16 @@ class Routers(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Routing(DrawnGame):
-    """Routing: each agent is a packet that finds its way over links of limited capacity.
+    """Routing: each agent is a packet that travels over links of limited capacity.
 
-    Routers lie at random points of the unit square. In the order of their numbers each is linked to the
-    nearest ones, as long as both have fewer than `ports` links; points are drawn again until all routers are
-    connected. A link takes int(10 distance) // 2 + 1 steps, and the sizes of the packets on it, in both
-    directions, may sum to 1.
+    Routers lie at random points of the unit square. In index order, each is linked to the nearest ones, as
+    long as both have fewer than `ports` links; points are drawn again until all routers are connected. A link
+    takes int(10 distance) // 2 + 1 steps, and the sizes of the packets on it, in both directions, may sum to
+    1 at most.
 
-    In each step a packet at a router waits, or chooses one of the router's links; a port without a link is
-    waiting, too, and on a link actions have no effect. Packets enter in a random order, and a link admits
-    them until the first that does not fit: from then on it turns away all in this step, at a cost of
+    In each step a packet at a router waits, or chooses one of the router's links; choosing a port without a
+    link also means waiting, and on a link actions have no effect. Packets enter in a random order, and a link
+    admits them until one does not fit: that packet and all later ones are rejected in this step, at a cost of
     `blocked_cost` each. A packet that arrives at its target gets `arrival_reward` and is replaced by a new
     one, of random size, between two random routers.
 
@@ -83,9 +83,9 @@ class Routing(DrawnGame):
 
     The source gives the numbers of routers, links and packets, sizes, capacity, link times and rewards.
     Following the code of DGN (Jiang et al., arXiv 1810.09202), packets rather than routers are agents, and
-    packets that arrive are replaced. Other than there, a packet is paid when it leaves its last link, not
-    when it enters it; no two routers have two links; a packet's target is not where it starts; the order of
-    entering is random, not that of numbers; and neighbors are not limited to three. The horizon is ours.
+    packets that arrive are replaced. Unlike there, a packet is paid when it leaves its last link, not when it
+    enters it; no two routers have two links; a packet's target is not where it starts; packets enter in
+    random order, not in index order; and neighbors are not limited to three. The horizon is ours.
 
     Raises:
         ValueError: there are too few routers, ports or packets, no connected routers are found, or a number

@@ -29,7 +29,7 @@ from games.wrappers._sharing_matrix import both_present
 from games.wrappers._wrapper import PaidGame, WrappedExactGame, nothing_paid
 
 LARGEST_TABLE = 2**20
-"""Maximal number of joint actions, with and without gifts, of a payoff table."""
+"""Maximum number of joint actions, with and without gifts, of a payoff table."""
 
 
 class Budget(NamedTuple):

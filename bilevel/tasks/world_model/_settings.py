@@ -72,9 +72,9 @@ class WorldModelSettings:
     learning_rate: float = 5e-3
     """Learning rate of Adam, for the whole model."""
     max_norm: float | None = 1.0
-    """Maximal norm of the gradient; None: no limit."""
+    """Maximum norm of the gradient; None: no limit."""
     max_value: float | None = None
-    """Maximal absolute value of a gradient's entries; None: no limit."""
+    """Maximum absolute value of a gradient's entries; None: no limit."""
     discount: float = 0.98
     """Discount of rewards, per step."""
     gae_lambda: float = 0.95
