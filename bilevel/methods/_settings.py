@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -22,7 +22,7 @@ Whole = Annotated[int, Range(min=1)]
 class Registered:
     """Annotation of a setting whose value is a name in a registry."""
 
-    registry: Registry[Any]
+    registry: Registry[Any] = field(repr=False)
 
 
 ObjectiveName = Annotated[str, Registered(OBJECTIVES)]

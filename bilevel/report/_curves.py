@@ -143,6 +143,7 @@ def draw_welfare(
     *,
     log: bool = True,
     x_axis: XAxis = "outer-steps",
+    labels: Sequence[str] = (),
 ) -> None:
     """Draw curves of welfare, with the welfare optimum and the welfare of mutual defection.
 
@@ -152,6 +153,7 @@ def draw_welfare(
         levels: labels and heights of further levels, in the game's units.
         log: draw the x axis on a log scale.
         x_axis: unit of the x axis, as for `draw_curves`.
+        labels: of all runs in the figure, as for `draw_curves`.
 
     >>> from matplotlib.figure import Figure
     >>> from bilevel.experiments import train
@@ -162,7 +164,7 @@ def draw_welfare(
     'welfare (reward per episode, all agents)'
     """
     game = next(iter(runs.values())).config.game
-    draw_curves(axes, runs, "welfare", log=log, x_axis=x_axis)
+    draw_curves(axes, runs, "welfare", log=log, x_axis=x_axis, labels=labels)
     axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
     draw_levels(axes, [*known_levels(game, "welfare"), *levels])
     axes.margins(y=0.12)
@@ -252,14 +254,32 @@ def percent_axis(axes: Axes, top: float = 1.03) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
-def panel_figure(drawings: Sequence[Callable[[Axes], None]], title: str, size: tuple[float, float]) -> Figure:
-    """Draw panels side by side, with the legend of the first at the right; the size is in inches."""
+def panel_figure(
+    rows: Sequence[Sequence[Callable[[Axes], None]]], title: str, size: tuple[float, float]
+) -> Figure:
+    """Draw rows of panels, each with the legend of its first at the right; the size is in inches.
+
+    The panels of a column have the same limits.
+    """
     with style():
         figure = Figure(figsize=size)
-        panels = figure.subplots(1, len(drawings), squeeze=False)[0]
-        for axes, draw in zip(panels, drawings, strict=True):
-            draw(axes)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right center")
+        panels = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+        for row, drawings in zip(panels, rows, strict=True):
+            for axes, draw in zip(row, drawings, strict=True):
+                draw(axes)
+            handles, labels = row[0].get_legend_handles_labels()
+            if labels:
+                row[-1].legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for column in panels.T if len(rows) > 1 else ():
+            _equal_limits(column)
         figure.suptitle(wrapped(title, size[0]), fontsize=12)
     return figure
+
+
+def _equal_limits(panels: Sequence[Axes]) -> None:
+    """Set the limits of all panels with data to the union of their limits."""
+    drawn = [axes for axes in panels if axes.has_data()]
+    widths, heights = (np.array([getattr(axes, f"get_{x}lim")() for axes in drawn]) for x in "xy")
+    for axes in drawn:
+        axes.set_xlim(widths.min(), widths.max())
+        axes.set_ylim(heights.min(), heights.max())

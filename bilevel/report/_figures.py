@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,6 +49,10 @@ from games.core import require
 
 OPTIONAL = ("sharing", "incentives", "equality", "loss_weights")
 """Figures that only some comparisons have."""
+MAX_TOGETHER = 6
+"""Maximum number of methods in a panel of a comparison, beyond which bands and error bars merge."""
+MAX_WITH_FIRST = 4
+"""Maximum number of methods beside the baseline in a panel of a larger comparison."""
 ONE_PANEL = (8.4, 4.8)
 RUN_SIZE = (6, 4.6)
 """Sizes of figures in inches."""
@@ -163,7 +169,8 @@ def write_comparison_figures(
 
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
-        incentives.png, equality.png and loss_weights.png.
+        incentives.png, equality.png and loss_weights.png. Comparisons of more than 6 methods have several
+        rows of panels, each with the baseline and up to 4 others, and equality in a row for each method.
 
     Raises:
         ValueError: as `draw_curves`.
@@ -180,7 +187,7 @@ def write_comparison_figures(
     bands = f"{game}: welfare of {seeds} seeds, pointwise 95 % bands"
     figures = {
         "curves": _curves(runs, f"{game}: {statistic}", theory, x_axis),
-        "profile": panel_figure([partial(draw_profiles, runs=runs)], bands, ONE_PANEL),
+        "profile": _profiles(runs, bands),
     }
     known = ((label, final_transfers(run)) for label, run in runs.items())
     transfers = {label: found for label, found in known if found is not None}
@@ -194,8 +201,7 @@ def write_comparison_figures(
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
         note = f"\n(equality is undefined for {', '.join(without)})" if without else ""
-        draw = partial(draw_equality, rows=rows)
-        figures["equality"] = panel_figure([draw], f"{game}: {statistic}{note}", ONE_PANEL)
+        figures["equality"] = _equality(rows, f"{game}: {statistic}{note}")
     learned = mean_weight_curves(runs)
     if learned:
         title = f"{game}: learned loss weights, mean over agents; {statistic}"
@@ -244,13 +250,21 @@ def write_weights_figure(history: History, path: Path) -> Path:
     return save(figure, path)
 
 
-def draw_profiles(axes: Axes, runs: Mapping[str, Run]) -> None:
-    """Draw each method's fraction of seeds with more welfare than tau, with its pointwise 95 % band."""
+def draw_profiles(axes: Axes, runs: Mapping[str, Run], labels: Sequence[str] = ()) -> None:
+    """Draw each method's fraction of seeds with more welfare than tau, with its pointwise 95 % band.
+
+    Args:
+        axes: the axes to draw on.
+        runs: label -> run.
+        labels: of all runs in the figure, as for `draw_curves`.
+    """
+    of_label = looks(list(labels or runs))
     steps = np.unique([results.final["welfare"] for results in runs.values()])
     margin = 0.05 * (steps[-1] - steps[0]) or 0.05 * max(1.0, abs(steps[-1]))
     thresholds = np.array([steps[0] - margin, *steps, steps[-1] + margin])
-    for place, (label, look) in enumerate(looks(list(runs)).items()):
-        profile = performance_profile(runs[label].final["welfare"], thresholds)
+    for place, (label, run) in enumerate(runs.items()):
+        look = of_label[label]
+        profile = performance_profile(run.final["welfare"], thresholds)
         above = 3 - place / len(runs)  # where lines coincide, dashed ones lie above solid ones
         axes.plot(thresholds, profile.estimate, drawstyle="steps-post", label=label, zorder=above, **look)
         axes.fill_between(
@@ -285,6 +299,27 @@ def draw_equality(axes: Axes, rows: Sequence[Compared]) -> None:
     axes.locator_params(nbins=6)
 
 
+def draw_intervals(axes: Axes, rows: Sequence[Compared], measure: str) -> None:
+    """Draw a measure of each method in a row of its own: interquartile mean and 95 % interval."""
+    of_label = looks([row.label for row in rows])
+    for place, row in enumerate(rows):
+        if measure not in row.intervals:
+            continue
+        interval, look = row.intervals[measure], of_label[row.label]
+        axes.errorbar(
+            interval.estimate,
+            place,
+            xerr=_bars(interval),
+            fmt=look["marker"],
+            color=look["color"],
+            capsize=4,
+            markersize=8,
+        )
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=6)
+
+
 def agent_weight_curves(results: Run) -> dict[str, Run]:
     """Copies of a run, each with the curves of one agent's learned loss weights, if any."""
     return {
@@ -311,14 +346,28 @@ def mean_weight_curves(runs: Mapping[str, Run]) -> dict[str, Run]:
 def loss_weight_figure(runs: Mapping[str, Run], title: str, x_axis: XAxis = "outer-steps") -> Figure:
     """Draw the weights of each term of `agent_weight_curves` or `mean_weight_curves` over training."""
 
-    def draw(axes: Axes, term: str) -> None:
-        draw_curves(axes, runs, term, log=False, x_axis=x_axis)
+    def draw(axes: Axes, term: str, group: Mapping[str, Run]) -> None:
+        draw_curves(axes, group, term, log=False, x_axis=x_axis, labels=list(runs))
         axes.set_title(f"{term} term")
         axes.set_ylabel(WEIGHTS[term])
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), high + 0.02 * (high or 1.0))
 
-    return panel_figure([partial(draw, term=term) for term in TERMS], title, (14.4, 4.6))
+    rows = [[partial(draw, term=term, group=group) for term in TERMS] for group in _groups(runs)]
+    return panel_figure(rows, title, (14.4, 4.6 * len(rows)))
+
+
+def _groups(runs: Mapping[str, Run]) -> list[Mapping[str, Run]]:
+    """Runs that are drawn together: all of a few, else the first beside some of the others in each group."""
+    if len(runs) <= MAX_TOGETHER:
+        return [runs]
+    first, *others = runs
+    count = -(-len(others) // MAX_WITH_FIRST)
+    ends = [round(place * len(others) / count) for place in range(count + 1)]
+    return [
+        {label: runs[label] for label in (first, *others[begin:end])}
+        for begin, end in itertools.pairwise(ends)
+    ]
 
 
 def _curves(
@@ -329,15 +378,46 @@ def _curves(
     welfares, shares = (
         (theory_levels(theory), share_levels(theory)) if isinstance(theory, Theory) else ((), ())
     )
-    labels = list(runs)
-    drawings: list[Callable[[Axes], None]] = [
-        partial(draw_welfare, runs=runs, levels=welfares, x_axis=x_axis)
+
+    settings: Any = {"x_axis": x_axis, "labels": list(runs)}
+    columns: list[tuple[Mapping[str, Run], Callable[..., None]]] = [
+        (runs, partial(draw_welfare, levels=welfares, **settings)),
+        (cooperating, partial(draw_cooperation, **settings)),
+        (sharing, partial(draw_kept, levels=shares, **settings)),
     ]
-    if cooperating:
-        drawings.append(partial(draw_cooperation, runs=cooperating, x_axis=x_axis, labels=labels))
-    if sharing:
-        drawings.append(partial(draw_kept, runs=sharing, levels=shares, x_axis=x_axis, labels=labels))
-    return panel_figure(drawings, title, (2.4 + 5.2 * len(drawings), 4.8))
+
+    def drawings(group: Mapping[str, Run]) -> list[Callable[[Axes], None]]:
+        chosen = [
+            ({label: known[label] for label in group if label in known}, draw)
+            for known, draw in columns
+            if known
+        ]
+        return [partial(draw, runs=some) if some else Axes.set_axis_off for some, draw in chosen]
+
+    rows = [drawings(group) for group in _groups(runs)]
+    return panel_figure(rows, title, (2.4 + 5.2 * len(rows[0]), 0.4 + 4.4 * len(rows)))
+
+
+def _profiles(runs: Mapping[str, Run], title: str) -> Figure:
+    groups = _groups(runs)
+    rows = [[partial(draw_profiles, runs=group, labels=list(runs))] for group in groups]
+    return panel_figure(rows, title, (ONE_PANEL[0], ONE_PANEL[1] + 3.8 * (len(rows) - 1)))
+
+
+def _equality(rows: Sequence[Compared], title: str) -> Figure:
+    """Equality against welfare; of many methods, side by side, as error bars would merge."""
+    if len(rows) <= MAX_TOGETHER:
+        return panel_figure([[partial(draw_equality, rows=rows)]], title, ONE_PANEL)
+    size = (11.0, 1.6 + 0.36 * len(rows))
+    with style():
+        figure = Figure(figsize=size)
+        left, right = figure.subplots(1, 2, sharey=True)
+        draw_intervals(left, rows, "welfare")
+        draw_intervals(right, rows, "equality")
+        left.set_xlabel(f"welfare ({_unit({row.label: row.results for row in rows})})")
+        right.set_xlabel("equality (1 - Gini coefficient)")
+        figure.suptitle(wrapped(title, size[0]), fontsize=12)
+    return figure
 
 
 def _with_steps(results: Run, curves: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -97,7 +97,7 @@ def sorted_by_role(transfers: Transfers) -> Transfers:
 
 def transfer_note(transfers: Transfers) -> str:
     """Lines for a title: the order of the agents, and a warning where no seed is near the mean."""
-    note = f"\nagents of each seed sorted by {transfers.order}" if transfers.order else ""
+    note = f"\nagents sorted by {transfers.order}" if transfers.order else ""
     far = transfers.values.shape[-1] > 1 and _distances(transfers).min() > FAR
     return f"{note}\n(no seed is near this mean)" if far else note
 
@@ -183,7 +183,8 @@ def transfer_figure(transfers: Mapping[str, Transfers], title: str) -> Figure:
             axes.remove()
         drawn = list(parts[: len(transfers)])
         if together is not None:
-            figure.colorbar(drawn[0].images[0], ax=drawn, label=f"{units.pop()} (mean)")
+            label = f"{units.pop()} (mean)"
+            figure.colorbar(drawn[0].images[0], ax=drawn, label=label, aspect=20 * down)
         figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=12)
     return figure
 

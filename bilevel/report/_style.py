@@ -69,6 +69,7 @@ SETTINGS: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
 }
 """Settings of matplotlib that `style` applies."""
 PNG: Any = {"compress_level": 1}

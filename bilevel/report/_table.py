@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 """Width of tables and wrapped sentences in characters."""
+GAP = 2
+"""Width between two columns in a terminal."""
 MISSING = "-"
 """Text of a missing number."""
 
@@ -184,9 +186,45 @@ class ResultsTable:
                 overflow="fold" if column.wrap else "ellipsis",
                 min_width=column.min_width,
             )
-        for row in self.texts():
+        for row in self._fitted():
             table.add_row(*row)
         return Group(table, *(["", folded(self.notes)] if self.notes else []))
+
+    def _fitted(self) -> list[list[str]]:
+        """Texts, in tables with intervals broken into lines that fit 80 columns.
+
+        Labels are broken at spaces and hyphens; where that is not enough, intervals before their brackets.
+        """
+        rows = self.texts()
+        if not any(column.interval for column in self.columns):
+            return rows
+        fitted = self._with_broken_labels(rows)
+        if fitted is not None:
+            return fitted
+        broken = [
+            [
+                text.replace(" [", "\n[") if column.interval else text
+                for column, text in zip(self.columns, row, strict=False)
+            ]
+            for row in rows
+        ]
+        return self._with_broken_labels(broken) or broken
+
+    def _with_broken_labels(self, rows: list[list[str]]) -> list[list[str]] | None:
+        """Texts with labels, the first column, in lines as short as 80 columns require; None: too long."""
+
+        def width(texts: Iterable[str]) -> int:
+            return max(len(line) for text in texts for line in text.split("\n"))
+
+        others = [
+            width([column.heading, *(row[place] for row in rows if place < len(row))])
+            for place, column in enumerate(self.columns[1:], 1)
+        ]
+        room = WIDTH - sum(others) - GAP * len(others)
+        labels = ["\n".join(textwrap.wrap(row[0], max(1, room), break_long_words=False)) for row in rows]
+        if width([self.columns[0].heading, *labels]) > room:
+            return None
+        return [[label, *row[1:]] for label, row in zip(labels, rows, strict=True)]
 
     def to_csv(self) -> str:
         """Format the unrounded numbers as CSV; lines end in a line feed alone."""

@@ -117,6 +117,23 @@ def test_it_fits_80_columns_and_nothing_is_cut() -> None:
     assert "Compared with prosocial" in text
 
 
+def test_long_labels_and_intervals_break_between_words() -> None:
+    def lines(label: str, reward: float) -> list[str]:
+        low = ((-reward, -reward), (-reward - 0.01, -reward), (-reward - 0.02, -reward))
+        rows = compare_runs({label: made_up(returns=low), "tos": made_up(returns=low)})
+        return printed(comparison_table(rows)).splitlines()
+
+    few = lines("inequity-aversion", 49.99)
+    assert max(map(len, few)) <= 80
+    place = next(place for place, line in enumerate(few) if line.startswith("inequity-"))
+    assert [line.split()[0] for line in few[place : place + 2]] == ["inequity-", "aversion"]
+    assert "-99.990 [-100.00, -99.980]" in few[place]
+    many = lines("inequity-aversion-of-advantages, large steps", 4999.0)
+    assert max(map(len, many)) <= 80
+    assert [line.strip() for line in many if line.startswith("aversion-of-")]
+    assert not any("[" in line and "]" not in line for line in (*few, *many) if "95 %" not in line)
+
+
 def test_the_table_of_runs_fits_80_columns_and_is_in_parts_by_games() -> None:
     worst = made_up("chicken-100", returns=((-499.99, -499.99), (-499.98, -499.99), (-499.97, -499.99)))
     text = printed(results_table([worst, made_up(method="prosocial"), made_up("chicken-100", "selfish")]))

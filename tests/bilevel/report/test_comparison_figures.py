@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,50 @@ def test_a_profile_steps_down_at_every_score() -> None:
     assert axes.lines[0].get_drawstyle() == "steps-post"
     assert axes.get_xlabel() == "threshold tau of welfare (reward per episode, all agents)"
     assert axes.lines[1].get_color() == LOOKS["tos"][0]
+
+
+def test_a_comparison_of_many_methods_has_rows_of_panels_with_the_baseline_in_each() -> None:
+    names = [f"m{place}" for place in range(12)]
+    runs = {
+        name: made_up(sharing=place == 0, returns=((place, place),) * 3) for place, name in enumerate(names)
+    }
+    few = dict(itertools.islice(runs.items(), figures.MAX_TOGETHER))
+    assert figures._groups(few) == [few]
+    groups = [list(group) for group in figures._groups(runs)]
+    assert all(group[0] == "m0" for group in groups)
+    assert [name for group in groups for name in group[1:]] == names[1:]
+    assert max(map(len, groups)) <= 1 + figures.MAX_WITH_FIRST
+    drawn = figures._curves(runs, "", None)
+    assert len(drawn.axes) == 3 * len(groups)
+    assert [
+        [text.get_text() for text in axes.get_legend().get_texts()] for axes in drawn.axes[2::3]
+    ] == groups  # type: ignore[union-attr]
+    assert len({axes.get_ylim() for axes in drawn.axes[::3]}) == 1
+    assert len({axes.get_xlim() for axes in drawn.axes[::3]}) == 1
+    one_look = {
+        (line.get_label(), line.get_color(), line.get_marker()) for axes in drawn.axes for line in axes.lines
+    }
+    assert len([label for label, *_ in one_look if label in names]) == 12
+    del runs["m0"]  # no method that shares remains in some rows
+    runs["m12"] = made_up(sharing=True)
+    *blank, kept = figures._curves(runs, "", None).axes[2::3]
+    assert [axes.axison for axes in blank] == [False] * len(blank)
+    assert [line.get_label() for line in kept.lines] == ["m12"]
+
+
+def test_equality_and_welfare_of_many_methods_stand_in_rows_of_their_own() -> None:
+    runs = {f"m{place}": made_up() for place in range(figures.MAX_TOGETHER)} | {"poor": made_up(returns=POOR)}
+    rows = compare_runs(runs)
+    welfare, equality = figures._equality(rows, "").axes
+    assert [label.get_text() for label in welfare.get_yticklabels()] == list(runs)
+    for axes, measure in ((welfare, "welfare"), (equality, "equality")):
+        known = [
+            (place, row.intervals[measure]) for place, row in enumerate(rows) if measure in row.intervals
+        ]
+        assert [container.lines[0].get_data() for container in axes.containers] == [
+            (interval.estimate, place) for place, interval in known
+        ]
+    assert len(welfare.containers) == len(equality.containers) + 1
 
 
 def test_equality_against_welfare_with_intervals_and_without_who_has_none() -> None:

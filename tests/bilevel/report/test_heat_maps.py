@@ -138,7 +138,7 @@ def test_agents_of_symmetric_games_are_sorted_by_role_within_each_seed() -> None
     assert found is not None
     np.testing.assert_allclose(found.mean, [GIVES, KEEPS])  # what both seeds have, not 0.55 and 0.45
     assert found.values.std(-1).max() == 0
-    assert transfer_note(found) == "\nagents of each seed sorted by share given away"
+    assert transfer_note(found) == "\nagents sorted by share given away"
     axes = Figure().subplots()
     draw_transfers(axes, found)
     assert axes.get_ylabel() == "giver (rank)"

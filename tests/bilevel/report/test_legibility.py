@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 import bilevel.report as report
 from bilevel.experiments import RunFolder, compare_runs
 from bilevel.loss_weights import History
+from bilevel.methods import METHODS
 from bilevel.report._catalogue_files import schelling_figure
 from docs.studies.surrogate_bias import Deviation, write_figure
 from docs.studies.training_ways import write_ways
@@ -45,6 +46,15 @@ def comparison(folder: Path) -> None:
     runs = {name: made_up("prisoners-dilemma", returns=POOR) for name in ("tos", "selfish")}
     report.write_comparison_figures(compare_runs(runs), folder, theory)
     report.write_comparison_figures(compare_runs({"a": with_weights(), "b": with_weights()}), folder)
+
+
+def comparison_of_many(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    runs = {
+        name: made_up(method="tos", returns=random.normal(place, 2, (8, 2)))
+        for place, name in enumerate((*METHODS, "tos, no cost", "inequity-aversion, large steps"))
+    }
+    report.write_comparison_figures(compare_runs(runs), folder)
 
 
 def overview(folder: Path) -> None:
@@ -101,6 +111,7 @@ def benchmarks(folder: Path) -> None:
 KINDS: tuple[Callable[[Path], None], ...] = (
     run,
     comparison,
+    comparison_of_many,
     overview,
     tuner,
     estimators,
