@@ -14,6 +14,7 @@ from bilevel.agents._loss_terms import (
     LossTerms,
     TermWeights,
     clipped_value_losses,
+    deviation,
     normalized,
     value_losses,
 )
@@ -120,7 +121,12 @@ class CriticPlay(SampledPlay):
         value = value_losses(
             self.policy.values(own, episodes.observations), self._targets(data), episodes.acting
         )
-        return LossTerms(-returns, value, self._entropy(logits, episodes) if regularized else None)
+        if not regularized:
+            return LossTerms(-returns, value, None)
+        nats = self._entropy(logits, episodes)
+        if self.scaled_entropy:
+            nats = nats * deviation(self._advantages(data), episodes.acting)
+        return LossTerms(-returns, value, nats)
 
     def _advantages(self, data: RolloutBatch) -> Tensor:
         return generalized_advantages(data.rewards, data.values, self.game.discount, self.gae_lambda)
@@ -181,6 +187,10 @@ class PPOPlay(CriticPlay):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            not self.scaled_entropy,
+            "PPO has normalized advantages in place of a scaled entropy: choose normalize.",
+        )
         Range(above=0).require("clip_range", self.clip_range)
         if self.value_clip is not None:
             Range(above=0).require("value_clip", self.value_clip)

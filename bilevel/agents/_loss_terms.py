@@ -93,6 +93,24 @@ def normalized(advantages: Tensor, mask: Tensor) -> Tensor:
     return centered * (_mean(centered.square(), mask) + 1e-8).rsqrt() * mask
 
 
+def deviation(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Standard deviation of advantages, differentiable, over the steps played of each agent and seed.
+
+    Where all advantages are equal it is 1e-4; the `normalized` ones are divided by it.
+
+    Args:
+        advantages: [..., agent, time, episode].
+        mask: 1 for steps played, broadcasts to the advantages.
+
+    Returns:
+        [..., agent].
+    """
+    count = mask.sum((-2, -1), keepdim=True).clamp(min=1)
+    centered = advantages - (advantages * mask).sum((-2, -1), keepdim=True) / count
+    variance = (centered.square() * mask).sum((-2, -1), keepdim=True) / count
+    return (variance + 1e-8).sqrt().squeeze((-2, -1))
+
+
 def _mean(steps: Tensor, mask: Tensor) -> Tensor:
     """Mean over the steps played: [..., agent, time, episode] -> [..., agent, 1, 1]."""
     return (steps * mask).sum((-2, -1), keepdim=True) / mask.sum((-2, -1), keepdim=True)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from bilevel.agents._distributions import Distribution, allowed, distribution_of
-from bilevel.agents._loss_terms import LossTerms, TermWeights, weighted
+from bilevel.agents._loss_terms import LossTerms, TermWeights, deviation, weighted
 from bilevel.agents._policy import Policy
 from bilevel.agents._policy_forms import Tabular
 from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
-from bilevel.agents._surrogates import Surrogate, dice, entropy
+from bilevel.agents._surrogates import Surrogate, dice, entropy, leave_one_out, returns_to_go
 from bilevel.sharing import Report, Reporting, Trajectory, Transfer, combine_reports
 from games.core import ExactGame, Game, cached_constants, constant
 from games.matrix import CountedFamily
@@ -177,6 +177,9 @@ class SampledPlay(Play):
     """Surrogate loss that estimates the policies' gradient."""
     episodes: int
     """Episodes per seed in each sample."""
+    scaled_entropy: bool = False
+    """Multiply each agent's entropy by the standard deviation of its advantages, so that the bonus is in
+    units of it; constant in the step's own policies."""
     draws = True
 
     @property
@@ -192,13 +195,20 @@ class SampledPlay(Play):
     ) -> LossTerms:
         """Minus the surrogate of the shared discounted return, and the entropy per episode.
 
-        The entropy's derivative ignores that observations depend on the policies.
+        The entropy's derivative ignores that observations depend on the policies. A scaled entropy is in nats
+        times reward units.
         """
         logits = self._logits(own, data)
         own_log, joint = self._log_probabilities(logits, others, data)
         rewards = transfer.rewards(data)
         returns = self.surrogate(own_log, joint, rewards, data.acting, self.game.discount)
-        return LossTerms(-returns, None, self._entropy(logits, data) if regularized else None)
+        if not regularized:
+            return LossTerms(-returns, None, None)
+        nats = self._entropy(logits, data)
+        if self.scaled_entropy:
+            to_go = returns_to_go(rewards, self.game.discount)
+            nats = nats * deviation(to_go - leave_one_out(to_go, data.acting), data.acting)
+        return LossTerms(-returns, None, nats)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """DiCE estimates of the discounted return, unbiased in value and in derivatives by all agents.

@@ -23,6 +23,7 @@ from games.core import Game, require
 
 Positive = Annotated[float, Range(above=0)]
 SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
+EntropyScale = Literal["none", "advantage-std"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,14 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     """Surrogate of sampled returns: unbiased derivatives of any order (dice; loaded-dice, with less
     variance) or of first order (reinforce: enough with one inner step);
     docs/studies/sampled-hypergradients.md."""
+    entropy_scale: EntropyScale = "none"
+    """Unit of the entropy bonus: none, reward units per nat; advantage-std, each agent's standard deviation
+    of advantages per nat, so that the bonus means the same for rewards of any size, as with the norm_adv of
+    ppo (docs/explanation/inner-learners.md); for sampled episodes."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
-        return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes)
+        scaled = self.entropy_scale != "none"
+        return SampledPlay(game, policy, SURROGATES[self.surrogate], self.episodes, scaled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +119,8 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
 
     surrogate: SurrogateName = "reinforce"
     """As for policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
+    entropy_scale: EntropyScale = "none"
+    """As for policy-gradient, with the critic's advantages."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         surrogate: Any = SURROGATES[self.surrogate]
@@ -123,7 +131,9 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
             f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
             f"{self.gae_lambda:g} would not be used: set it to 1, or choose loaded-dice.",
         )
-        return CriticPlay(**self._common(game, policy), surrogate=surrogate)
+        return CriticPlay(
+            **self._common(game, policy), surrogate=surrogate, scaled_entropy=self.entropy_scale != "none"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

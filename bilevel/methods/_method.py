@@ -232,6 +232,11 @@ class PolicyMethod(Method, abc.ABC):
             isinstance(policy, Tabular),
             "Exact values need a tabular policy: leave policy at auto, or play episodes (--inner.no-exact).",
         )
+        require(
+            getattr(self.inner, "entropy_scale", "none") == "none",
+            "Exact values have no sampled advantages to scale the entropy bonus by: leave "
+            "inner.entropy_scale at none, or play episodes (--inner.no-exact).",
+        )
         assert isinstance(policy, Tabular)
         play = ExactPlay(game, policy)
         with suggesting_episodes():
