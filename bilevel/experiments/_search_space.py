@@ -88,6 +88,7 @@ OF_ALL: dict[str, Range] = {
 """Setting -> its range, for every method that has the setting."""
 OF_METHOD: dict[str, dict[str, Range]] = {
     "fixed": {"self_interest": SearchRange(0, 1, "uniform", relative=False)},
+    "spatial-discount": {"discount": SearchRange(0, 1, "uniform", relative=False)},
     "tos": {"own_share": SearchRange(0.1, 0.9, "uniform", relative=False)},
     "ltos": {
         "own_share": SearchRange(0.1, 0.9, "uniform", relative=False),
@@ -104,6 +105,8 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     },
     "lase": {"critic.learning_rate": SearchRange(0.1, 10)},
     "planner": {"budget": SearchRange(0.3, 3)},
+    "contract": {"initial_payment": SearchRange(0.1, 5)},
+    "aga": {"alignment_weight": SearchRange(0.1, 10)},
     "gifting": {"amount": SearchRange(0.1, 10)},
     "inequity-aversion": {"envy": SearchRange(0.1, 10), "guilt": SearchRange(0.1, 10)},
     "svo": {

@@ -60,7 +60,7 @@ def test_gradients_of_actor_critic_scale_with_rewards_and_values(scaled: bool) -
     def gradient(size: float) -> Tensor:
         theta = torch.cat((policy, size * critic), -1)  # a table of values is linear in its parameters
         transfer = SharedBy(size * case.phi.softmax(-1))
-        (data,) = case.play.parts(theta, transfer, case.data)
+        (data,) = case.play.batches(theta, transfer, case.data)
         losses = torch.func.grad(lambda own: case.play.losses(own, theta, transfer, data, BONUS).sum())
         return case.play.policy.split(losses(theta))[0]
 
