@@ -69,12 +69,12 @@ plt.show()
 # %% [markdown]
 # ## The idea in words
 #
-# There are two loops. The *inner loop* learns parameters, such as a policy or a network's weights. The *outer
-# loop* learns the **outer variables**, which define the objective of the inner loop: how rewards are shared,
-# or how losses are weighted. To improve an outer variable, we need to know how the result of the inner loop
-# changes with it. We get this derivative by differentiating through the learning steps. It is called the
-# **hypergradient**. The lessons show how it is computed, where it gets lost, and what
-# it is good for.
+# There are two loops. The *inner loop* learns parameters, such as a policy or a network's weights. The
+# *outer loop* learns the **outer variables**, which define the objective of the inner loop: how rewards are
+# shared, or how losses are weighted. To improve an outer variable, we need to know how the result of the
+# inner loop changes with it. We get this derivative by differentiating through the learning steps. It is
+# called the **hypergradient**. The lessons show how to compute it, where it vanishes, and what it is good
+# for.
 #
 # ## The key equation
 #
@@ -119,7 +119,7 @@ print(f"hypergradient by the library  {by_library:.6f}")
 # The hypergradient is negative: to get closer to 1 in five steps, $\theta$ needs a $\varphi$ *larger* than 1.
 # Lesson 1 starts from here.
 #
-# ## The map
+# ## Overview of the lessons
 
 # %%
 LESSONS = [  # name, question, minutes, prerequisites

@@ -9,8 +9,8 @@
 # group, and never for the digger. Each agent may give shares of its harvest to its two neighbors, and
 # maximizes the harvest that it has after sharing.
 #
-# In lesson 4 there was one share, and theory gave it. Here the outer variable is a sharing matrix on a graph.
-# Initially agents keep so much that digging does not pay.
+# In lesson 4 there was one share, and we computed it from theory. Here the outer variable is a sharing
+# matrix on a graph. Initially agents keep so much that digging does not pay.
 
 # %%
 import matplotlib.pyplot as plt
@@ -177,7 +177,7 @@ print(f"share to the neighbor that waters me {over_seeds(to_waterer)}, to the ot
 #    initialized policies under it (*staged*). A *curriculum* changes the objective during training, for
 #    instance from an easier to a harder one.
 #
-# The first is necessary here, or a learned substitute for it: below we cut the gradient, and no learning
+# The first, or a learned substitute for it, is necessary here: below we cut the gradient, and no learning
 # signal is left. The second is a choice, and we measure its effect.
 
 # %% [markdown]
@@ -212,7 +212,7 @@ through = torch.autograd.grad(welfare_after.mean(), phi)[0]  # the mean over see
 policies = learn(start(), matrix(phi).detach(), 1)  # the same policies, but detached
 shared = (rewards(policies.sigmoid()).unsqueeze(-2) @ matrix(phi)).sum((-2, -1))  # over givers and receivers
 cut = torch.autograd.grad(shared.mean(), phi)[0]
-print("gradient of the welfare in the logits of agent 0's shares for agents 0, 1, 2, 3, 4")
+print("gradient of the welfare with respect to the logits of agent 0's shares for agents 0, 1, 2, 3, 4")
 print("through the update:", [round(number, 4) for number in through[0].tolist()])
 print("graph cut:         ", [round(number, 4) + 0.0 for number in cut[0].tolist()])
 
@@ -343,9 +343,9 @@ for game, runs in (("escape room", escape_runs), ("ring", ring_runs)):
 #   games, in all seeds. Fixed sharing does not: `fixed` solves the escape room in 1 of 12 seeds, and in the
 #   ring agents that keep 0.8 stop digging (first figure). So joint training is not necessary. The gradient
 #   *through* the updates is.
-# * **The staged schedule tests the learned sharing.** Halfway the policies are initialized again, and the
-#   welfare falls; then it recovers. So the learned sharing also works for policies that were not part of its
-#   training, not only along the trajectory of one set of policies.
+# * **The staged schedule tests the learned sharing.** Halfway through, the policies are reinitialized, and
+#   the welfare falls; then it recovers. So the learned sharing also works for policies that were not part of
+#   its training, not only along the trajectory of one set of policies.
 # * **The share given away differs.** Many sharing matrices reach the optimum, so the share depends on the
 #   trajectory: the alternating schedule updates the sharing a fifth as often. Do not overinterpret these
 #   numbers.
@@ -358,8 +358,8 @@ for game, runs in (("escape room", escape_runs), ("ring", ring_runs)):
 #
 # Giving now has a cost, as in lesson 4: $F$ is the welfare minus $c$ times the sum of the shares given away.
 # We compare three curricula: the cost applies *from the first outer step*; it applies *from step 60*, after
-# sharing and policies have been learned; and, as a test, *from step 60, new policies*: halfway the sharing is
-# fixed, and newly initialized policies learn under it.
+# sharing and policies have been learned; and, as a test, *from step 60, new policies*: halfway through, the
+# sharing is fixed, and newly initialized policies learn under it.
 #
 # There are two outer loops: one with a *short horizon*, which differentiates through one small update
 # ($K = 1$), with a small cost; and one with a *long horizon*, which differentiates through ten large updates
@@ -408,15 +408,15 @@ for (horizon, name), (welfare, given_away) in RUNS.items():
 # * **With the cost from the first step, agents stop sharing before they have learned to dig**, for both
 #   horizons: while agents rarely dig, giving has little effect, but its full cost.
 # * **Long horizon: the curriculum finds a good solution, and it is stable.** The objective has two local
-#   maxima (lesson 4): one where agents give nothing, and one where they give just enough. When the cost sets
-#   in, the share is above the second maximum. It decreases to it and stays there: above the quarter of
-#   theory, since with the entropy bonus agents dig more often the more is given. *Newly initialized policies
-#   learn to dig, too.*
-# * **Short horizon: the curriculum only delays the collapse.** Halfway, agents give almost nothing, and yet
-#   all dig, because nearly deterministic policies learn slowly. The hypergradient through one small update
-#   contains the cost of giving, but hardly any of its benefit, since the policies hardly change within one
-#   update. When they have changed, the sharing is gone. Newly initialized policies stop digging at once, the
-#   old ones later.
+#   maxima (lesson 4): one where agents give nothing, and one where they give just enough. When the cost
+#   starts, the share is above the second maximum. It decreases to that maximum and stays there. This is
+#   above the theoretical quarter, since with the entropy bonus agents dig more often the more is given.
+#   *Newly initialized policies learn to dig, too.*
+# * **Short horizon: the curriculum only delays the collapse.** Halfway through, agents give almost nothing,
+#   and yet all dig, because nearly deterministic policies learn slowly. The hypergradient through one small
+#   update contains the cost of giving, but hardly any of its benefit, since the policies hardly change
+#   within one update. When they have changed, the sharing is gone. Newly initialized policies stop digging
+#   at once, the old ones later.
 # * So **a curriculum changes the trajectory, and thus the local maximum that it reaches. It does not change
 #   the local maxima.** Before you trust a curriculum: train for longer, and train newly initialized policies
 #   under the learned sharing.

@@ -285,7 +285,7 @@ def block_length(horizon: int, training: int, episodes: int, reporting: Reportin
         horizon: time steps of an episode.
         training: episodes per seed of a training sample.
         episodes: episodes per seed of the evaluation.
-        reporting: of the transfer; a block is a multiple of its `interval`.
+        reporting: the transfer's `reporting`; a block is a multiple of its `interval`.
 
     >>> from bilevel.sharing import Reporting
     >>> block_length(150, 32, 1024, None), block_length(5, 64, 1024, Reporting("steps", 2))

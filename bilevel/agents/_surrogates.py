@@ -112,8 +112,8 @@ class Surrogate(Protocol):
             rewards: each learner's rewards, [..., agent, time, episode], zero after the end.
             mask: 1 while the episode runs, broadcasts to `rewards`.
             discount: per step.
-            values: of a critic, of the state before each step's action, shaped like `rewards`; None: the
-                baseline is the other episodes' mean return.
+            values: a critic's values, of the state before each step's action, shaped like `rewards`; None:
+                the baseline is the other episodes' mean return.
 
         Returns:
             [..., agent], in reward units.

@@ -177,7 +177,7 @@ def resumable(advice: str, folder: RunFolder | None = None) -> Iterator[None]:
 
     Args:
         advice: sentence about resuming.
-        folder: of the run in progress, whose status is added to the message; None: no run.
+        folder: folder of the run in progress, whose status is added to the message; None: no run.
     """
 
     def stopped(event: str, code: int) -> Stopped:

@@ -38,7 +38,7 @@ def read_settings(
         kind: the dataclass.
         arguments: options of these settings only.
         prog: the command, for its help.
-        description: of the command, for its help; None: the dataclass's docstring.
+        description: description of the command, for its help; None: the dataclass's docstring.
         default: the default settings; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
         rules: constructors of other types than numbers and names (`text_rules`, `graph_rules`).

@@ -73,7 +73,7 @@ def streams_of(
         random_seeds: int64 [seed], as from `random_seeds_of`.
         purpose: the purpose of the draws.
         outer_step: counted from 0.
-        device: of the draws.
+        device: device of the draws.
 
     Returns:
         A generator that draws each seed's rows from its own stream, so that they do not depend on the others.

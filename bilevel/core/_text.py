@@ -113,7 +113,7 @@ def fits(value: Any, hint: Any) -> bool:
     """True if a value is of a type.
 
     Args:
-        value: of a setting.
+        value: value of a setting.
         hint: the type: numbers, strings, None, `Literal`, tuples and unions of these.
 
     >>> fits((1, 2), tuple[int, ...]), fits(1, float), fits(True, int), fits(None, float | None)

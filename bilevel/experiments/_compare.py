@@ -89,14 +89,14 @@ def compare(
         methods: names, or label -> name or method; the first is the baseline of the others.
         out: folder of all runs; finished runs in it with the same settings are not trained again. None: a
             folder in runs/compare by the name of the game.
-        environment_steps: of training, per seed, in place of the number of outer steps, which
+        environment_steps: environment steps of training, per seed, instead of a number of outer steps, which
             `within_environment_steps` derives for each method; methods that learn from exact values keep
             their outer steps. None: all methods have the same number of outer steps.
         tune: trials of a search of each method's own settings before the comparison (`Search`), on other
             seeds; those among `settings` are not searched. None: no search.
         tune_seeds: seeds of each trial.
         listener: called after every outer step of every run, trials excepted.
-        settings: of all runs, as for `train`; of one method with its label as prefix, as
+        settings: settings of all runs, as for `train`; those of one method have its label as a prefix, as in
             `**{"tos.outer.learning_rate": 0.05}`.
 
     Returns:

@@ -75,7 +75,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
     """Create a run's folder, or find the one that an earlier, perhaps interrupted, command left.
 
     Args:
-        path: of the folder.
+        path: path of the folder.
         config: the configuration, which a folder that exists must have.
 
     Returns:

@@ -31,7 +31,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Temporary versions left behind by killed processes are removed.
 
     Args:
-        path: of the file.
+        path: path of the file.
         write: writes the content to the open binary file.
 
     Raises:

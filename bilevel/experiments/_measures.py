@@ -59,7 +59,7 @@ def agent_metric(numbers: Mapping[str, np.ndarray], name: str, agents: int) -> n
 
     Args:
         numbers: metrics by name.
-        name: of the metric, without an agent.
+        name: name of the metric, without an agent.
         agents: number of agents.
 
     Returns:

@@ -116,7 +116,7 @@ def in_every_step(shape: Sequence[int]) -> bool:
     """True if a metric is recorded in every outer step, not only at the end.
 
     Args:
-        shape: of the metric, [seed, ...]: up to 4096 numbers per seed are recorded.
+        shape: shape of the metric, [seed, ...]: up to 4096 numbers per seed are recorded.
 
     >>> in_every_step((32,)), in_every_step((32, 64, 64)), in_every_step((32, 65, 65))
     (True, True, False)
@@ -128,8 +128,8 @@ def array_path(path: Path, name: str) -> Path:
     """Name the file of a metric that is an array, beside the CSV file of all others.
 
     Args:
-        path: of the CSV file.
-        name: of the metric.
+        path: path of the CSV file.
+        name: name of the metric.
 
     >>> from pathlib import Path
     >>> array_path(Path("run/metrics.csv"), "share").as_posix()

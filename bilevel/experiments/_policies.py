@@ -40,8 +40,8 @@ class AgentPolicy:
     """One agent's policy, as learned in one seed of a run.
 
     Args:
-        policy: of all agents.
-        distribution: of actions, parametrized by the policy's outputs.
+        policy: policy of all agents.
+        distribution: distribution of actions, parametrized by the policy's outputs.
         theta: parameters of all agents, [agent, parameter].
         agent: index of the agent, from 0.
 
@@ -65,8 +65,8 @@ class AgentPolicy:
         """Begin an episode: reset the hidden state of a recurrent policy.
 
         Args:
-            seed: of subsequent draws, from 0; agents with the same seed draw independently. None: the random
-                stream continues.
+            seed: seed of subsequent draws, from 0; agents with the same seed draw independently. None: the
+                random stream continues.
         """
         self._hidden = self._policy.initial_hidden_state(self._theta, 1)
         if seed is not None or not hasattr(self, "_generator"):
@@ -77,8 +77,8 @@ class AgentPolicy:
         """Draw an action.
 
         Args:
-            observation: of this agent: a number, an array, or PettingZoo's dict of `observation` and
-                `action_mask`.
+            observation: observation of this agent: a number, an array, or PettingZoo's dict of `observation`
+                and `action_mask`.
             mask: legal actions, boolean [action]; None: all, or those of the dict.
 
         Returns:
@@ -114,7 +114,7 @@ def load_policy(path: str | Path, agent: int = 0) -> AgentPolicy:
     """Load the policy of an agent from a file of `Run.export`; nothing in it is executed.
 
     Args:
-        path: of the file.
+        path: path of the file.
         agent: index of the agent, from 0.
 
     Raises:

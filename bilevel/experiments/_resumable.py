@@ -55,9 +55,9 @@ def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -
     """Record that work in a folder is resumed, and warn if versions or the commit have changed.
 
     Args:
-        folder: of the record.
+        folder: folder of the record.
         began: the provenance at the beginning, as in config.json.
-        unit, done: of progress, as "outer_step" and 50.
+        unit, done: unit and amount of progress, such as "outer_step" and 50.
     """
     before, now = resumptions(folder), provenance()
     changed = _changes([began, *before][-1], now)

@@ -128,8 +128,8 @@ def train(
         method: a name (`METHODS`), or a method with its settings changed.
         out: folder of a new run; None: a new one in runs/.
         listener: called after every outer step.
-        settings: of a new run, by name, as `seeds=8, outer_steps=100`; of the game and the method by dotted
-            names as on the command line, `**{"game.horizon": 3}`.
+        settings: settings of a new run, by name, such as `seeds=8, outer_steps=100`; those of the game and
+            the method by dotted names as on the command line, `**{"game.horizon": 3}`.
 
     Returns:
         The finished run: learning curves, final measurements and policies.
@@ -203,7 +203,7 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
     the shorter run are replaced.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         outer_steps: the new total, not fewer than it has taken.
 
     Raises:

@@ -102,7 +102,7 @@ def create_run(config: RunConfig, path: str | Path) -> RunFolder:
 
     Args:
         config: the configuration.
-        path: of the folder, which must not exist.
+        path: path of the folder, which must not exist.
 
     Returns:
         The folder, from which `train` starts the run.

@@ -95,7 +95,7 @@ def bootstrap_interval(
         samples: each [..., seed], finite, 3 seeds or more; numbers of seeds may differ, leading axes may not.
         statistic: function of the samples, over their last axis: arrays [..., seed] -> [...].
         resamples: bootstrap samples, 1 or more.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.

@@ -218,7 +218,7 @@ def step_jvp(
         state: (theta, opt_state).
         phi: the outer variables.
         data: the step's data.
-        tangents: of the floating leaves of the state, and of those of phi.
+        tangents: tangents of the floating leaves of the state, and of those of phi.
 
     Returns:
         The tangents of the floating leaves of (theta', opt_state').

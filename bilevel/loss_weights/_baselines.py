@@ -30,9 +30,9 @@ class Trainer(Resumable):
     """Training with a weighting of the losses: the baselines of `LossWeightTuner`.
 
     Args:
-        optimizer: of the model's parameters, any torch optimizer.
+        optimizer: any torch optimizer of the model's parameters.
         weighting: for instance `FixedWeights`, `GradNorm` or `Aggregated`.
-        weighting_optimizer: of the weighting's own parameters, if it has any.
+        weighting_optimizer: optimizer of the weighting's own parameters, if it has any.
         max_norm: as in `LossWeightTuner`.
         max_value: as in `LossWeightTuner`.
 

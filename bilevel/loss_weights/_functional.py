@@ -47,9 +47,9 @@ class FunctionalTuner:
     Args:
         losses: (theta, batch) -> input of the weights, name -> [*seeds] for `LossWeights`.
         validation_loss: (theta, held-out data) -> [*seeds].
-        optimizer: of the model, one of `bilevel.optimizers`.
+        optimizer: optimizer of the model, one of `bilevel.optimizers`.
         weights: `LossWeights`, or any module without buffers from losses to [*seeds].
-        outer_optimizer: of the weights' parameters, any torch optimizer; elementwise ones, as Adam, keep
+        outer_optimizer: any torch optimizer of the weights' parameters; elementwise ones, such as Adam, keep
             seeds independent.
         virtual_steps: steps of the look-ahead, 1 or more.
         estimator: one of `bilevel.hypergradient`, by name or as an object, as `Compiled(Unrolled())`.

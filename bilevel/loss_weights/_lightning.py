@@ -28,8 +28,8 @@ class LossWeightCallback(Callback):  # type: ignore[misc]  # not followed by myp
         losses: (module, batch) -> input of the weights; `training_step` weights the same losses.
         validation_loss: module -> the loss on held-out data that the weights minimize, one number.
         weights: `LossWeights`, or another module from losses to one number.
-        outer_optimizer: of the weights' parameters, any torch optimizer.
-        settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
+        outer_optimizer: any torch optimizer of the weights' parameters.
+        settings: settings of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
 
     Raises:
         ValueError: when training starts: optimization is manual, there is not one optimizer, batches are

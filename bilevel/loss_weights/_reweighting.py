@@ -30,7 +30,7 @@ class Reweighter(Resumable):
 
     Args:
         model: the module that the losses use; several as a list.
-        optimizer: of the model's parameters, any torch optimizer.
+        optimizer: any torch optimizer of the model's parameters.
         max_norm: as in `LossWeightTuner`.
         max_value: as in `LossWeightTuner`.
 

@@ -35,8 +35,8 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
             batch; replaces `compute_loss`.
         validation_loss: model -> the loss on held-out data that the weights minimize, one number.
         weights: `LossWeights`, or another module from losses to one number.
-        outer_optimizer: of the weights' parameters, any torch optimizer.
-        tuner_settings: of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
+        outer_optimizer: any torch optimizer of the weights' parameters.
+        tuner_settings: settings of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
         keywords: as of `Trainer`.
 
     Raises:

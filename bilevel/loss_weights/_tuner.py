@@ -69,10 +69,10 @@ class LossWeightTuner(Resumable):
 
     Args:
         model: the module that the losses use; several as a list.
-        optimizer: of the model's parameters, one of torch's (SGD, Adam, AdamW, RMSprop, ...) or a subclass
-            with the same step, also wrapped by Accelerate or Lightning, also in the middle of a run.
+        optimizer: optimizer of the model's parameters, one of torch's (SGD, Adam, AdamW, RMSprop, ...) or a
+            subclass with the same step, also wrapped by Accelerate or Lightning, also in the middle of a run.
         weights: `LossWeights`, `SampleWeights`, or any module from training losses to one number.
-        outer_optimizer: of the weights' parameters, any torch optimizer.
+        outer_optimizer: any torch optimizer of the weights' parameters.
         also: learned hyper-parameters that the training losses read, as a temperature.
         learning_rate: a learned learning rate that replaces the optimizer's in every group.
         virtual_steps: steps of the look-ahead, 1 or more.
@@ -82,7 +82,7 @@ class LossWeightTuner(Resumable):
         accumulate: minibatches whose gradients are averaged for a step, 1 or more.
         max_norm: gradients are scaled down to this norm; None: no limit.
         max_value: entries of gradients are clipped to plus and minus this; None: no limit.
-        estimator: of the hypergradient: unrolled, exact for any number of steps; directional, exact and
+        estimator: hypergradient estimator: unrolled, exact for any number of steps; directional, exact and
             cheaper in memory for one; finite-difference; implicit, at the current model, by three terms of a
             Neumann series, or `InverseHessian` with other settings; or one of `bilevel.hypergradient`, by its
             name with settings, as in "truncated(steps=5)", or as an object.

@@ -19,7 +19,7 @@ class Weighting(Learned, abc.ABC):
     """Base of weightings, which compute the gradients of a `Trainer`'s step from losses with distinct names.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
 
     Raises:
         ValueError: there is no name, or a name comes twice.
@@ -103,7 +103,7 @@ class DynamicAverage(WeightedSum):
     first two epochs.
 
     Args:
-        names: of the losses; they must stay above 0.
+        names: names of the losses; they must stay above 0.
         epoch: steps of an epoch, 1 or more.
         temperature: above 0; larger values make weights more equal. 2 in the paper.
 
@@ -226,7 +226,7 @@ class GradNorm(WeightedSum):
     the number of losses. They are this module's parameters: pass them to `Trainer`'s `weighting_optimizer`.
 
     Args:
-        names: of the losses; they must stay above 0.
+        names: names of the losses; they must stay above 0.
         shared: the parameters in which gradients are compared; the paper takes the last shared layer's.
         asymmetry: strength of the emphasis on slow losses, 0 or more; 1.5 in the paper.
 
@@ -289,7 +289,7 @@ class Uncertainty(Weighting):
     whether they matter or not.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
 
     Source:
         Kendall, Gal and Cipolla, Multi-task learning using uncertainty to weigh losses, arXiv 1705.07115.
@@ -331,7 +331,7 @@ class Aggregated(Weighting):
     not saved with a run.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
         by: upgrad, mgda, pcgrad, cagrad or nash-mtl.
 
     Raises:

@@ -38,7 +38,7 @@ class LossWeights(Learned):
     absent from a batch is left out of the sum, and a tuner does not update it.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
         init: initial weights: one for all, or one for each name.
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
         bounds: with bounded: the minimum and the maximum weight.
@@ -133,7 +133,7 @@ class ScheduledLossWeights(LossWeights):
     """Loss weights on a learned schedule: free numbers at knots, linear in between.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
         knots: steps of the inner loop, increasing from 0; weights are constant after the last.
         init: as in `LossWeights`, at every knot.
         constraint: as in `LossWeights`.
@@ -232,7 +232,7 @@ class LossNetwork(LossWeights):
     total; v starts at 0, which gives the plain sum. The effect of one loss may depend on the others.
 
     Args:
-        names: of the losses.
+        names: names of the losses.
         hidden: units of the hidden layer, 1 or more.
         generator: draws the initial U, uniformly from 0 to 1.
 

@@ -90,7 +90,7 @@ class Fixed(LossWeightMethod):
     """
 
     self_interest: Annotated[Scheduled, Range(min=0, max=1)] = 0.8
-    """Share s that each agent keeps, from 0 to 1; or a schedule of it, as 0:0.9, 100:0.5. The default is
+    """Share s that each agent keeps, from 0 to 1; or a schedule, such as 0:0.9, 100:0.5. The default is
     LToS's initial own share (arXiv 2112.08702)."""
 
     def build(self, game: Game, placement: Placement) -> Learner:

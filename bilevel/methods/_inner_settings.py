@@ -33,15 +33,16 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     optimizer: OptimizerName = "sgd"
     """Optimizer of the policies."""
     learning_rate: Annotated[Scheduled, Range(above=0)] = 1.0
-    """Learning rate of the policies, above 0; or a schedule of it, as 0:1, 200:0.1."""
+    """Learning rate of the policies, above 0; or a schedule, such as 0:1, 200:0.1."""
     steps: Whole = 1
     """Policy updates in each outer step, 1 or more."""
     episodes: Annotated[int, Range(min=2)] = 64
     """Episodes per seed for each policy update, and for its evaluation, 2 or more; unused if values are
     exact."""
     entropy_coef: Annotated[Scheduled, Range(min=0)] = 0.0
-    """Coefficient of the entropy bonus, reward units per nat, 0 or more, of an episode's steps together, or,
-    where values are exact, of an observation on average; or a schedule of it, as 0:0.3, 200:0."""
+    """Coefficient of the entropy bonus, in reward units per nat, 0 or more; or a schedule, such as 0:0.3,
+    200:0. The entropy is summed over an episode's steps or, where values are exact, averaged over
+    observations."""
 
     @abc.abstractmethod
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:

@@ -136,7 +136,7 @@ class SeparateCost(SettingsGroup, part="cost", variant="separate"):
     """
 
     learning_rate: Annotated[Scheduled, Range(min=0)] = 0.001
-    """Learning rate of Adam on the cost of incentives, 0 or more; or a schedule of it."""
+    """Learning rate of Adam on the cost of incentives, 0 or more; or a schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ class ObjectiveCost(SettingsGroup, part="cost", variant="objective"):
     """
 
     weight: Annotated[Scheduled, Range(min=0)] = 0.1
-    """Weight of the cost in the giver's objective, 0 or more; or a schedule of it."""
+    """Weight of the cost in the giver's objective, 0 or more; or a schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,8 +136,8 @@ class OuterLearner(PolicyLearner):
         game: the game.
         placement: seeds, precision, device.
         variable: the outer variable between the agents.
-        objective: of that variable; None: it is fixed, and only loss weights are learned.
-        cost: of giving; None: giving is free.
+        objective: objective of that variable; None: it is fixed, and only loss weights are learned.
+        cost: cost of giving; None: giving is free.
         fixed: as for `PolicyLearner`, of a fixed variable.
 
     Raises:

@@ -37,9 +37,9 @@ class OuterLoop(SettingsGroup, part="outer"):
     optimizer: OptimizerName = "adam"
     """Optimizer of the outer variables."""
     learning_rate: Annotated[Scheduled, Range(above=0)] = 0.1
-    """Learning rate of the outer variables, above 0; or a schedule of it, as 0:0.1, 200:0.01."""
+    """Learning rate of the outer variables, above 0; or a schedule, such as 0:0.1, 200:0.01."""
     hypergradient: Estimator = Unrolled()
-    """Estimator of the hypergradient, with settings if it needs any, as truncated(steps=5) or
+    """Estimator of the hypergradient, with settings if it needs any, such as truncated(steps=5) or
     implicit(solver=normal-cg); bilevel hypergradients lists them."""
     reset: Literal["never", "each-outer-step"] = "never"
     """Reinitialization of policies: never (online learning; greedy with few inner steps), or in each outer
@@ -163,7 +163,7 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
     """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,
     gini-welfare, or one of `register_objective`."""
     learning_rate: Annotated[Scheduled, Range(min=0)] = 0.03
-    """Learning rate of the loss weights, 0 or more; or a schedule of it. They use the outer loop's
+    """Learning rate of the loss weights, 0 or more; or a schedule. They use the outer loop's
     optimizer and estimator; in methods without an outer loop, adam and unrolled."""
     max_factor: Annotated[float, Range(above=1)] = 10.0
     """Maximum factor, and inverse of the minimum, of a learned weight over its coefficient, above 1."""

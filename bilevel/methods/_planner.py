@@ -160,7 +160,7 @@ class CentralPlanner(OuterMethod):
     planner_activation: ActivationName = "tanh"
     """Activation between the layers of the planner's network."""
     cost_weight: Annotated[Scheduled, Range(min=0)] = 0.0
-    """Weight of a unit paid or taxed in the objective, 0 or more; or a schedule of it, as 0:0, 200:0.5."""
+    """Weight of a unit paid or taxed in the objective, 0 or more; or a schedule, such as 0:0, 200:0.5."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
         variable = Planner(

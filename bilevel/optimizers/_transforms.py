@@ -198,7 +198,8 @@ def tied(optimizer: GradientTransformation, axis: int = -2) -> GradientTransform
 
     Args:
         optimizer: descends the mean.
-        axis: of every leaf that has members, counted from the end: -2 of [..., agent, parameter].
+        axis: axis of the members in every leaf that has them, counted from the end: -2 of [..., agent,
+            parameter].
 
     Returns:
         A transformation that needs `params` in its `update`.

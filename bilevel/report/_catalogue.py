@@ -70,7 +70,7 @@ def page(name: str) -> Page:
     """Build the page of a game in the catalogue.
 
     Args:
-        name: of the catalogue.
+        name: a game's name in the catalogue.
     Returns:
         Facts, rules and settings, as `text()` or `markdown()`.
     Raises:

@@ -70,10 +70,10 @@ def write_game(name: str, folder: Path, *, episodes: int, seed: int) -> list[Pat
     """Write a game's picture, frame.png, and, with a scripted policy, schelling.png and schelling.csv.
 
     Args:
-        name: of the catalogue.
+        name: a game's name in the catalogue.
         folder: created if it does not exist.
         episodes: for each number of cooperators.
-        seed: of all randomness.
+        seed: seed of all random draws.
     Returns:
         The files written.
 

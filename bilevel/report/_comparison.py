@@ -96,7 +96,7 @@ def comparison_table(
 
     Args:
         rows: the methods compared, the baseline first.
-        theory: of `theory_of`; None: no theory.
+        theory: result of `theory_of`; None: no theory.
         further_notes: sentences after those on the columns.
     Returns:
         Something that rich prints.
@@ -149,7 +149,7 @@ def write_comparison_files(
     Args:
         rows: the methods compared, the baseline first.
         folder: created if it does not exist.
-        theory: of `theory_of`; None: no theory.
+        theory: result of `theory_of`; None: no theory.
     Returns:
         The files written: table.csv, a row for each method; seeds.csv, one for each method and seed;
         marl-eval.json; theory.json, if there is any.

@@ -51,7 +51,7 @@ def draw_band(
         x: points, [point].
         samples: values, [point, seed].
         look: Matplotlib's settings of the line; its color is also the band's.
-        alpha: of the band, from 0 to 1.
+        alpha: opacity of the band, from 0 to 1.
         resamples: bootstrap samples, 1 or more.
 
     Raises:
@@ -87,8 +87,8 @@ def draw_curves(
         log: draw the x axis on a log scale.
         x_axis: outer-steps, or environment-steps (`Run.environment_steps`), of which each seed has its own
             count: at x, a seed has the value of its last outer step that ended by then.
-        labels: of all runs in the figure, where these are some of them: each label has one look in all
-            panels.
+        labels: labels of all runs in the figure, if these are only some of them: each label has one look in
+            all panels.
 
     Raises:
         ValueError: there is no such unit; or a run has no environment steps (with the reason).

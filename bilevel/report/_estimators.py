@@ -70,8 +70,8 @@ def estimators_table(comparison: HypergradientComparison, title: str = "") -> Gr
     """Build a table for a terminal: a row for each estimator, then the reasons of those that do not apply.
 
     Args:
-        comparison: of `compare_hypergradients`.
-        title: of the table.
+        comparison: result of `compare_hypergradients`.
+        title: title of the table.
     Returns:
         Something that rich prints.
 

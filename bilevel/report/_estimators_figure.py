@@ -68,9 +68,9 @@ def write_comparison(comparison: HypergradientComparison, folder: Path, title: s
     """Write a figure of a comparison of estimators, and the numbers behind it.
 
     Args:
-        comparison: of `compare_hypergradients`.
+        comparison: result of `compare_hypergradients`.
         folder: created if it does not exist.
-        title: of the figure.
+        title: title of the figure.
     Returns:
         The files written: estimators.png and estimators.csv.
 

@@ -68,7 +68,7 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
     """Write the figures of a finished run into its `figures/`.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         results: the run.
         x_axis: unit of the x axis of curves, as for `draw_curves`.
 
@@ -121,7 +121,7 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
 
     Args:
         games: title -> method name -> run; there is a run of `tos` on each game.
-        path: of the file; its extension determines the format.
+        path: path of the file; its extension determines the format.
 
     Returns:
         The path.
@@ -163,8 +163,8 @@ def write_comparison_figures(
 
     Args:
         rows: the methods compared, the baseline first.
-        folder: of the figures.
-        theory: of `theory_of`, whose levels are drawn; None: no levels.
+        folder: folder for the figures.
+        theory: result of `theory_of`, whose levels are drawn; None: no levels.
         x_axis: unit of the x axis of curves, as for `draw_curves`.
 
     Returns:
@@ -215,8 +215,8 @@ def write_weights_figure(history: History, path: Path) -> Path:
     """Draw the learned values, and below them the validation loss, if any, by training steps.
 
     Args:
-        history: of a tuner.
-        path: of the file; its extension determines the format.
+        history: a tuner's history.
+        path: path of the file; its extension determines the format.
 
     Returns:
         The path.

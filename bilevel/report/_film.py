@@ -38,8 +38,8 @@ def film(
     Args:
         game, actor, generator: the game, the policy, and the source of every draw.
         episodes: number of episodes, 1 or more.
-        max_steps: of an episode; None: until it ends.
-        scale: of the frames, above 0.
+        max_steps: maximum number of steps of an episode; None: until it ends.
+        scale: scale factor of the frames, above 0.
         transfer: rule of gifts between agents; None: no gifts.
 
     Returns:
@@ -86,7 +86,7 @@ def check_film(path: Path) -> None:
     """Check that a film can be written in the format of its name.
 
     Args:
-        path: of the film; it ends in .gif, .webp or .mp4.
+        path: path of the film; it ends in .gif, .webp or .mp4.
 
     Raises:
         ValueError: there is no such format, or FFmpeg is needed (.mp4) but missing.

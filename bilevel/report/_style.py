@@ -141,8 +141,8 @@ def wrapped(title: str, width: float, size: float = 12) -> str:
 
     Args:
         title: may have several lines already.
-        width: of the figure, in inches.
-        size: of the font, in points, whose characters are taken to be 0.6 as wide.
+        width: width of the figure, in inches.
+        size: size of the font, in points, whose characters are taken to be 0.6 as wide.
 
     >>> wrapped("escape-room: final incentives and payments, over 32 seeds", 4.6)
     'escape-room: final incentives and payments,\\nover 32 seeds'
@@ -156,7 +156,7 @@ def save(figure: Figure, path: Path) -> Path:
 
     Args:
         figure: drawn in `style()`.
-        path: of the file; its folder is created if it does not exist.
+        path: path of the file; its folder is created if it does not exist.
     Returns:
         The path.
 

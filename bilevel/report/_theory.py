@@ -35,8 +35,8 @@ def theory_report(game: Game, anarchy: Anarchy, transfer: MinimalTransfer, *, al
 
     Args:
         game: a one-shot game with exact values.
-        anarchy: of `price_of_selfishness`.
-        transfer: of `minimal_transfer`.
+        anarchy: result of `price_of_selfishness`.
+        transfer: result of `minimal_transfer`.
         along_graph: as it was for `minimal_transfer`.
     Returns:
         Something that rich prints.

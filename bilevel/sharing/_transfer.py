@@ -237,7 +237,7 @@ def agent_report(name: str, values: Tensor) -> Report:
     """Report a value of each agent.
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         values: [seed, agent].
     Returns:
         Each agent's value as "name_agent", [seed]; of more than 64 agents all values as "name", [seed,

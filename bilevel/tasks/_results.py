@@ -107,7 +107,7 @@ def task_table(title: str, measures: Sequence[Measure], rows: Sequence[Row]) -> 
     Args:
         title: start of each table's title.
         measures: the task's measures.
-        rows: of `summarize`.
+        rows: result of `summarize`.
 
     Returns:
         Something that rich prints.
@@ -169,7 +169,7 @@ def write_tables(
 
     Args:
         measures: the task's measures.
-        rows: of `summarize`.
+        rows: result of `summarize`.
         trials: weighting -> its trials, seed by seed.
         first_seed: seed of the first trial.
         folder: receives table.csv, table.md and seeds.csv.

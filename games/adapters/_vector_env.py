@@ -298,7 +298,7 @@ def vector_env(
     Args:
         game: a name in the catalogue, or a game, which may be shared or have gifts.
         copies: number of copies; the environment has a row for each agent of each copy.
-        seed: of the first `reset` without a seed.
+        seed: seed of the first `reset` without a seed.
         autoreset_mode: restart of copies whose episode ended: `AutoresetMode.SAME_STEP`, in that step;
             `NEXT_STEP`, in the next one, which ignores their actions and gives rewards of 0; `DISABLED`, by
             `reset(options={"reset_mask": ...})`. Or its value, as "SameStep".

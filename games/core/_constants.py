@@ -26,8 +26,8 @@ def constant(values: ArrayLike, dtype: torch.dtype, device: torch.device) -> Ten
 
     Args:
         values: numbers, nested or as an array.
-        dtype: of the tensor.
-        device: of the tensor.
+        dtype: dtype of the tensor.
+        device: device of the tensor.
     Returns:
         A tensor of the numbers.
 

@@ -35,8 +35,8 @@ class Pen:
     """A canvas; all lengths are in units of `scale` pixels.
 
     Args:
-        width: of the picture, in units.
-        height: of the picture, in units.
+        width: width of the picture, in units.
+        height: height of the picture, in units.
         scale: pixels of a unit, above 0.
         paper: color of the background, as #RRGGBB.
     Raises:
@@ -98,7 +98,7 @@ def text_width(words: str, size: float) -> float:
 
     Args:
         words: one line.
-        size: of the font, for instance in pixels.
+        size: size of the font, for instance in pixels.
     Returns:
         The width, in the unit of the size.
 

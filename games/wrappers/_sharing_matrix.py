@@ -24,8 +24,8 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
     Args:
         sharing: the matrix, of a floating dtype, [..., giver, receiver].
         agents: number of agents, or their names, in the order of the rows.
-        tolerance: of the row sums; by default the square root of the dtype's rounding unit, 1.5e-8 in
-            float64.
+        tolerance: tolerance of the row sums; by default the square root of the dtype's rounding unit, 1.5e-8
+            in float64.
     Raises:
         ValueError: an entry is negative, a row does not sum to 1, or the shape or dtype is wrong.
 
