@@ -247,4 +247,4 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
 
 
 def _ranges() -> str:
-    return "\n".join(f"{method}: {setting}: {within}" for method, setting, within in search_table())
+    return "\n".join(f"  {method}: {setting}, {within}" for method, setting, within in search_table())

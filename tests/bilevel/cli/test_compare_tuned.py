@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from bilevel.experiments import load_run
 from bilevel.methods import PolicyLearner
 
 Call = Callable[..., Any]
+ROOT = Path(__file__).resolve().parents[3]
 ROOM = ("compare", "--game", "escape-room", "--seeds", 3, "--outer-steps", 4, "--evaluation-episodes", 8)
 SMALL = (*ROOM, "--set", "inner.episodes=8", "--methods", "selfish", "fixed")
 FOLDER = Path("runs/compare/escape-room")
@@ -104,6 +110,27 @@ def test_an_interrupted_search_goes_on(call: Call, monkeypatch: pytest.MonkeyPat
         assert call(*words, "--out", "parts").code == 0
     assert numbers(Path("parts")) == numbers(Path("whole"))
     for name in ("seeds.csv", "tuning.csv", "tuning.json", "tuning.md", "marl-eval.json"):
+        assert (Path("parts") / name).read_bytes() == (Path("whole") / name).read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sends SIGKILL")
+def test_a_killed_search_goes_on(call: Call) -> None:
+    words = (*BATCHED, "--tune", 4, "--tune-seeds", 2)
+    assert call(*words, "--out", "whole").code == 0
+    command = [sys.executable, "-m", "bilevel", *map(str, words), "--out", "parts"]
+    for trial in ("selfish/trial-001", "fixed/trial-002"):
+        process = subprocess.Popen(
+            command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 100
+        while process.poll() is None and not (Path("parts/tuning") / trial / "config.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert call(*words, "--out", "parts").code == 0
+    assert numbers(Path("parts")) == numbers(Path("whole"))
+    for name in ("seeds.csv", "tuning.csv", "tuning.json"):
         assert (Path("parts") / name).read_bytes() == (Path("whole") / name).read_bytes()
 
 
@@ -273,7 +300,12 @@ def test_curves_are_over_environment_steps_by_default(call: Call) -> None:
 def test_help_lists_the_ranges(call: Call) -> None:
     said = call("compare", "--help")
     out = " ".join(said.out.split())
-    for part in ("--tune BUDGET", "--tune-seeds", "--environment-steps", "self_interest: uniform, 0 to 1"):
+    for part in (
+        "--tune BUDGET",
+        "--tune-seeds",
+        "--environment-steps",
+        "fixed: self_interest, uniform, 0 to 1",
+    ):
         assert part in out
 
 
