@@ -34,7 +34,7 @@ class RolloutBatch(NamedTuple):
     """Shared rewards, [seed, agent, time, episode], 0 after the end; differentiable in phi. The last one of a
     truncated episode includes the discounted value of the following observation."""
     values: Tensor
-    """Values of each critic, like the rewards; differentiable in theta before these steps."""
+    """Values of each critic, like the rewards; differentiable with respect to theta before these steps."""
 
 
 @dataclass(frozen=True)

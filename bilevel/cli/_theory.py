@@ -74,7 +74,7 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
         prog="bilevel theory",
         description=(
             f"Theory of {game_name}: its welfare optimum and pure equilibria, the prices of "
-            "anarchy and of stability, and the greatest share of their own rewards that agents can keep so "
+            "anarchy and of stability, and the largest share of their own rewards that agents can keep so "
             "that the optimum is dominant (arXiv 2310.12928), with the proof; and, in symmetric games of two "
             "actions, the thresholds of contracts, taxes, incentives and mediators.\n\n"
             "--game NAME chooses another (bilevel games); the options below are those of this game. --load "

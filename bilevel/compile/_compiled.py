@@ -34,7 +34,7 @@ from bilevel.hypergradient import BilevelProblem, Estimate, Estimator, Forward, 
 
 @dataclass(frozen=True, repr=False)
 class Compiled(Estimator):
-    """An estimator that takes its steps, and their derivatives, as packages of machine code.
+    """An estimator whose steps and derivatives run as compiled machine code.
 
     The packages are found on disk, or built at the first call: in a second or two where the problem can be
     written out in C, in a minute or more otherwise. The estimate is the same but for rounding. What cannot be

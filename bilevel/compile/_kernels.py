@@ -32,7 +32,7 @@ from bilevel.hypergradient import (
 
 
 class CompileWarning(UserWarning):
-    """Something that was to be compiled runs eagerly; says why.
+    """Warning that a function runs eagerly, with the reason why it was not compiled.
 
     >>> import os, warnings
     >>> from unittest.mock import patch

@@ -1,4 +1,4 @@
-"""Constraints of learned weights: maps from free numbers, which an optimizer moves, to allowed values."""
+"""Constraints of learned weights: maps from unconstrained parameters to allowed values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONSTRAINTS = ("softplus", "projected", "simplex", "bounded", "free")
 
 @dataclass(frozen=True)
 class Constraint:
-    """A constraint of learned weights: a map from free numbers, which an optimizer moves, to allowed values.
+    """A constraint of learned weights: a map from unconstrained parameters to allowed values.
 
     The names: `softplus`, above 0 by log(1 + e^x); `projected`, 0 or more, cut off at 0 after each outer
     step, so that a weight can be 0; `simplex`, above 0 with the sum 1, by the softmax; `bounded`, between two

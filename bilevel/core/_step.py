@@ -130,7 +130,7 @@ def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:
 
 
 def gradient_at(point: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-    """Compute the gradient of a scalar by one tensor, without a graph.
+    """Compute the gradient of a scalar with respect to one tensor, without a graph.
 
     Args:
         point: floating tensor at which it is taken.

@@ -91,7 +91,7 @@ class BilevelProblem:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A hypergradient, and the end of the inner learning behind it.
+    """A hypergradient, and the final state of the inner loop that it differentiates.
 
     >>> from bilevel.hypergradient import BilevelProblem, Unrolled
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi

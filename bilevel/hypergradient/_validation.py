@@ -23,7 +23,7 @@ _found: WeakKeyDictionary[Step, dict[Hashable, Any]] = WeakKeyDictionary()
 
 
 class ImpureStepError(ValueError):
-    """A step that gives another result when it is taken again.
+    """Raised if a step gives a different result when it is repeated.
 
     >>> from bilevel.hypergradient import BilevelProblem, Unrolled
     >>> noisy = lambda theta, opt_state, phi, data: (theta + phi * torch.rand(()), opt_state)

@@ -22,7 +22,7 @@ _GROWTH = 2.0  # largest growth of the terms of a series; beyond it plain descen
 class InverseHessian:
     """Hypergradient by the implicit function theorem at the current model of an ordinary training loop.
 
-    With L the weighted training loss of the step's batch, H its second derivative in the parameters theta
+    With L the weighted training loss of the step's batch, H its Hessian with respect to the parameters theta
     (including weight decay that is added to gradients, but not AdamW's), and phi the outer parameters:
 
         H x = d L_val / d theta,   hypergradient = (partial L_val / partial phi) - (d2 L / d theta d phi)' x.

@@ -232,7 +232,7 @@ class StatelessModel(nn.Module):
             yield
 
     def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Pass gradients in the parameters through the hooks on them (`register_hook`)."""
+        """Pass gradients with respect to the parameters through the hooks on them (`register_hook`)."""
         gradients_out = list(gradients)
         for place, hooks in enumerate(self._parameter_hooks):
             for hook in hooks.values():

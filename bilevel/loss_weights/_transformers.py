@@ -94,7 +94,7 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **_: Any
     ) -> Any:
-        """Weight the losses, without gradients in the weights."""
+        """Weight the losses, without gradients with respect to the weights."""
         losses, outputs = self.losses(model, inputs)
         fixed = {name: p.detach() for name, p in self.weights.named_parameters()}
         loss = functional_call(self.weights, fixed, (losses,))

@@ -418,7 +418,7 @@ class LossWeightTuner(Resumable):
             module.project_()
 
     def _train(self, losses: list[TrainLosses], shared: SharedForward | None) -> Tensor:
-        """Take the model's own step, without gradients in the weights."""
+        """Take the model's own step, without gradients with respect to the weights."""
         self.optimizer.zero_grad()
         total = torch.zeros(())
         flags = [parameter.requires_grad for parameter in self.outer]

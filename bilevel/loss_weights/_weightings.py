@@ -325,7 +325,7 @@ AGGREGATORS: dict[str, Callable[[Any, int], Any]] = {
 
 
 class Aggregated(Weighting):
-    """Gradient aggregation by `torchjd`: steps along which no loss rises, or few do.
+    """Gradient aggregation by `torchjd`: steps along which no loss, or few losses, increase.
 
     Needs the optional package torchjd with all its solvers (the extra `rivals`). Nash-MTL's last solution is
     not saved with a run.

@@ -221,7 +221,7 @@ class PolicyLearner:
         return streams_of(state["random_seeds"], purpose, state["outer_step"], self.placement.device)
 
     def term_weights(self, phi: Tree, bonus: Tensor) -> TermWeights:
-        """Coefficients times the learned factors, [seed, agent] each, differentiable in phi."""
+        """Coefficients times the learned factors, [seed, agent] each, differentiable with respect to phi."""
         inner: Any = self.method.inner
         assert self.loss_weights is not None
         factors = loss_weight_factors(phi["loss_weights"], self.loss_weights.max_factor)

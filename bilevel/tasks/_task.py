@@ -18,7 +18,7 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Measure:
-    """One number that a trial ends with.
+    """A scalar result of a trial.
 
     >>> Measure("test accuracy (%)", "on held-out images.", "higher").better
     'higher'
@@ -126,7 +126,7 @@ PACKAGES = {
 
 
 class MissingPackage(ValueError):  # noqa: N818 - a sentence for the user, as every ValueError here
-    """Refusal of a task that needs a package of the extra `tasks` which is not installed.
+    """Raised if a task needs a package of the extra `tasks` that is not installed.
 
     >>> from bilevel.tasks import make_task, register_task
     >>> class Racing:

@@ -49,7 +49,7 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
 
 
 class CopyError(RuntimeError):
-    """Failure of a foreign environment's own code; the message says in which copy.
+    """Raised when a foreign environment's own code fails; the message names the copy.
 
     >>> import gymnasium
     >>> from games import from_gymnasium

@@ -196,7 +196,7 @@ class Game(abc.ABC):
 
     @property
     def best_welfare(self) -> float | None:
-        """The greatest sum of all agents' `episode_value` (the group optimum); None where unknown."""
+        """Maximum sum of all agents' `episode_value` (the welfare optimum); None if unknown."""
         return None
 
     @property

@@ -84,7 +84,7 @@ class Traffic(NamedTuple):
 
 
 def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
-    """The loads with the least total cost, by exhaustive search; the first of several.
+    """The loads with minimum total cost, by exhaustive search; the first if several tie.
 
     Args:
         network: the roads and routes.

@@ -89,7 +89,7 @@ class MatrixGame(ExactGame):
 
     @property
     def best_welfare(self) -> float:
-        """The greatest total over pure profiles, which no mixture exceeds."""
+        """Maximum total over pure profiles, which no mixed profile exceeds."""
         return float(payoff_array(self).sum(-1).max())
 
     @property

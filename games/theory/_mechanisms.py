@@ -14,7 +14,7 @@ from games.theory import _profiles as profiles
 
 @dataclass(frozen=True)
 class MechanismThresholds:
-    """The least intervention of each mechanism under which an action is dominant, in a symmetric game.
+    """Smallest intervention of each mechanism that makes an action dominant, in a symmetric game.
 
     With m = 0..N-1 of the other agents cooperating, R_c(m) and R_d(m) are the payoffs of a cooperator and of
     a defector. Dominance is weak: ties are allowed.
@@ -36,12 +36,12 @@ class MechanismThresholds:
     taxed_dominant: bool
     """True if the taxes suffice: no gain is greater than the tax."""
     sharing: float | None
-    """Reward sharing: the least share of its reward that each agent must give, in equal parts to the others,
+    """Reward sharing: the minimum share of its reward that each agent must give, in equal parts to others,
     1 - s* of `minimal_transfer`; None: no share is enough."""
     contract: float
-    """Contract: the least payment of a defector, divided evenly among the other agents."""
+    """Contract: the smallest payment of a defector, divided evenly among the other agents."""
     incentive: float
-    """Incentives: the least difference of what the other agents together add to the reward of a cooperator
+    """Incentives: the smallest difference of what the other agents together add to the reward of a cooperator
     and of a defector."""
     mediated_equilibrium: bool
     """Mediator: committing is a Nash equilibrium if the mediator cooperates for all agents that commit when
@@ -51,7 +51,7 @@ class MechanismThresholds:
 
 
 def mechanism_thresholds(game: Game, *, cooperate: int = 0) -> MechanismThresholds:
-    """Compute the thresholds of mechanisms under which cooperation is dominant.
+    """Compute the thresholds from which mechanisms make cooperation dominant.
 
     With N agents, the gain of defecting D(m) = R_d(m) - R_c(m), and its externality E(m) (`taxes`):
 

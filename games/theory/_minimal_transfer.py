@@ -1,4 +1,4 @@
-"""Minimal reward transfer: the least sharing that makes the welfare optimum dominant.
+"""Minimal reward transfer: the smallest sharing that makes the welfare optimum dominant.
 
 A linear program finds it, duality checks it, and a certificate proves infeasibility.
 """
@@ -251,7 +251,7 @@ def minimal_transfer(
     min_share: float = 0.0,
     along_graph: bool = False,
 ) -> MinimalTransfer:
-    """Find the greatest share that every agent can keep such that the welfare optimum is dominant.
+    """Find the largest share that every agent can keep such that the welfare optimum is dominant.
 
     Agent i then gets sum_j T_ji r_j, and its part C_i of the optimum must be as good as any other action D_i
     whatever the others do: sum_j T_ji [r_j(D_i, a_-i) - r_j(C_i, a_-i)] <= 0 for all i, D_i and a_-i. Ties

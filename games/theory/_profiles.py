@@ -129,7 +129,7 @@ def outcomes(table: NDArray[np.float64], chosen: NDArray[np.bool_]) -> tuple[Out
 
 
 def welfare_optima(game: Game) -> tuple[Outcome, ...]:
-    """The pure profiles with the greatest welfare, which no mixture exceeds: all that tie.
+    """All pure profiles with maximum welfare, which no mixed profile exceeds.
 
     Args:
         game: a one-shot game with exact values.

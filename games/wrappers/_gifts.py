@@ -377,7 +377,7 @@ def gift_actions(
     receivers: Receivers = "neighbors",
     observe_purse: bool = False,
 ) -> GiftGame | GiftMatrixGame:
-    """Add to every action a the same with a gift, a + A, A being the number of the game's actions.
+    """Add a second version of every action: a + A is a with a gift, A being the game's number of actions.
 
     Args:
         game: any game with Discrete actions.

@@ -24,7 +24,7 @@ def zero_sum(game: ExactGame) -> ExactGame: ...
 @overload
 def zero_sum(game: Game) -> Game: ...
 def zero_sum(game: Game) -> Game:
-    """Make a game in which each agent gets its reward less the mean of the others'.
+    """Make a game in which each agent gets its reward minus the mean of the other agents'.
 
     The rewards of every step sum to 0, so that cooperation is not defined: `cooperates`, `cooperation`,
     `scripted` and `defection_welfare` are None. A matrix game stays a matrix game (it can be repeated and
