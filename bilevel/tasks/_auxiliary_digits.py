@@ -32,7 +32,7 @@ from bilevel.tasks._auxiliary_training import (
     DigitTraining,
     draw_data,
 )
-from bilevel.tasks._results import Marks, Trials, draw_final
+from bilevel.tasks._results import Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 
 POINTS = 100  # approximate number of points of a curve
@@ -45,7 +45,6 @@ LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "noise": ("useless", {"color": report.PURPLE, "linestyle": report.DASH_DOTTED}),
     "shifted": ("harmful", {"color": report.RED, "linestyle": report.DOTTED}),
 }
-MARKS = Marks({"marker": "o", "color": report.GRAY, "markersize": 3, "zorder": 1}, {"color": report.BLUE})
 
 Curves = dict[str, list[float]]  # name -> weights from the start on; `<name> at` -> their steps
 Train = Callable[[DigitTraining, Progress], tuple[DigitTraining, Curves]]
@@ -248,16 +247,16 @@ def _draw_weights(axes: Any, weighting: str, trials: Sequence[Trial]) -> None:
     )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("step of training")
+    axes.set_xlabel("training step")
     axes.set_ylabel("weight (% of its start)")
     axes.set_title(f"weights, {weighting}: median and middle 80 % of seeds")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncol=2)
 
 
 def _draw_errors(axes: Any, trials: Trials) -> None:
-    draw_final(axes, trials, "test error (%)", lambda weighting: MARKS)
+    draw_final(axes, trials, "test error (%)")
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100]))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_title("seeds, and their interquartile mean with 95 % interval")
+    axes.set_title("interquartile mean and 95 % interval; circles: seeds")

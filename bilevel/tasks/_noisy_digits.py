@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from bilevel.experiments import interquartile_mean, probability_of_improvement
 from bilevel.loss_weights import LossWeightTuner, Reweighter, SampleWeights
 from bilevel.report import BLACK, BLUE, RED, looks, save, style
 from bilevel.tasks._digits import CLASSES, PIXELS, Images, check_settings, split_digits
-from bilevel.tasks._results import Marks, Trials, draw_final
+from bilevel.tasks._results import Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 from games.core import require
 
@@ -322,11 +322,13 @@ def _draw_weights(axes: Axes, name: str, trials: Sequence[Trial]) -> None:
     weights, wrong = (np.concatenate([trial.arrays[key] for trial in trials]) for key in ("weights", "wrong"))
     known = ~np.isnan(weights)
     bins = np.linspace(0, max(2.0, float(np.quantile(weights[known], 0.995))), 41).tolist()
-    for kind, color, is_wrong in (("right labels", BLUE, False), ("wrong labels", RED, True)):
+    filled: Any = {"color": BLUE, "alpha": 0.6}
+    outlined: Any = {"color": RED, "histtype": "step", "linewidth": 2}
+    for kind, look, is_wrong in (("right labels", filled, False), ("wrong labels", outlined, True)):
         values = weights[known & (wrong == is_wrong)].clip(max=bins[-1])
         if len(values):
             percent = np.full(len(values), 100 / len(values))
-            axes.hist(values, bins=bins, weights=percent, color=color, alpha=0.6, label=kind)
+            axes.hist(values, bins=bins, weights=percent, label=kind, **look)
     axes.axvline(1.0, color=BLACK, linestyle=":", linewidth=1.5, label="uniform")
     axes.set_yscale("log")
     axes.set_xlabel("weight (1: the mean of its batch)")
@@ -349,12 +351,5 @@ def _draw_curves(axes: Axes, trials: Trials) -> None:
 
 def _draw_final(axes: Axes, trials: Trials) -> None:
     """Draw final accuracies: the interquartile mean with its interval, and every seed."""
-    of_name = looks(list(trials))
-
-    def marks(weighting: str) -> Marks:
-        color = of_name[weighting]["color"]
-        seeds = {"marker": "|", "color": color, "alpha": 0.5, "markersize": 10}
-        return Marks(seeds, {"color": color, "marker": of_name[weighting]["marker"], "markersize": 8})
-
-    draw_final(axes, trials, ACCURACY, marks)
-    axes.set_title("after training (95 % interval; lines: seeds)")
+    draw_final(axes, trials, ACCURACY)
+    axes.set_title("after training (95 % interval; circles: seeds)")

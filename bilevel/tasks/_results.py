@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from bilevel.experiments import (
     paired_difference_interval,
     write_text,
 )
-from bilevel.report import Column, ResultsTable, folded, with_interval
+from bilevel.report import GRAY, Column, ResultsTable, folded, looks, with_interval
 from bilevel.tasks._task import Measure, Trial
 
 Trials = Mapping[str, Sequence[Trial]]  # weighting -> its trials, seed by seed; the same seeds for each
@@ -39,6 +39,11 @@ class Row(NamedTuple):
     seconds: float  # mean duration of a trial
     undefined: int  # trials in which the measure is undefined
 
+
+SEEDS: Any = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "markeredgecolor": GRAY}
+"""Matplotlib's settings for the circles of seeds."""
+SEEDS_BELOW = 0.3
+"""Distance of these circles from their row."""
 
 COLUMNS = {
     "measure": Column(heading="measure"),
@@ -210,24 +215,23 @@ def write_tables(
     return [folder / name for name in texts]
 
 
-class Marks(NamedTuple):
-    """Matplotlib's settings for the marks of one weighting: of seeds, and of their mean."""
-
-    seeds: Mapping[str, Any]
-    mean: Mapping[str, Any]
-
-
-def draw_final(axes: Axes, trials: Trials, measure: str, marks: Callable[[str], Marks]) -> None:
-    """Draw a measure of each weighting in one row: every seed, the interquartile mean, its 95 % interval."""
-    for row, (weighting, runs) in enumerate(trials.items()):
-        values = _values(runs, measure)
-        seeds, mean = marks(weighting)
-        axes.plot(values, np.full(len(values), row), linestyle="none", **seeds)
+def draw_final(axes: Axes, trials: Trials, measure: str) -> None:
+    """Draw a measure of each weighting in a row: interquartile mean, 95 % interval, and seeds below."""
+    for row, (weighting, look) in enumerate(looks(list(trials)).items()):
+        values = _values(trials[weighting], measure)
+        axes.plot(values, np.full(len(values), row + SEEDS_BELOW), linestyle="none", **SEEDS)
         interval = over_seeds(values)
         if interval is not None:
-            ends = np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]])
-            look = {"marker": "o", **mean}
-            axes.errorbar(float(interval.estimate), row, xerr=ends, linestyle="none", capsize=4, **look)
+            axes.errorbar(
+                float(interval.estimate),
+                row,
+                xerr=np.nan_to_num([[interval.estimate - interval.low], [interval.high - interval.estimate]]),
+                linestyle="none",
+                capsize=4,
+                color=look["color"],
+                marker=look["marker"],
+                markersize=8,
+            )
     axes.set_yticks(range(len(trials)), list(trials))
-    axes.invert_yaxis()
+    axes.set_ylim(len(trials) - 0.4, -0.6)
     axes.set_xlabel(measure)

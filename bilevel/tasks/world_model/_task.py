@@ -83,7 +83,7 @@ class WorldModelTask:
             for axis in axes:
                 axis.set_ylim(bottom=0)
                 axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-            axes[-1].set_xlabel("steps in the environment")
+            axes[-1].set_xlabel("environment steps")
         save(figure, path)
 
 

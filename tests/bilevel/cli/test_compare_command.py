@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,8 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
         lines[0] == f"run 1 of 2: selfish on prisoners-dilemma: 4 seeds, 5 outer steps, in {FOLDER}/selfish"
     )
     assert any(line.startswith("run 2 of 2: tos on") for line in lines)
+    timed = re.compile(r"outer step 5 of 5: welfare \S+ \(\d+:\d\d:\d\d, \S+ per second, 0:00:00 left\)")
+    assert sum(timed.fullmatch(line) is not None for line in lines) == 2
     assert "prisoners-dilemma, 4 seeds" in said.out
     assert "Compared with selfish" in said.out
     assert "s*, maximum with the same share for all agents                  0.667" in said.out

@@ -14,6 +14,10 @@ from bilevel.experiments import RunFolder, compare_runs
 from bilevel.loss_weights import History
 from bilevel.methods import METHODS
 from bilevel.report._catalogue_files import schelling_figure
+from bilevel.tasks import Trial
+from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
+from bilevel.tasks._noisy_digits import NoisyDigits
+from bilevel.tasks.world_model import WorldModelTask
 from docs.studies.surrogate_bias import Deviation, write_figure
 from docs.studies.training_ways import write_ways
 from games.theory import Estimated, ScriptedSchelling
@@ -108,6 +112,66 @@ def benchmarks(folder: Path) -> None:
     write_figures(Results.load(BENCHMARKS), folder)
 
 
+def noisy_digits(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    wrong = np.arange(200) < 80
+    steps = np.arange(0.0, 200.0, 10)
+
+    def trial(place: int, *, weighs: bool) -> Trial:
+        curve = 70 + place + 20 * (1 - np.exp(-steps / 50)) + random.normal(0, 1, len(steps))
+        measures = {"test accuracy (%)": float(curve[-1]), "wrong / right weight": 0.3, "detection AUC": 0.9}
+        weights = np.where(wrong, 0.4, 1.4) * random.uniform(0, 2, 200)
+        arrays = {"weights": weights, "wrong": wrong} if weighs else {}
+        return Trial(
+            measures, {"test accuracy (%)": list(curve), "test accuracy (%) at": list(steps)}, arrays
+        )
+
+    task = NoisyDigits()
+    for names in (list(task.weightings), ["uniform"]):
+        weighing = {"learned", "learned-after", "reweight"}
+        trials = {
+            name: [trial(place, weighs=name in weighing) for _ in range(3)]
+            for place, name in enumerate(names)
+        }
+        task.draw(trials, folder / f"noisy-digits-{len(names)}.png")
+
+
+def auxiliary_digits(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    steps = np.arange(0.0, 200.0, 10)
+    ends = {"digit": 1.0, "pair": 0.5, "noise": 0.02, "shifted": 0.005}
+
+    def trial(place: int) -> Trial:
+        curves = {name: list(end ** (steps / 200) * random.uniform(0.9, 1.1)) for name, end in ends.items()}
+        curves |= {f"{name} at": list(steps) for name in ends}
+        return Trial({"test error (%)": 3 + place + random.uniform(0, 2)}, curves)
+
+    task = AuxiliaryDigits()
+    for names in (list(task.weightings), ["single"]):
+        trials = {name: [trial(place) for _ in range(4)] for place, name in enumerate(names)}
+        task.draw(trials, folder / f"auxiliary-digits-{len(names)}.png")
+
+
+def world_model(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    steps = np.arange(0.0, 6000.0, 400)
+    losses = ("reconstruction", "dynamics", "policy", "value", "entropy")
+
+    def trial(place: int, *, learned: bool) -> Trial:
+        curves = {"return": list(20 + place * steps / 200 + random.normal(0, 5, len(steps)))}
+        if learned:
+            curves |= {f"weight of {name}": list(1 + k * steps / 6000) for k, name in enumerate(losses)}
+        return Trial({"return": 20.0}, curves | {f"{name} at": list(steps) for name in curves})
+
+    task = WorldModelTask()
+    for names in (list(task.weightings), ["fixed"]):
+        trials = {
+            name: [trial(place, learned=name == "learned") for _ in range(3)]
+            for place, name in enumerate(names)
+        }
+        task.draw(trials, folder / f"world-model-{len(names)}.png")
+
+
 KINDS: tuple[Callable[[Path], None], ...] = (
     run,
     comparison,
@@ -119,6 +183,9 @@ KINDS: tuple[Callable[[Path], None], ...] = (
     surrogates,
     training_modes,
     benchmarks,
+    noisy_digits,
+    auxiliary_digits,
+    world_model,
 )
 
 

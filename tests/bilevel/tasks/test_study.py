@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from bilevel.experiments import ResumableFolder
 from bilevel.tasks import Study, Trial, open_folder, run_study
-from bilevel.tasks._results import Marks, draw_final
+from bilevel.tasks._results import draw_final
 from bilevel.tasks._study import check_trial, read_trial, write_trial
 from tests.bilevel.experiments.small_runs import GONE
 from tests.bilevel.tasks.coin import Coin, study
@@ -196,6 +196,6 @@ def test_what_cannot_be_studied_is_refused(change: dict[str, object], sentence: 
 def test_final_measures_are_drawn_in_a_row_for_each_weighting() -> None:
     axes = Figure().subplots()
     trials = {"equal": [Trial({"error": 1.0}), Trial({"error": 2.0})], "learned": [Trial({"error": np.nan})]}
-    draw_final(axes, trials, "error", lambda weighting: Marks({"marker": "o"}, {"color": "red"}))
+    draw_final(axes, trials, "error")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["equal", "learned"]
     assert axes.lines[0].get_xdata().tolist() == [1.0, 2.0]
