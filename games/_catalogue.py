@@ -123,7 +123,11 @@ SYMMETRIC = {
     "chicken-100": _two((0, -1, 1, -100), "chicken with a deadlier crash", M_FOS, "swerve", "straight"),
     "stag-hunt": _two((3, 0, 2, 1), "hunt the stag together or a hare alone", STANDARD, "stag", "hare"),
     "stag-hunt-melting-pot": _two(
-        (4, 0, 2, 2), "stag hunt in which a hare is worth the same in company", MELTING_POT, "stag", "hare"
+        (4, 0, 2, 2),
+        "stag hunt in which a hare is worth the same whatever the other agent hunts",
+        MELTING_POT,
+        "stag",
+        "hare",
     ),
     "stag-hunt-gifting": _two(
         (2, -2, 1, 1), "risky stag hunt; the paper also sets sucker to -6 and -10", GIFTING, "hunt", "forage"

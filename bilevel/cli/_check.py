@@ -47,7 +47,7 @@ class CheckSettings:
     seeds: int = 4
     """Independent repetitions in one batch, 1 or more."""
     seed: int = 0
-    """Random seed, a whole number from 0."""
+    """Random seed, a nonnegative integer."""
     resamples: int = 8
     """Independent draws of everything random, 2 or more; the time is the median of as many runs."""
     dtype: DtypeName = "auto"

@@ -50,17 +50,17 @@ class CompareSettings:
     game: Game
     """The game's settings."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL=]NAME ...")] = USUAL
-    """Names of 2 methods or more; the first is the baseline of the others. `bilevel methods` lists them;
-    labels allow a method twice."""
+    """Names of 2 methods or more; the first is the baseline of the others. `bilevel methods` lists them; with
+    labels, a method may appear more than once."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
     """Settings of methods, as tos.own-share=0.8; without a label, of all methods. `bilevel train --method
     NAME --help` lists them. Values of a list are separated by commas."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")] = ()
     """Finished runs of one game to compare instead of training; files are written only with --out."""
     seeds: int = RunConfig.seeds
-    """Number of independent repetitions of every method, in one batch, 3 or more: seed, seed + 1, ..."""
+    """Number of independent repetitions of every method, 3 or more, with seeds seed, seed + 1, ..."""
     seed: int = RunConfig.seed
-    """First random seed, a whole number from 0; results of a seed do not depend on the others,
+    """First random seed, a nonnegative integer; results of a seed do not depend on the other seeds,
     bit-for-bit."""
     outer_steps: int = RunConfig.outer_steps
     """Number of outer steps of every run, 1 or more."""
@@ -77,11 +77,11 @@ class CompareSettings:
     checkpoint_every: int = RunConfig.checkpoint_every
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = RunConfig.evaluation_episodes
-    """Fresh episodes per seed for evaluation of the final policies, 2 or more; unused if values are exact."""
+    """Fresh episodes per seed to evaluate the final policies on, 2 or more; unused if values are exact."""
     dtype: DtypeName = RunConfig.dtype
-    """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
+    """Floating-point type; auto: float64 for exact values, float32 for sampled episodes."""
     device: str = RunConfig.device
-    """Torch device with random generators, for instance cpu or cuda:0."""
+    """Torch device, for instance cpu or cuda:0; it must support random generators."""
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
     x_axis: Annotated[XAxis | None, tyro.conf.arg(metavar="{outer-steps,environment-steps}")] = None
@@ -237,9 +237,9 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
             "figures and files.\n\n"
             "--game NAME chooses another game; the options below are those of this one. --out FOLDER is "
             "the folder of runs and files (default: runs/compare/GAME): finished runs in it with the "
-            "same settings are reused, interrupted ones are resumed. --load FILE.py runs a file of "
-            "yours that adds a game, a method or an estimator. docs/how-to/compare-methods.md says how to "
-            "read the table.\n\n"
+            "same settings are reused, interrupted ones are resumed. --load FILE.py runs your own "
+            "file, which registers a game, a method or an estimator. "
+            "docs/how-to/compare-methods.md explains the table.\n\n"
             f"Ranges of --tune, of the settings that a method has:\n{_ranges()}"
         ),
         default=CompareSettings(game_name=game_name, game=game, **sizes(game)),

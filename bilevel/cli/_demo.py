@@ -37,7 +37,7 @@ class DemoSettings:
     outer_steps: int = 300
     """Outer steps of every run, 1 or more."""
     seed: int = 0
-    """Random seed, a whole number from 0."""
+    """Random seed, a nonnegative integer."""
     out: Path = Path("runs/demo")
     """Folder of the runs and figures; finished runs there are used as they are."""
 

@@ -34,7 +34,7 @@ class GamesSettings:
     episodes: int = 64
     """Episodes for each number of cooperators in a Schelling diagram, 2 or more."""
     seed: int = 0
-    """Random seed of pictures and diagrams, a whole number from 0."""
+    """Random seed of pictures and diagrams, a nonnegative integer."""
     load: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
     """A Python file of yours that adds a game; may be repeated."""
 

@@ -89,7 +89,7 @@ def read_with_method(
     """Read a method's settings, and other settings, from the command line; return both with their changes.
 
     Args:
-        prog, arguments, description, config: as of `read_settings`; --policy NAME and the like come first.
+        prog, arguments, description, config: as in `read_settings`; --policy NAME and the like come first.
         method: the default settings.
         others: further settings and their defaults, fields of `kind`.
 

@@ -35,7 +35,7 @@ def tell(line: str) -> None:
 
 
 def print_rows(rows: Mapping[str, str]) -> None:
-    """Print two columns, the second folded to the terminal; one line each if it is no terminal."""
+    """Print two columns, the second folded to the terminal; one line each if it is not a terminal."""
     margin = max(map(len, rows)) + 2
     for name, text in rows.items():
         line = f"{name:<{margin}}{text}"

@@ -36,7 +36,7 @@ class PlaySettings:
     max_steps: int = 200
     """Maximum number of steps of an episode, 1 or more: every step is a frame in memory."""
     seed: int = 0
-    """Random seed, a whole number from 0."""
+    """Random seed, a nonnegative integer."""
     frames_per_second: float = 4.0
     """Frames per second, from 0.01 to 100."""
     scale: float = 1.0

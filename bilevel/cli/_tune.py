@@ -61,7 +61,7 @@ class Tune:
     seeds: int = Study.seeds
     """Number of trials of each weighting, 1 or more; 3 or more for intervals."""
     seed: int = Study.seed
-    """Random seed of the first trial, a whole number from 0; the others follow it."""
+    """Random seed of the first trial, a nonnegative integer; the others follow it."""
     threads: int = 1
     """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
     settings: Annotated[Any, tyro.conf.arg(name="")]
@@ -126,8 +126,8 @@ def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
         description=(
             f"{task.summary}\n\nWeightings of the losses (--weightings):\n{lines}\n\n"
             f"--out FOLDER is the folder of trials, table and figure (default: runs/tune/{name}): trials "
-            "in it with the same settings are reused. --load FILE.py runs a file of "
-            "yours that adds a task. docs/studies/tasks.md says more."
+            "in it with the same settings are reused. --load FILE.py runs your own "
+            "file, which registers a task. docs/studies/tasks.md says more."
         ),
         default=Tune(settings=defaults),
     )

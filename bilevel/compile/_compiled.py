@@ -39,7 +39,7 @@ class Compiled(Estimator):
     The packages are found on disk, or built at the first call: in a second or two where the problem can be
     written out in C, in a minute or more otherwise. The estimate is the same but for rounding. What cannot be
     compiled runs eagerly, with one `CompileWarning` that says why; a leaf of the state or of the outer
-    variables that is no tensor is refused with a ValueError.
+    variables that is not a tensor is refused with a ValueError.
 
     >>> from bilevel.hypergradient import BilevelProblem, Unrolled
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
@@ -138,7 +138,7 @@ class CompiledFunction:
         self._found: dict[Any, tuple[Run, TreeForm] | None] = {}
 
     def __call__(self, *trees: Tree) -> Tree:
-        """Compute the result, without a graph; NotCompilableError if a leaf is no tensor."""
+        """Compute the result, without a graph; NotCompilableError if a leaf is not a tensor."""
         leaves, form = plain_leaves(trees, f"the inputs of the {self.name}")
         kinds = tuple([(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves])
         key = form, kinds, torch.get_num_threads()

@@ -47,7 +47,7 @@ class TreeForm(NamedTuple):
 
     @classmethod
     def split(cls, tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-        """Flatten a tree; NotCompilableError if a leaf is no tensor."""
+        """Flatten a tree; NotCompilableError if a leaf is not a tensor."""
         flat, spec = optree.tree_flatten(cast(Any, tree), namespace=NAMESPACE)
         for place, leaf in enumerate(flat):
             if not isinstance(leaf, Tensor):
@@ -68,7 +68,7 @@ def contiguous(leaves: Iterable[Tensor]) -> Tensors:
 
 
 def plain_leaves(tree: Tree, name: str) -> tuple[Tensors, TreeForm]:
-    """Flatten a tree into leaves as packages take them; NotCompilableError if a leaf is no tensor."""
+    """Flatten a tree into leaves as packages take them; NotCompilableError if a leaf is not a tensor."""
     leaves, form = TreeForm.split(tree, name)
     return contiguous(leaves), form
 

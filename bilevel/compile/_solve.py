@@ -163,8 +163,8 @@ def solve(
     Arguments as for `Estimator.estimate`; `last` is the number of last steps that are differentiated, or None
     for all of them. None where data are drawn as learning goes on, the problem cannot be written out in C, or
     the gradient is zero throughout (the estimator then says why). A missing C compiler or cache folder is
-    reported in one warning. ValueError if the step is no pure function, or the outer loss does not depend on
-    theta.
+    reported in one warning. ValueError if the step is not a pure function, or the outer loss does not depend
+    on theta.
     """
     inputs = flatten_inputs(problem, theta, opt_state, phi, steps)
     if inputs is None:
@@ -197,7 +197,7 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
         True if there is one.
 
     Raises:
-        ValueError: the step is no pure function, or the outer loss does not depend on theta.
+        ValueError: the step is not a pure function, or the outer loss does not depend on theta.
 
     >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
@@ -212,7 +212,7 @@ def build_solve(problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree
 def flatten_inputs(
     problem: BilevelProblem, theta: Tree, opt_state: Tree, phi: Tree, steps: int
 ) -> SolveInputs | None:
-    """Flatten the inputs; None where data are drawn as learning goes on, or a leaf is no tensor."""
+    """Flatten the inputs; None where data are drawn as learning goes on, or a leaf is not a tensor."""
     inner, outer = problem.inner_data, problem.outer_data
     if steps < 1 or not (isinstance(inner, FixedData | RecordedData) and isinstance(outer, FixedData)):
         return None

@@ -135,7 +135,7 @@ class Range:
     above: float = -math.inf
     """A number that all in the range exceed."""
     max: float = math.inf
-    """The greatest number in the range."""
+    """The largest number in the range."""
 
     def require(self, name: str, value: float) -> None:
         """Raise ValueError, naming the setting, unless a number is in the range.

@@ -61,7 +61,7 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
     Args:
         loss: (own, others, phi, data) -> [..., agent], the loss of each agent. Entry i must use `own` for
             agent i alone and `others` for everybody else. Both have the shapes of theta.
-        optimizer: as of `inner_step`; one that mixes its inputs (clipping by norm) needs its batch axes set.
+        optimizer: as in `inner_step`; one that mixes its inputs (clipping by norm) needs its batch axes set.
 
     Returns:
         A step whose theta is a nest of tensors [..., agent, *].

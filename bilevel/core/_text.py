@@ -35,7 +35,7 @@ def read_settings(written: str, *, of: str, within: str, example: str) -> dict[s
         Name -> value.
 
     Raises:
-        ValueError: the text cannot be read, or a setting has no name, is there twice or is no literal.
+        ValueError: the text cannot be read, or a setting has no name, is there twice or is not a literal.
 
     >>> read_settings("(steps=5, solver=normal-cg)", of="a thing", within="", example="thing(steps=5)")
     {'steps': 5, 'solver': 'normal-cg'}
@@ -80,7 +80,7 @@ def write_settings(settings: Mapping[str, Any]) -> str:
     """Write settings in the form that `read_settings` reads; nothing if there are none.
 
     Raises:
-        ValueError: a setting is no literal.
+        ValueError: a setting is not a literal.
 
     >>> write_settings({"steps": 5, "solver": "normal-cg"})
     '(steps=5, solver=normal-cg)'
@@ -169,7 +169,7 @@ def docstring_paragraphs(kind: type) -> tuple[str, ...]:
 
 
 def counted(count: int, noun: str) -> str:
-    """Write a number and a noun, which gets an s unless the number is 1.
+    """Format a count with its noun, with a plural s unless the count is 1.
 
     >>> [counted(count, "inner step") for count in (0, 1, 2)]
     ['0 inner steps', '1 inner step', '2 inner steps']

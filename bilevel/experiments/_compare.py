@@ -103,7 +103,7 @@ def compare(
         The runs, their measures and intervals, method by method.
 
     Raises:
-        ValueError: as `train`, or there is one method only, there are too few seeds for an interval, the
+        ValueError: as for `train`, or there is one method only, there are too few seeds for an interval, the
             search's budget is out of range, or the environment steps do not suffice for an outer step.
 
     >>> compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")

@@ -63,7 +63,7 @@ class Comparison:
             names: label -> name of its folder; None: the labels.
 
         Raises:
-            ValueError: as `find_or_create`.
+            ValueError: as for `find_or_create`.
         """
         paths = {label: path / (label if names is None else names[label]) for label in self.configs}
         for label, config in self.configs.items():
@@ -82,7 +82,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
         The folder, from which `train` starts or resumes the run.
 
     Raises:
-        ValueError: as `create_run`; or the folder has no run, or one with other settings (names them).
+        ValueError: as for `create_run`; or the folder has no run, or one with other settings (names them).
 
     >>> from pathlib import Path
     >>> from bilevel.experiments import default_config

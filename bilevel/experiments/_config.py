@@ -76,25 +76,25 @@ class RunConfig:
     method: Method
     """The method's settings."""
     seeds: int = 32
-    """Number of independent repetitions, in one batch, 1 or more: random seeds seed, seed + 1, ..."""
+    """Number of independent repetitions, 1 or more, trained in one batch with seeds seed, seed + 1, ..."""
     seed: int = 0
-    """First random seed, a whole number from 0; results of a seed do not depend on the others,
+    """First random seed, a nonnegative integer; results of a seed do not depend on the other seeds,
     bit-for-bit."""
     outer_steps: int = 300
-    """Number of outer steps, 1 or more; without outer variables, rounds of `inner.steps` policy updates."""
+    """Number of outer steps, 1 or more; without outer variables, a step is `inner.steps` policy updates."""
     checkpoint_every: int = 50
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = 1024
-    """Fresh episodes per seed for evaluation of the final policies, 2 or more; unused if values are exact."""
+    """Fresh episodes per seed to evaluate the final policies on, 2 or more; unused if values are exact."""
     dtype: DtypeName = "auto"
-    """Floating type; auto: float64 for exact values, float32 for sampled episodes."""
+    """Floating-point type; auto: float64 for exact values, float32 for sampled episodes."""
     device: str = "cpu"
-    """Torch device with random generators, for instance cpu or cuda:0."""
+    """Torch device, for instance cpu or cuda:0; it must support random generators."""
     threads: int = 1
     """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
     compile: CompileChoice = "auto"
-    """Compilation of the hypergradient's steps, which rounds differently: always, never, or auto, where the
-    run times its first steps and compiles if that saves time (docs/explanation/compiled-steps.md)."""
+    """Compilation of the inner steps, which rounds differently: always, never, or auto, which times the first
+    steps of the run and compiles if that saves time (docs/explanation/compiled-steps.md)."""
 
     def __post_init__(self) -> None:
         for name in (*LEAST, "seed"):

@@ -95,7 +95,7 @@ class Run:
         )
 
     def to_pandas(self, part: Literal["curves", "final"] = "curves") -> DataFrame:
-        """Metrics as a data frame, one column per metric, without matrices of many agents.
+        """Metrics as a data frame, one column per metric; matrices over many agents are left out.
 
         Args:
             part: `curves`, a row per outer step and seed, or `final`, a row per seed, measured on fresh
@@ -128,7 +128,7 @@ class Run:
         """Write all agents' policies of one seed, counted from 0, to a file that `load_policy` reads.
 
         Raises:
-            ValueError: as `policy`.
+            ValueError: as for `policy`.
             OSError: the file cannot be written.
         """
         save_policies(Path(path), *self._policies(repetition))

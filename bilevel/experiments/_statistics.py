@@ -207,7 +207,7 @@ def improvement_interval(one: np.ndarray, other: np.ndarray, *, resamples: int =
         Estimate and bounds, each [...].
 
     Raises:
-        ValueError: as `interquartile_interval`.
+        ValueError: as for `interquartile_interval`.
 
     Source:
         Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
@@ -233,7 +233,7 @@ def difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = 
         Estimate and bounds, each [...], in the units of the scores.
 
     Raises:
-        ValueError: as `interquartile_interval`.
+        ValueError: as for `interquartile_interval`.
 
     >>> interval = difference_interval(np.arange(8.0) + 9, np.arange(8.0))
     >>> float(interval.estimate), bool(interval.low > 0)
@@ -257,7 +257,7 @@ def paired_difference_interval(one: np.ndarray, other: np.ndarray, *, resamples:
         Estimate and bounds, in the units of the scores.
 
     Raises:
-        ValueError: as `interquartile_interval`; or the numbers of seeds differ.
+        ValueError: as for `interquartile_interval`; or the numbers of seeds differ.
 
     >>> paired = paired_difference_interval(np.arange(8.0) + 1, np.arange(8.0))
     >>> [float(part) for part in paired]

@@ -160,7 +160,7 @@ class Search:
 
         Raises:
             ValueError: a folder has a run with other settings (names them), before anything is trained.
-            RunInterrupted, OSError: as `train`; calling it again continues the search.
+            RunInterrupted, OSError: as for `train`; calling it again continues the search.
         """
         self.require_same_settings(out)
         tell = listener or (lambda trial, part: None)
@@ -214,7 +214,7 @@ class Tuned:
         """Find or create the folders of the comparison's runs, label -> folder; all or none.
 
         Raises:
-            ValueError: as `find_or_create`.
+            ValueError: as for `find_or_create`.
         """
         places = {label: self.place(self.chosen(label)) for label in self.welfare}
         return self.comparison.folders(out, places)

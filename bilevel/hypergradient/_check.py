@@ -117,7 +117,7 @@ class Reference:
     """Derivatives of K steps along directions of phi, in float64, on the data of an estimate.
 
     By central finite differences, or from `supplied`, a known gradient in the form of an estimate's.
-    Settings as of `check_hypergradient`.
+    Settings as in `check_hypergradient`.
     """
 
     surrogate = False

@@ -150,11 +150,12 @@ def outer_gradients(
         data: the outer data.
 
     Returns:
-        The loss; the gradients by the floating leaves of the state (zero for the optimizer's, which has no
-        part in the loss); those by phi at a fixed state. Several objectives are the first axis of both.
+        The loss; its gradients with respect to the floating leaves of the state (zero for the optimizer's
+        state, which does not enter the loss); and with respect to phi at a fixed state. With several
+        objectives, both have an axis of objectives first.
 
     Raises:
-        ValueError: there should be several objectives, but the loss has no axis to count them.
+        ValueError: several objectives are declared, but the loss has no axis of objectives.
 
     >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # not taken here
@@ -176,7 +177,7 @@ def outer_gradients(
 
 
 def require_objectives(loss: Tensor, per_agent_objective: bool) -> None:
-    """Raise ValueError if there should be several objectives, but the loss has no axis to count them."""
+    """Raise ValueError if several objectives are declared, but the loss has no axis of objectives."""
     require(
         not per_agent_objective or loss.ndim >= 1,
         "With per_agent_objective=True the outer loss must have shape [objective, ...], "

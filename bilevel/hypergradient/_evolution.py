@@ -77,7 +77,7 @@ class Evolution(StatelessEstimator):
     data of the unperturbed run serve all: common random numbers, less noise). Needs members=True: samples
     become further members, of which `inner_data` and `outer_data` see samples x members, sample by sample."""
     seed: int = 0
-    """Name of the stream of draws, any whole number."""
+    """Name of the random stream, any integer."""
 
     def __post_init__(self) -> None:
         require_sampling(self.samples, self.sigma, antithetic=self.antithetic)

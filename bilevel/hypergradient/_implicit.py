@@ -71,7 +71,7 @@ class Implicit(StatelessEstimator):
     the gradient and, unless `max_distance` is infinite, for the distance.
     Memory: a few times theta, whatever K, and each step's data; "gmres": `iterations` times theta.
     Several objectives, and members (see `batch_dims`), are solved for in one batch, each to the tolerance.
-    A torch training loop, whose step is no pure function, takes `bilevel.loss_weights.InverseHessian`: the
+    A torch training loop, whose step is not a pure function, takes `bilevel.loss_weights.InverseHessian`: the
     same solvers on one batch's Hessian, since there is no step to linearize.
 
     Raises:

@@ -108,7 +108,7 @@ class Kernels:
         *,
         first: bool = False,
     ) -> tuple[Tensors, Tensors]:
-        """Take one step again, with its vector-Jacobian product; arguments as of `StepVjp`.
+        """Take one step again, with its vector-Jacobian product; arguments as in `StepVjp`.
 
         Raises:
             ImpureStepError: the step gives another result than `after`.

@@ -95,7 +95,8 @@ def format_hypergradient(estimator: str | Estimator) -> str:
         Its name, and in parentheses the settings that differ from their defaults.
 
     Raises:
-        ValueError: its class is not registered, or a setting is no literal; or as `make_hypergradient`.
+        ValueError: its class is not registered, or a setting is not a literal; or as for
+            `make_hypergradient`.
 
     >>> import math
     >>> from bilevel.hypergradient import Implicit
@@ -129,7 +130,7 @@ def register_hypergradient(name: str, estimator: type[Estimator], *, replace: bo
         replace: take the place of an estimator of this name.
 
     Raises:
-        ValueError: the name is taken or is no such name, or this is no such class.
+        ValueError: the name is taken or is not a valid name, or this is no such class.
 
     >>> from bilevel.hypergradient import OneStep, make_hypergradient
     >>> register_hypergradient("last-step", OneStep)

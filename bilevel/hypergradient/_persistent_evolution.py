@@ -86,7 +86,7 @@ class PersistentEvolution(Estimator):
     """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each
     with its own outer loss: each then has its own estimate, without the noise of the others."""
     seed: int = 0
-    """Name of the stream of draws, any whole number."""
+    """Name of the random stream, any integer."""
 
     def __post_init__(self) -> None:
         require_sampling(self.samples, self.sigma, antithetic=True)

@@ -103,8 +103,9 @@ def roll_out(
         differentiated; `inner_data` of each step and `outer_data`; `kernels`; and the states that were kept.
 
     Raises:
-        ValueError: `steps` is below 1, theta or phi is empty or not floating, the step is no pure function or
-            does not return theta and state in the form it got them, or `checkpointing` has too little memory.
+        ValueError: `steps` is below 1, theta or phi is empty or not floating, the step is not a pure function
+            or does not return theta and state in the form it got them, or `checkpointing` has too little
+            memory.
 
     >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi

@@ -90,7 +90,7 @@ def sweep_window(
     """Continue a reverse sweep through a window, each step at the phi of its time: -> phi's gradient.
 
     Raises:
-        ValueError: the window does not lead to `end`, up to rounding, or a step is no pure function.
+        ValueError: the window does not lead to `end`, up to rounding, or a step is not a pure function.
     """
     taken = window.steps[len(window.steps) - int(window.filled) :]
     for k, step in reversed(list(enumerate(taken))):

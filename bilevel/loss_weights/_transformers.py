@@ -30,7 +30,7 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
     weights. A step costs one call of the losses more than `LossWeightTuner.step`.
 
     Args:
-        arguments: as of `Trainer`.
+        arguments: as in `Trainer`.
         losses: (model, inputs) -> (input of the weights, the model's outputs), each loss a mean over the
             batch; replaces `compute_loss`.
         validation_loss: model -> the loss on held-out data that the weights minimize, one number.

@@ -224,8 +224,8 @@ class LossWeightTuner(Resumable):
             The validation loss after the virtual steps; None in a step between two outer ones.
 
         Raises:
-            ValueError: as `step`; or the model moves first.
-            FloatingPointError: as `step`.
+            ValueError: as for `step`; or the model moves first.
+            FloatingPointError: as for `step`.
         """
         require(
             not self.model_first,

@@ -130,7 +130,7 @@ class LossWeights(Learned):
 
 
 class ScheduledLossWeights(LossWeights):
-    """Loss weights on a learned schedule: free numbers at knots, linear in between.
+    """Loss weights on a learned schedule: learned at knots, linearly interpolated in between.
 
     Args:
         names: names of the losses.
@@ -140,7 +140,7 @@ class ScheduledLossWeights(LossWeights):
         bounds: as in `LossWeights`.
 
     Raises:
-        ValueError: as `LossWeights`; or knots are not increasing from 0.
+        ValueError: as for `LossWeights`; or knots are not increasing from 0.
 
     >>> weights = ScheduledLossWeights(["policy"], knots=(0, 100), constraint="free", init=0.0)
     >>> with torch.no_grad():
@@ -177,7 +177,7 @@ class ScheduledLossWeights(LossWeights):
 
     @property
     def batch(self) -> tuple[int, ...]:
-        """No axis: losses have no axis of knots."""
+        """No batch axis: the axis of knots is not one of the losses."""
         return ()
 
     def advance(self) -> None:

@@ -90,13 +90,13 @@ class AnarchyBound(NamedTuple):
     """Bound at given policies, and its slope."""
 
     bound: Tensor
-    """rho_i, 1 or more, [seed, agent]; the price is at most the greatest of them."""
+    """rho_i, 1 or more, [seed, agent]; the price is at most the largest of them."""
     slope: Tensor
     """d rho_i / d A_ij, weights as free parameters, [seed, receiver, giver]."""
 
 
 def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyBound:
-    """Bound on the local price of anarchy: the rise of each agent's loss by the others' gradient flow.
+    """Bound on the local price of anarchy: the increase of each agent's loss along the others' gradient flow.
 
     Mixed losses f_i^A = sum_j A_ij f_j descend by d theta_m / dt = -g_m, g_m = d f_m^A / d theta_m. Then
 
@@ -116,7 +116,7 @@ def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyB
         The bound rho, [seed, agent], and its slope d rho_i / d A_ij, [seed, receiver, giver].
 
     Source:
-        Gemp et al., D3C, arXiv 2010.00575; the rule as recalled, see `D3C`.
+        Gemp et al., D3C, arXiv 2010.00575; the rule as recalled from memory, not checked (see `D3C`).
 
     Two agents with one parameter each, f = (2, 4), each loss moved by both; agent 0 loses through agent 1:
 

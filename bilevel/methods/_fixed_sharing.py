@@ -44,7 +44,7 @@ def policy_learner(
         method, game, placement, variable, fixed: as for `PolicyLearner`.
 
     Raises:
-        ValueError: as `PolicyLearner`.
+        ValueError: as for `PolicyLearner`.
 
     >>> import games
     >>> from bilevel.methods import ActorCritic, LearnedLossWeights, Placement, Selfish

@@ -37,8 +37,8 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     steps: Whole = 1
     """Policy updates in each outer step, 1 or more."""
     episodes: Annotated[int, Range(min=2)] = 64
-    """Episodes per seed for each policy update, and for its evaluation, 2 or more; unused if values are
-    exact."""
+    """Episodes per seed for each policy update and each evaluation in training, 2 or more; unused if values
+    are exact."""
     entropy_coef: Annotated[Scheduled, Range(min=0)] = 0.0
     """Coefficient of the entropy bonus, in reward units per nat, 0 or more; or a schedule, such as 0:0.3,
     200:0. The entropy is summed over an episode's steps or, where values are exact, averaged over
@@ -66,7 +66,7 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     """
 
     exact: bool = True
-    """Use exact values where the game has them (no sampling); off: play episodes."""
+    """Use exact values if the game has them; otherwise, sample episodes."""
     surrogate: SurrogateName = "reinforce"
     """Surrogate of sampled returns: unbiased derivatives of any order (dice; loaded-dice, with less
     variance) or of first order (reinforce: enough with one inner step);
@@ -157,9 +157,9 @@ class PPO(CriticLoop, variant="ppo"):
     clip_coef: Positive = 0.2
     """Clipping range of the ratio of new to old probabilities around 1, above 0."""
     update_epochs: Whole = 4
-    """Passes over each sample, 1 or more; together they are one inner step."""
+    """Passes over each sample of episodes, 1 or more; together they are one inner step."""
     num_minibatches: Whole = 1
-    """Gradient steps of each pass, each on a part of the episodes, 1 or more."""
+    """Number of minibatches (of episodes) per pass, with a gradient step each, 1 or more."""
     norm_adv: bool = False
     """Normalize advantages, for each agent and seed; the entropy bonus is then in units of their
     standard deviation per nat (docs/explanation/inner-learners.md)."""

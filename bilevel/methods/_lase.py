@@ -75,7 +75,7 @@ class PerspectiveTaking(SettingsGroup, part="perspective", variant="taking"):
     """Steps in each inner step, on the policies' episodes, 1 or more."""
     closeness: Annotated[float, UNIT] = 0.1
     """Weight of the L1 distance of predicted observations from the agent's own, from 0 to 1; the
-    cross-entropy of the other agents' actions has 1 minus it."""
+    cross-entropy of the other agents' actions has weight 1 - closeness."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +93,20 @@ class LASE(PolicyMethod):
     """Empathy: share in each step with agents whose action was better for the giver than expected.
 
     r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbors (all others, in the
-    source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), b_ij being the mean of Q_i
-    over i's model of j's policy, and max and min over j's actions; 0 where these are equal. It is a rule:
-    there is no outer loop, and policy gradients ignore that actions change g. Besides its policy each agent
-    learns the critic Q_i, from its own, extrinsic rewards, and, with perspective taking, a network that
-    predicts j's observation, to which i then applies its own policy. g is normalized by the size of j's
-    effect on i: without an effect, the critic's noise remains; and negative rewards are shared, too.
+    source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), where b_ij is the mean of
+    Q_i over i's model of j's policy, and max and min are over j's actions; w_ij = 0 where these are equal.
+    Sharing follows this rule: there is no outer loop, and policy gradients ignore that actions change g.
+    Besides its policy each agent learns the critic Q_i, from its own, extrinsic rewards, and, with
+    perspective taking, a network that predicts j's observation, to which i then applies its own policy. g is
+    normalized by the size of j's effect on i: where there is no effect, the critic's noise determines g.
+    Negative rewards are shared, too.
 
-    Needs: own observations, all agents' actions, an own critic; of the ablations true-observation
-    the others' observations, true-policy their policies as well. Conserves the total of each step.
+    Needs: own observations, all agents' actions, an own critic; the ablation true-observation also needs the
+    others' observations, and true-policy their policies as well. Conserves the total of each step.
 
-    Defaults: closeness .1 is the source's delta. Rates, steps and sizes suit the batches here; the source's
-    were not at hand. The source explores epsilon-greedily; here an entropy bonus takes its place.
+    Defaults: closeness .1 is the source's delta. Learning rates, steps and sizes were chosen for the batches
+    here, since the source's were not available. The source explores epsilon-greedily; here, an entropy bonus
+    is used instead.
 
     Raises:
         ValueError: a setting is out of range or a name is unknown; at build, the game has one agent, or a

@@ -26,7 +26,7 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     """Q-learning with a replay buffer and target networks.
 
     Raises:
-        ValueError: as `SettingsGroup`; or a batch does not fit into the buffer.
+        ValueError: as for `SettingsGroup`; or a batch does not fit into the buffer.
 
     Source:
         Mnih et al., Human-level control through deep reinforcement learning, Nature 2015.

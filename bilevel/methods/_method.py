@@ -249,7 +249,7 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
     """A method that can learn the weights of its loss terms, where these include a critic's.
 
     Raises:
-        ValueError: as `Method`; or loss weights are to be learned without a critic.
+        ValueError: as for `Method`; or loss weights are to be learned without a critic.
 
     >>> from bilevel.methods import PPO, LearnedLossWeights, Selfish
     >>> method = Selfish(inner=PPO(), loss_weights=LearnedLossWeights())
@@ -285,7 +285,7 @@ class OuterMethod(LossWeightMethod, abc.ABC):
     """A method that learns outer variables by a hypergradient through the policies' steps.
 
     Raises:
-        ValueError: as `Method`; or settings are incompatible (with the reason).
+        ValueError: as for `Method`; or settings are incompatible (with the reason).
 
     >>> import games
     >>> from bilevel.methods import OuterLearner, Placement

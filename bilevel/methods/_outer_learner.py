@@ -36,17 +36,17 @@ INDEPENDENT_SEEDS = {"members": True, "batch_dims": 1}
 
 
 def fit_hypergradient(estimator: str | Estimator, play: Play) -> Estimator:
-    """Configure an estimator for independent seeds, or refuse it where it is invalid for this kind of data.
+    """Configure an estimator for independent seeds, or refuse it if it is invalid for this kind of data.
 
-    By `members` and `batch_dims`, where an estimator has them, no seed's estimate has the noise or the cost
-    of the other seeds. The learner determines them: the estimator's own values are replaced.
+    Sets `members` and `batch_dims`, if the estimator has them, to the learner's batch of seeds, so that no
+    seed's estimate depends on the other seeds; the estimator's own values are replaced.
 
     Args:
         estimator: an estimator, or its text form.
         play: exact or sampled, with its surrogate.
 
     Raises:
-        ValueError: as `make_hypergradient`; or the estimator needs exact values, episodes of its own, or
+        ValueError: as for `make_hypergradient`; or the estimator needs exact values, episodes of its own, or
             another surrogate (names the remedy).
 
     >>> import games
@@ -141,8 +141,8 @@ class OuterLearner(PolicyLearner):
         fixed: as for `PolicyLearner`, of a fixed variable.
 
     Raises:
-        ValueError: as `PolicyLearner`; or the method's estimator does not suit the game's exact or sampled
-            values.
+        ValueError: as for `PolicyLearner`; or the method's estimator does not suit the game's exact or
+            sampled values.
 
     >>> import games
     >>> from bilevel.methods import Placement, ToS

@@ -17,16 +17,18 @@ from games.core import require
 class OuterLoop(SettingsGroup, part="outer"):
     """Optimizer of the outer variables, and the inner steps that their hypergradient differentiates.
 
-    The hypergradient is that of K inner steps, whose first policies are set by `reset`:
+    The hypergradient differentiates through K inner steps. `reset` determines the policies they start from.
 
-    never: online learning, a single run, of which each outer step differentiates the next K steps: cheap, and
-    K may be 1. But with small K the gradient is greedy: it optimizes immediate returns, regardless of the
-    effect on later learning.
-    each-outer-step: every outer step differentiates a whole run of learning from new policies. K must be
-    large enough to learn in: with K = 1 policies are never more than one step from initialization.
+    never: online learning. Policies are trained in a single run, and each outer step differentiates the next
+        K
+    steps of it: cheap, and K may be 1. But with small K the hypergradient is greedy: it optimizes immediate
+    returns, regardless of the effect on later learning.
+
+    each-outer-step: every outer step differentiates K steps of training from new initial policies. K must be
+    large enough for policies to learn: with K = 1 they are never more than one step from initialization.
 
     Raises:
-        ValueError: as `SettingsGroup`; or `reset` would discard what a stateful estimator carries.
+        ValueError: as for `SettingsGroup`; or `reset` would discard what a stateful estimator carries.
 
     >>> from bilevel import Truncated
     >>> from bilevel.methods import ToS
@@ -42,8 +44,8 @@ class OuterLoop(SettingsGroup, part="outer"):
     """Estimator of the hypergradient, with settings if it needs any, such as truncated(steps=5) or
     implicit(solver=normal-cg); bilevel hypergradients lists them."""
     reset: Literal["never", "each-outer-step"] = "never"
-    """Reinitialization of policies: never (online learning; greedy with few inner steps), or in each outer
-    step, by fresh draws (needs enough inner steps to learn in)."""
+    """Reinitialization of policies: never (online learning; greedy with few inner steps), or each-outer-step
+    (new random policies; needs enough inner steps to learn in)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

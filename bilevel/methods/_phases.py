@@ -78,7 +78,7 @@ def read_phases(text: str) -> tuple[Phase, ...]:
 
 
 def write_phases(phases: Sequence[Phase]) -> str:
-    """Write phases in the text form from which `read_phases` builds equal ones.
+    """Format phases as the text from which `read_phases` restores them.
 
     >>> from bilevel.methods import Phase
     >>> write_phases([Phase(begin=0, end=5, moves="policies", settings={"inner.steps": 3})])
@@ -137,7 +137,7 @@ def require_end(phases: Sequence[Phase], outer_steps: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """Schedules of a method's settings, and phases that replace them.
+    """Schedules of a method's settings, and training phases that override them.
 
     >>> from bilevel.core import Schedule
     >>> from bilevel.methods import Phase

@@ -95,7 +95,7 @@ def write_catalogue(
     """Write README.md with every game's page, and the pictures beside it.
 
     Args:
-        folder, episodes, seed: as of `write_game`.
+        folder, episodes, seed: as in `write_game`.
         listener: called with a line for every game.
     Returns:
         The path of README.md.

@@ -77,7 +77,7 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
         cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
 
     Raises:
-        ValueError: as `draw_curves`.
+        ValueError: as for `draw_curves`.
 
     >>> from bilevel.experiments import RunFolder, train
     >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
@@ -173,7 +173,7 @@ def write_comparison_figures(
         rows of panels, each with the baseline and up to 4 others, and equality in a row for each method.
 
     Raises:
-        ValueError: as `draw_curves`.
+        ValueError: as for `draw_curves`.
 
     >>> from pathlib import Path
     >>> from bilevel.experiments import compare

@@ -120,7 +120,7 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
         The path.
 
     Raises:
-        ValueError: as `check_film`.
+        ValueError: as for `check_film`.
 
     >>> from pathlib import Path
     >>> from bilevel.agents import random_actor

@@ -69,11 +69,11 @@ class ObservationEncoder:
 
 
 def first_parameters(network: Perceptron, seed: int, seeds: int, agents: int) -> Tensor:
-    """Draw initial parameters of networks whose outputs are nearly 0.
+    """Draw initial parameters such that the networks' outputs are near 0.
 
     Args:
         network: architecture of all networks.
-        seed: random seed of the first repetition; those of repetition i depend on `seed` + i alone.
+        seed: random seed of the first repetition; parameters of repetition i depend on `seed` + i alone.
         seeds: number of repetitions.
         agents: number of networks of each repetition.
     Returns:

@@ -170,7 +170,7 @@ def register_objective(name: str, welfare: Welfare, *, replace: bool = False) ->
         welfare: differentiable function of returns, [..., agent] -> [...].
         replace: replace an objective of this name.
     Raises:
-        ValueError: the name is taken, or is no such name; or the function does not reduce the agents.
+        ValueError: the name is taken, or is not a valid name; or the function does not reduce the agents.
 
     >>> from bilevel.sharing import OBJECTIVES
     >>> register_objective("first-agent", lambda returns: returns[..., 0])

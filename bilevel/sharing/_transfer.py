@@ -27,7 +27,7 @@ MAX_NAMED_AGENTS = 64
 
 
 class Reporting(NamedTuple):
-    """Rule that combines reports of successive blocks of time steps into one of whole episodes.
+    """Rule for combining metrics of successive blocks of time steps into metrics of whole episodes.
 
     >>> from bilevel.sharing import combine_reports
     >>> first, second = {"given": torch.tensor([1.0])}, {"given": torch.tensor([2.0])}
@@ -171,13 +171,13 @@ def redistributed(trajectory: Trajectory, matrix: Tensor) -> Tensor:
 
 
 def among_present(shares: Tensor, trajectory: Trajectory) -> Tensor:
-    """Keep the shares of agents that have left with their givers, in every step.
+    """Return the shares of agents that have left the episode to their givers, in every step.
 
     Args:
         shares: [seed, giver, receiver, time or 1, episode or 1].
         trajectory: the episodes, with the agents present in each step.
     Returns:
-        Shares, [seed, giver, receiver, time, episode]; as they are if no agent ever leaves. See
+        Shares, [seed, giver, receiver, time, episode]; unchanged if no agent ever leaves. See
         `games.wrappers.share_among_present`.
 
     >>> from bilevel.sharing import Trajectory

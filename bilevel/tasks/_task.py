@@ -96,7 +96,7 @@ class Task(Protocol):
         Args:
             settings: an instance of the task's settings.
             weighting: one of the task's weightings.
-            seed: determines all randomness, a whole number from 0.
+            seed: determines all randomness; a nonnegative integer.
             progress: called with the finished fraction.
 
         Raises:

@@ -75,7 +75,7 @@ def measure_deviation(
         game: the game.
         logit: log-odds of cooperating at the start.
         samples: hypergradients to draw, 2 or more.
-        seed: of the draws, 0 or more.
+        seed: random seed of the draws, 0 or more.
 
     Raises:
         ValueError: fewer than 2 samples, or the exact hypergradient is 0, which leaves nothing to compare.
@@ -155,7 +155,7 @@ class Study:
     logit: float = -1.5
     """Log-odds of cooperating at the start, whatever an agent sees."""
     seed: int = 0
-    """Of all draws, a whole number from 0."""
+    """Of all draws, a nonnegative integer."""
     figure: Path | None = None
     """Where to write the figure, a name that ends in .png, .pdf or .svg; None: the table alone."""
 
@@ -280,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study, printing the table line by line; a setting out of range ends it with one sentence.
 
     Args:
-        arguments: of the command line; None: those of this process.
+        arguments: arguments of the command line; None: those of this process.
     """
     study = tyro.cli(Study, prog="python -m docs.studies.surrogate_bias", args=arguments)
     found: list[Deviation] = []

@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table and write the figure; what cannot be read ends it with one sentence.
 
     Args:
-        arguments: of the command line; None: those of this process.
+        arguments: arguments of the command line; None: those of this process.
     """
     study = tyro.cli(Study, prog="python -m docs.studies.training_ways", args=arguments)
     try:

@@ -237,7 +237,7 @@ def from_gymnasium(
     Returns:
         A game whose settings are those of the constructor.
     Raises:
-        ValueError: as `from_pettingzoo`; or `workers` is set for a constructor of vectors.
+        ValueError: as for `from_pettingzoo`; or `workers` is set for a constructor of vectors.
     Source:
         Towers et al., Gymnasium, arXiv 2407.17032.
 

@@ -102,12 +102,12 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
 
     Args:
         game: a game with Discrete actions.
-        render_mode: as of `parallel_env`.
-        max_cycles: as of `parallel_env`.
+        render_mode: as in `parallel_env`.
+        max_cycles: as in `parallel_env`.
         name: the environment's name in its metadata; the game's class by default.
-        flat: as of `parallel_env`.
+        flat: as in `parallel_env`.
     Raises:
-        ValueError: as `parallel_env`.
+        ValueError: as for `parallel_env`.
 
     >>> from games import make
     >>> view = ParallelView(make("chicken"))
@@ -403,12 +403,12 @@ def raw_env(
 
     Args:
         game: a name in the catalogue, or a game.
-        render_mode: as of `parallel_env`.
+        render_mode: as in `parallel_env`.
         options: further arguments of `parallel_env`, and the game's settings, if it is named.
     Returns:
         A PettingZoo environment in which agents act in turn, and rewards come after the last of them.
     Raises:
-        ValueError: as `parallel_env`.
+        ValueError: as for `parallel_env`.
 
     >>> turns = raw_env("chicken")
     >>> turns.reset(seed=0)
@@ -423,12 +423,12 @@ def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AEC
 
     Args:
         game: a name in the catalogue, or a game.
-        render_mode: as of `parallel_env`.
+        render_mode: as in `parallel_env`.
         options: further arguments of `parallel_env`, and the game's settings, if it is named.
     Returns:
         A PettingZoo environment in which agents act in turn, and rewards come after the last of them.
     Raises:
-        ValueError: as `parallel_env`.
+        ValueError: as for `parallel_env`.
 
     >>> turns = env("chicken")
     >>> turns.reset(seed=0)

@@ -47,14 +47,14 @@ class VectorView(VectorEnv[NDArray[Any], ArrayLike, NDArray[Any]]):
 
     Args:
         game: a game with Discrete actions.
-        copies: as of `vector_env`.
-        seed: as of `vector_env`.
-        autoreset_mode: as of `vector_env`.
-        flat: as of `vector_env`.
-        render_mode: as of `vector_env`.
+        copies: as in `vector_env`.
+        seed: as in `vector_env`.
+        autoreset_mode: as in `vector_env`.
+        flat: as in `vector_env`.
+        render_mode: as in `vector_env`.
         name: the environment's name in its metadata; the game's class by default.
     Raises:
-        ValueError: as `vector_env`.
+        ValueError: as for `vector_env`.
 
     >>> from games import make
     >>> envs = VectorView(make("chicken"), copies=2)
@@ -296,12 +296,12 @@ def vector_env(
     """Make many copies of a game as one Gymnasium vector environment, for parameter sharing.
 
     Args:
-        game: a name in the catalogue, or a game, which may be shared or have gifts.
+        game: name in the catalogue, or a game, possibly wrapped with sharing or gifts.
         copies: number of copies; the environment has a row for each agent of each copy.
         seed: seed of the first `reset` without a seed.
         autoreset_mode: restart of copies whose episode ended: `AutoresetMode.SAME_STEP`, in that step;
             `NEXT_STEP`, in the next one, which ignores their actions and gives rewards of 0; `DISABLED`, by
-            `reset(options={"reset_mask": ...})`. Or its value, as "SameStep".
+            `reset(options={"reset_mask": ...})`. Or the mode's value, such as "SameStep".
         flat: flatten observations to float32 vectors; see `games.adapters.parallel_env`.
         render_mode: "rgb_array" for frames, None if `render` is never called.
         settings: the game's settings, if it is named.

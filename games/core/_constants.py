@@ -101,10 +101,11 @@ def traced() -> bool:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply by a matrix shared by all members of a batch, each member's product computed separately.
+    """Multiply by a matrix shared by all members of a batch, with a separate product for each member.
 
-    torch.matmul takes one large product for some batches and many small ones for others, which round
-    differently; here there are always many small ones, so that a member of a batch equals that member alone.
+    torch.matmul computes one large product for some batches and many small ones for others, which round
+    differently. Here there are always many small ones, so that results do not depend on the size of the
+    batch.
 
     Args:
         left: [..., row, column], or vectors [..., column].

@@ -201,14 +201,14 @@ class Game(abc.ABC):
 
     @property
     def best_cooperation(self) -> float | None:
-        """The share of cooperating actions at the welfare optimum; None where unknown or not unique."""
+        """Share of cooperating actions at the welfare optimum; None if unknown or not unique."""
         return None
 
     @property
     def defection_welfare(self) -> float | None:
-        """The sum of all agents' `episode_value` under full defection; None where that has no meaning.
+        """Sum of all agents' `episode_value` under mutual defection; None if undefined.
 
-        It is the zero of "share of the optimum": (welfare - defection) / (best - defection).
+        It is the zero of the normalized score: (welfare - defection) / (best - defection).
         """
         return None
 

@@ -33,7 +33,7 @@ MIXING = tuple(
 """Shifts and multipliers of SplitMix64."""
 
 Name = tuple[int, ...]
-"""Whole numbers, for instance (random seed, purpose, outer step)."""
+"""Integers, for instance (random seed, purpose, outer step)."""
 
 
 def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> list[torch.Generator]:
@@ -43,7 +43,7 @@ def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> lis
     the whole state is therefore filled by SplitMix64 from 64 bits of the name.
 
     Args:
-        names: whole numbers, for instance (random seed, purpose, outer step), for each generator.
+        names: integers, for instance (random seed, purpose, outer step), for each generator.
         device: device of the draws.
     Returns:
         A generator for each name, in this order.
@@ -69,13 +69,13 @@ def generators(names: Sequence[Name], device: str | torch.device = "cpu") -> lis
 
 
 def stream(*numbers: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Make the random generator with a name.
+    """Make the random generator that a tuple of integers names.
 
     Args:
-        numbers: the name: whole numbers, for instance a random seed, a purpose and an outer step.
+        numbers: integers that name the stream, for instance a random seed, a purpose and an outer step.
         device: device of the draws.
     Returns:
-        A generator that depends on the name alone.
+        A generator that depends on these numbers alone.
 
     >>> bool(torch.equal(torch.rand(2, generator=stream(0, 1)), torch.rand(2, generator=stream(0, 1))))
     True
@@ -116,7 +116,7 @@ def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype 
     Returns:
         Numbers of this shape, of mean 0 and variance 1.
     Raises:
-        ValueError: as `uniform`.
+        ValueError: as for `uniform`.
 
     >>> from games.core import stream
     >>> normal((2, 3), stream(0), torch.float64).dtype

@@ -47,9 +47,10 @@ class Clans(DrawnGame):
     among all four agents would reach it, too, but clans cannot share with each other.
 
     Raises:
-        ValueError: helping costs nothing, a gain is negative, the chance is none, or there is no step.
+        ValueError: `cost` is not above 0, a gain is negative, `feud_chance` is not a probability, or
+            `horizon` is below 1.
     Source:
-        Made for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
+        Designed for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
 
     >>> feud, generator = Clans(feud_chance=1.0), torch.Generator()
     >>> actions = torch.tensor([[0, 1, 1, 1]])  # agent 0 helps agent 1, and so raids agent 2; the others rest
@@ -98,10 +99,10 @@ class Clans(DrawnGame):
 
     @property
     def best_static_welfare(self) -> float:
-        """The greatest welfare when agents follow the incentives of one sharing matrix in every season.
+        """Maximum welfare when agents follow the incentives of one sharing matrix in every season.
 
-        Either all rest; or all help, and also raid if the spoils are at least the benefit (if equal, helping
-        and raiding start at the same share). Ties, where an agent is indifferent, are left out.
+        Either all rest, or all help, and also raid if the spoils are at least the benefit (if they are equal,
+        helping and raiding pay from the same share on). Ties, where an agent is indifferent, are ignored.
         """
         if self.spoils < self.benefit:
             return self.best_welfare

@@ -23,11 +23,11 @@ MAX_LOADS = 20_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class RoadNetwork:
-    """The routes from one place to another, over roads that cost fixed + slope * load each.
+    """Routes from a common origin to a common destination, over roads that each cost fixed + slope * load.
 
     Raises:
-        ValueError: there are fewer than two routes, a route has no road or an unknown one, or a number of
-            a road is missing, negative or not finite.
+        ValueError: there are fewer than two routes, a route has no road or an unknown one, or a
+            road's fixed cost or slope is missing, negative or not finite.
 
     >>> network = RoadNetwork(routes=((0,), (1,)), fixed=(1, 0), slope=(0, 0.25))
     >>> network.route_costs(np.array([1, 3]))
@@ -151,7 +151,7 @@ def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
 
 
 def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:
-    """The worst pure equilibrium's cost over the optimum's: at most 5/2 with these costs.
+    """Compute the worst pure equilibrium's cost over the optimum's: at most 5/2 with affine costs.
 
     Args:
         network: the roads and routes.

@@ -48,7 +48,7 @@ class RepeatedGame(ExactGame):
     cooperation count executed actions.
 
     Raises:
-        ValueError: the stage is no matrix game, or a number is out of range; from `values` and
+        ValueError: the stage is not a matrix game, or a number is out of range; from `values` and
             `cooperation`, when there are more than 32 joint actions.
     Source:
         Foerster et al., Learning with Opponent-Learning Awareness, arXiv 1709.04326. Unlike in its released

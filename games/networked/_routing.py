@@ -115,7 +115,7 @@ class Routing(DrawnGame):
     blocked_cost: float = 0.2
     """Cost of choosing a link that is full; 0 or more."""
     seed: int = 0
-    """Random seed of the routers' places, a whole number from 0."""
+    """Random seed of the routers' places, a nonnegative integer."""
     horizon: int = 100
     """Steps of an episode; at least 1."""
 

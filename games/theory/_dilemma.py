@@ -48,7 +48,7 @@ def schelling(game: MatrixGame) -> SchellingData:
     Returns:
         Payoffs by the number of cooperators, in the game's units.
     Raises:
-        ValueError: the game is no matrix game, or its actions are not cooperate and defect.
+        ValueError: the game is not a matrix game, or its actions are not cooperate and defect.
 
     >>> from games import make
     >>> data = schelling(make("public-goods", agents=2, k=1.5))
@@ -191,7 +191,7 @@ class DilemmaReport(Verdict):
     DilemmaCondition(name='greed', formula='T > R', margin=-1.0, holds=False)
     """
 
-    optima: frozenset[tuple[int, ...]]  # every pure profile of actions with the greatest total
+    optima: frozenset[tuple[int, ...]]  # every pure profile of actions with the maximum welfare
 
 
 def dilemma_test(game: MatrixGame) -> DilemmaReport:
@@ -207,7 +207,7 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
     Returns:
         The conditions with their margins; printed, a sentence.
     Raises:
-        ValueError: the game is no matrix game, or its actions are not cooperate and defect.
+        ValueError: the game is not a matrix game, or its actions are not cooperate and defect.
     Source:
         Two agents: Leibo et al., Multi-agent reinforcement learning in sequential social dilemmas, arXiv
         1702.03037. More: Hughes et al., arXiv 1803.08884, whose "sufficiently few" and "sufficiently many"
@@ -240,7 +240,7 @@ def dilemma_test(game: MatrixGame) -> DilemmaReport:
 
 
 def _optima(totals: NDArray[np.float64], zero: float) -> frozenset[tuple[int, ...]]:
-    """The profiles with the greatest total, from totals [A, ..., A], up to rounding of each payoff."""
+    """The profiles with the maximum welfare, from totals [A, ..., A], up to rounding of each payoff."""
     profiles = np.argwhere(totals.max() - totals <= zero * totals.ndim)
     return frozenset(tuple(map(int, profile)) for profile in profiles)
 

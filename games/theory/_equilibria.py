@@ -87,7 +87,7 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
 
 
 def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
-    """The sum of all agents' gains by unilateral best responses: 0 or more, and 0 in an equilibrium.
+    """Compute NashConv: the sum of all agents' gains by unilateral best responses, 0 only in equilibrium.
 
     Args:
         game: a one-shot game, of any number of agents.

@@ -55,7 +55,7 @@ def mechanism_thresholds(game: Game, *, cooperate: int = 0) -> MechanismThreshol
 
     With N agents, the gain of defecting D(m) = R_d(m) - R_c(m), and its externality E(m) (`taxes`):
 
-    * sharing, a share w given: the least w in [0, 1] with (1 - w) D(m) <= w E(m) / (N-1) for all m;
+    * sharing, a share w given: the smallest w in [0, 1] with (1 - w) D(m) <= w E(m) / (N-1) for all m;
     * contract and incentive: max(0, max_m D(m)); for two agents max(0, T - R, P - S);
     * Pigovian tax: E(m), R - S and T - P for two agents;
     * mediator: committing is an equilibrium if R_c(N-1) >= R_d(0) and R_c(N-1) >= R_c(0), and dominant if
@@ -108,7 +108,7 @@ def mechanism_thresholds(game: Game, *, cooperate: int = 0) -> MechanismThreshol
 
 
 def _least_share(gains: NDArray[np.float64], harms: NDArray[np.float64]) -> float | None:
-    """The least w from 0 to 1 with gains <= w (gains + harms), if there is one."""
+    """The smallest w from 0 to 1 with gains <= w (gains + harms), if there is one."""
     slopes = gains + harms
     if (gains[slopes == 0] > 0).any():
         return None

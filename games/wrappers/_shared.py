@@ -57,7 +57,7 @@ class SharedGame(RewardingGame):
     its giver.
 
     Raises:
-        ValueError: the matrix does not fit the agents, or gives to an agent that is no neighbor.
+        ValueError: the matrix does not fit the agents, or gives to an agent that is not a neighbor.
 
     >>> from games import make
     >>> game = SharedGame(game=make("prisoners-dilemma"), sharing=((0.5, 0.5), (0, 1)))

@@ -69,7 +69,7 @@ def check_sharing(sharing: Tensor, *, agents: int | Sequence[object], tolerance:
 def sharing_rows(sharing: SharingLike, agents: Sequence[object]) -> SharingRows:
     """Check a sharing matrix of these agents, as `check_sharing`, and turn it into nested tuples of numbers.
 
-    ValueError: as `check_sharing`, or a tensor requires a gradient, which would be lost.
+    ValueError: as for `check_sharing`, or a tensor requires a gradient, which would be lost.
 
     >>> sharing_rows([[0.5, 0.5], [0, 1]], agents=range(2))
     ((0.5, 0.5), (0.0, 1.0))

@@ -157,7 +157,7 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
     assert said.code == 0
     for part in ("Train tos on repeated-chicken.", "--resume FOLDER", "--out FOLDER", "--game NAME"):
         assert part in text
-    assert "in one batch, 1 or more: random seeds seed, seed + 1, ... (default: 32)" in text
+    assert "1 or more, trained in one batch with seeds seed, seed + 1, ... (default: 32)" in text
     kinds = {"--game.discount": "FLOAT", "--game.stage.sucker": "FLOAT"}
     for option, kind in {**kinds, "--outer.learning-rate": "NUMBER|STEP:NUMBER,..."}.items():
         _, found, rest = text.partition(f"{option} {kind} ")
