@@ -119,7 +119,7 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
     """
 
     surrogate: SurrogateName = "reinforce"
-    """As for policy-gradient; with dice the critic is a baseline only, and gae_lambda is 1."""
+    """As for policy-gradient; with dice, the critic is only a baseline, and gae_lambda must be 1."""
     entropy_scale: EntropyScale = "none"
     """As for policy-gradient, with the critic's advantages."""
 

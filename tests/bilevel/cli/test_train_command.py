@@ -168,7 +168,7 @@ def test_help_says_meaning_unit_and_default_of_everything(call: Call) -> None:
 def test_help_shows_the_prose_of_docstrings_without_sources_and_examples(call: Call) -> None:
     words = ("--game", "braess", "--method", "selfish", "--inner", "ppo", "--loss-weights", "learned")
     said = call("train", *words, "--help").out
-    assert "Learned weights of the terms of agents' losses" in said
+    assert "Learned weights of the policy, value and entropy terms" in said
     assert not re.search(r">>>|Raises:|Source:|Args:", said)
 
 
