@@ -47,6 +47,8 @@ from .matrix import Tycoon as Tycoon
 from .matrix import random_general_sum as random_general_sum
 from .matrix import random_zero_sum as random_zero_sum
 from .networked import Aid as Aid
+from .networked import Inoculation as Inoculation
+from .networked import Irrigation as Irrigation
 from .networked import Routing as Routing
 from .networked import Traffic as Traffic
 from .theory import Anarchy as Anarchy

@@ -44,6 +44,14 @@ VARAIYA = (
     "model after Varaiya, Max pressure control of a network of signalized intersections, Transportation "
     "Research Part C 36, 2013"
 )
+IRRIGATION = (
+    "made for this toolkit, after Ostrom and Gardner, Coping with Asymmetries in the Commons, Journal of "
+    "Economic Perspectives 7(4), 1993"
+)
+INOCULATION = (
+    "Aspnes et al., Inoculation strategies for victims of viruses and the sum-of-squares partition problem, "
+    "Journal of Computer and System Sciences 72(6), 2006"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -314,6 +322,12 @@ NETWORKED = {
         lambda: networked.Traffic(),
         "signals on a grid of roads, where queues spill back",
         f"{LTOS}; {VARAIYA}",
+    ),
+    "irrigation": GameEntry(
+        lambda: networked.Irrigation(), "who is higher up the canal takes the water first", IRRIGATION
+    ),
+    "inoculation": GameEntry(
+        lambda: networked.Inoculation(), "protection costs one, and stops an infection for many", INOCULATION
     ),
 }
 

@@ -7,6 +7,8 @@ from ._graphs import RandomGeometric as RandomGeometric
 from ._graphs import Ring as Ring
 from ._graphs import ScaleFree as ScaleFree
 from ._graphs import SmallWorld as SmallWorld
+from ._inoculation import Inoculation as Inoculation
+from ._irrigation import Irrigation as Irrigation
 from ._network import Network as Network
 from ._picture import draw_network as draw_network
 from ._routing import Routers as Routers

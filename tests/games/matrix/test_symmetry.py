@@ -27,6 +27,7 @@ ASYMMETRIC = {
     "battle-of-the-sexes-3-2",
     "cleanup-lio-10x10",
     "cleanup-lio-7x7",
+    "irrigation",
     "matching-pennies",
     "prisoner-corridor",
     "repeated-matching-pennies",
