@@ -76,9 +76,12 @@ def test_no_policy_beats_the_group_optimum(name: str) -> None:
     welfare = game.values(policies).sum(-1)
     assert game.best_welfare is not None
     assert welfare.max() <= game.best_welfare + 1e-9
-    defect = torch.zeros(shape[1:], dtype=torch.float64)
-    defect[..., 1] = 1
     if game.defection_welfare is not None:
+        state, nobody = game.reset(1, generator), torch.zeros(1, game.num_agents, dtype=torch.bool)
+        defecting = game.scripted(state, nobody)
+        assert defecting is not None
+        actions = torch.nn.functional.one_hot(defecting[0], game.num_actions).double()
+        defect = actions.unsqueeze(1).expand(shape[1:])
         assert game.values(defect).sum().item() == pytest.approx(game.defection_welfare, abs=1e-9)
 
 
