@@ -32,10 +32,10 @@ class AidState(NamedTuple):
 class Aid(ExactGame):
     """Aid: helping costs `cost`, and gives `benefit` to the agents that the helper's edges point to.
 
-    With `split` an agent's help is worth `benefit` in total, divided among its targets by the edges' weights;
-    otherwise it is worth `benefit` times the weight to each. Nobody gains by its own help, so selfish agents
-    never help. In the optimum an agent helps if its help is worth more to all its targets together than it
-    costs. Each agent has the same two actions in each step, and payoffs do not depend on earlier steps.
+    Helping costs `cost`. With `split` an agent's help is worth `benefit` in total, divided among its targets
+    by the edges' weights; otherwise it is worth `benefit` times the weight to each. Nobody gains by its own
+    help, so selfish agents never help. In the optimum an agent helps if its help is worth more to all its
+    targets together than it costs. Payoffs do not depend on earlier steps.
 
     With `rewiring` the graph changes: each edge gets a new target with this probability, drawn from all
     agents but its source, once at the start of an episode or after each step. Sources and weights stay, and
@@ -55,7 +55,8 @@ class Aid(ExactGame):
 
     >>> game = Aid(agents=3)
     >>> state = game.reset(1, torch.Generator())
-    >>> game.step(state, torch.tensor([[HELP, REFUSE, REFUSE]]), torch.Generator())[1]
+    >>> actions = torch.tensor([[0, 1, 1]])  # agent 0 helps agent 1, the others refuse
+    >>> game.step(state, actions, torch.Generator())[1]
     tensor([[-1.,  3.,  0.]])
     >>> game.best_welfare
     6.0

@@ -21,7 +21,7 @@ MAX_SPRINGS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(abc.ABC):
-    """A kind of graph with its settings, from which `network` builds a network of any number of agents.
+    """Kind of graph with its settings, from which `network` builds a network of any number of agents.
 
     Graphs are frozen dataclasses of numbers, so that games can hold them as settings. Unless a kind says
     otherwise its edges lead in both directions and have weight 1.
@@ -37,8 +37,9 @@ class Graph(abc.ABC):
         """Build the network of this many agents; ValueError if there is none."""
 
     def network(self, agents: int) -> Network:
-        """The network of this many agents, built once.
+        """Return the network of this many agents, built once.
 
+        >>> from games.networked import Ring
         >>> Ring().network(4).edges.tolist()
         [[0, 1], [1, 2], [2, 3], [3, 0]]
         """
@@ -53,7 +54,7 @@ def _network(graph: Graph, agents: int) -> Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Ring(Graph):
-    """A ring: each agent affects the next ones, up to `reach` places away.
+    """Ring on which each agent affects the next ones, up to `reach` places away.
 
     Raises:
         ValueError: the reach is below 1; from `network`, the ring is too small for it.
@@ -63,14 +64,14 @@ class Ring(Graph):
     """
 
     reach: int = 1
-    """Largest distance between neighbors; at least 1."""
+    """Largest distance between neighbours; at least 1."""
     directed: bool = True
     """Let edges lead to the next agents only; otherwise also to the previous ones."""
 
     symmetric = True
 
     def __post_init__(self) -> None:
-        require(self.reach >= 1, f"Neighbors on a ring are at least 1 place apart; reach is {self.reach}.")
+        require(self.reach >= 1, f"Neighbours on a ring are at least 1 place apart; reach is {self.reach}.")
 
     def build(self, agents: int) -> Network:
         farthest = agents - 1 if self.directed else (agents - 1) // 2
@@ -87,7 +88,7 @@ class Ring(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Graph):
-    """A rectangular grid: each agent and those above, below, left and right affect each other.
+    """Rectangular grid on which each agent and those above, below, left and right affect each other.
 
     Raises:
         ValueError: there are no rows; from `network`, the agents do not fill the rows, or are too few.
@@ -99,7 +100,7 @@ class Grid(Graph):
     rows: int | None = None
     """Number of rows; None: as nearly square as the number of agents allows."""
     periodic: bool = True
-    """Join opposite borders, so that all agents have four neighbors; needs 3 rows and columns or more."""
+    """Join opposite borders, so that all agents have four neighbours; needs 3 rows and columns or more."""
 
     @property
     def symmetric(self) -> bool:
@@ -111,6 +112,7 @@ class Grid(Graph):
     def shape(self, agents: int) -> tuple[int, int]:
         """Rows and columns of a grid of this many agents; ValueError if they do not fill it.
 
+        >>> from games.networked import Grid
         >>> Grid().shape(12)
         (3, 4)
         """
@@ -141,7 +143,7 @@ class Grid(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class SmallWorld(Graph):
-    """A small world: a ring of near neighbors, some of whose edges are rewired to random agents.
+    """Small world: a ring of near neighbours, some of whose edges are rewired to random agents.
 
     Raises:
         ValueError: the degree is odd or below 2, or the probability is none; from `network`, there are too
@@ -154,7 +156,7 @@ class SmallWorld(Graph):
     """
 
     degree: int = 4
-    """Mean number of neighbors; even, at least 2."""
+    """Mean number of neighbours; even, at least 2."""
     rewiring: float = 0.1
     """Probability that an edge is rewired; from 0 to 1."""
     seed: int = 0
@@ -171,7 +173,7 @@ class SmallWorld(Graph):
     def build(self, agents: int) -> Network:
         require(
             self.degree < agents,
-            f"An agent of a small world has fewer neighbors than there are agents, {agents}; degree is "
+            f"An agent of a small world has fewer neighbours than there are agents, {agents}; degree is "
             f"{self.degree}.",
         )
         found = networkx.watts_strogatz_graph(agents, self.degree, self.rewiring, seed=self.seed)
@@ -181,7 +183,7 @@ class SmallWorld(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFree(Graph):
-    """A scale-free graph: agents join one by one, preferring neighbors that have many already.
+    """Scale-free graph: agents join one by one, preferring neighbours that have many already.
 
     Raises:
         ValueError: a new agent joins nobody; from `network`, there are too few agents.
@@ -193,7 +195,7 @@ class ScaleFree(Graph):
     """
 
     links: int = 2
-    """Number of neighbors with which an agent joins; at least 1."""
+    """Number of neighbours with which an agent joins; at least 1."""
     seed: int = 0
     """Random seed of the graph, a nonnegative integer."""
 
@@ -213,7 +215,7 @@ class ScaleFree(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGeometric(Graph):
-    """A random geometric graph: agents at random points of the unit square, near ones affect each other.
+    """Random geometric graph of agents at random points of the unit square, joined if they are near.
 
     Agents may be isolated, and parts of the graph may be apart.
 
@@ -228,7 +230,7 @@ class RandomGeometric(Graph):
     """
 
     radius: float = 0.25
-    """Largest distance between neighbors, in sides of the square; above 0."""
+    """Largest distance between neighbours, in sides of the square; above 0."""
     seed: int = 0
     """Random seed of the graph, a nonnegative integer."""
 
@@ -246,7 +248,7 @@ class RandomGeometric(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeList(Graph):
-    """A graph given by its edges, each in one direction.
+    """Graph given by its edges, each in one direction.
 
     Raises:
         ValueError: an edge is malformed; from `network`, an edge leads to an unknown agent or to its source.
@@ -272,6 +274,7 @@ class EdgeList(Graph):
                 is 1 where it is missing.
 
         >>> import networkx as nx
+        >>> from games.networked import EdgeList
         >>> EdgeList.from_networkx(nx.path_graph(3, create_using=nx.DiGraph)).edges
         ((0, 1), (1, 2))
         """

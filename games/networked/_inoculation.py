@@ -26,7 +26,7 @@ SAFE, SURE = "#FFFFFF", "#D55E00"
 
 @dataclass(frozen=True, kw_only=True)
 class Inoculation(MatrixGame):
-    """Inoculation: protection costs its buyer, and also keeps an infection from passing on to others.
+    """Inoculation against an infection on a graph, which also protects those whom it would reach.
 
     An agent protects itself for `cost`, or takes the risk. Then an infection starts at one agent, drawn from
     all, and spreads along edges, in both directions, to all agents that it can reach without passing through
@@ -49,7 +49,7 @@ class Inoculation(MatrixGame):
         partition problem, Journal of Computer and System Sciences 72(6), 2006. Sizes and costs are ours.
 
     >>> game = Inoculation(agents=4, harm=4.0)
-    >>> game.payoffs()[PROTECT, RISK, RISK, PROTECT]
+    >>> game.payoffs()[0, 1, 1, 0]  # two that risk it between two that are protected
     tensor([-1., -2., -2., -1.], dtype=torch.float64)
     """
 
@@ -141,6 +141,7 @@ def component_sizes(kept: Tensor, network: Network) -> Tensor:
     Returns:
         integer [batch, agent]; 1 for agents that are not kept.
 
+    >>> from games.networked import Network
     >>> path = Network(4, np.array([[0, 1], [1, 2], [2, 3]]), np.ones(3))
     >>> component_sizes(torch.tensor([[True, True, False, True]]), path)
     tensor([[2, 2, 1, 1]])

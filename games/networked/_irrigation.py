@@ -33,7 +33,7 @@ class IrrigationState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Irrigation(ExactGame):
-    """Irrigation: farmers along a canal take water one after the other, and leave the rest to those below.
+    """Irrigation along a canal: farmers take water one after the other, and leave the rest to those below.
 
     `water` reaches agent 0. Each agent takes all of what reaches it, or a half, a third, ..., one Nth, and
     what it leaves flows on to the next; `loss` of it seeps away on the way. A harvest is the water taken to

@@ -16,9 +16,9 @@ from games.core import cached_constants, constant, require
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A directed, weighted graph of agents: source agents affect target agents, in proportion to weights.
+    """Directed, weighted graph of agents: source agents affect target agents in proportion to weights.
 
-    Memory grows with the number of edges; Parallel edges add up.
+    Memory grows with the number of edges. Parallel edges add up.
 
     Raises:
         ValueError: an edge leads to an unknown agent or back to its source, or a weight is negative or not
@@ -67,7 +67,7 @@ class Network:
         return np.bincount(self.edges[:, 0], self.weights, minlength=self.agents).astype(np.float64)
 
     def normalized(self) -> Network:
-        """The same edges with weights that sum to 1 over the edges that leave an agent.
+        """Divide weights by their sums over the edges that leave an agent.
 
         >>> Network(3, np.array([[0, 1], [0, 2], [1, 0]]), np.ones(3)).normalized().weights
         array([0.5, 0.5, 1. ])
@@ -76,7 +76,7 @@ class Network:
         return Network(self.agents, self.edges, self.weights / np.where(totals > 0, totals, 1), self.places)
 
     def sharing_edges(self) -> Tensor:
-        """Edges of sharing, in both directions of the network's edges, and from each agent to itself.
+        """List the edges of sharing, in both directions of the network's edges, and from each agent to itself.
 
         Returns:
             giver and receiver, int64 [2, edge], sorted by giver: the form of `Game.edges`.

@@ -41,6 +41,7 @@ def draw_network(
         directed: draw arrows along edges that lead in one direction only.
         scale: factor of the usual size.
 
+    >>> from games.networked import Network
     >>> draw_network(Network(2, np.array([[0, 1]]), np.ones(1)), [("#FFFFFF", "#000000")] * 2, "two").shape
     (454, 420, 3)
     """

@@ -39,7 +39,7 @@ class TrafficState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic(DrawnGame):
-    """Traffic on a grid of signals: each agent is a signal that chooses its green phase.
+    """Traffic on a grid of signals, the agents, each of which chooses its green phase.
 
     Every intersection has a road from each side, with a lane for each turn. A phase gives green to two
     opposite sides: straight and right, or left. A decision lasts `interval` seconds, of which a change of

@@ -29,6 +29,9 @@ DILEMMAS: dict[str, tuple[str, dict[str, int]]] = {
     "stag-hunt-grid": (FEAR, {}),
     "snowdrift": (GREED, {}),
     "prisoner-corridor": (BOTH, {}),
+    "aid": (BOTH, {"agents": 8}),
+    "aid-hidden": (BOTH, {"agents": 8}),
+    "aid-rewired": (BOTH, {"agents": 8}),
     "jungle": (GREED, {"agents": 4, "foods": 4, "size": 8, "horizon": 40}),
 }
 """Name -> what the diagram says, and settings that make it quick."""
