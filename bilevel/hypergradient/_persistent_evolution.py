@@ -55,7 +55,7 @@ class PersistentEvolution(Estimator):
 
     Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
     long as phi is constant; where it moves, the estimate lags behind, as in all online learning.
-    Variance: as of `Evolution`, growing with the number of outer steps since the start.
+    Variance: as for `Evolution`, growing with the number of outer steps since the start.
     Cost: (samples + 1) K steps, no backward pass.
     Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept between outer
     steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.

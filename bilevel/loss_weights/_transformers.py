@@ -37,7 +37,7 @@ class LossWeightTrainer(Trainer):  # type: ignore[misc]  # not followed by mypy
         weights: `LossWeights`, or another module from losses to one number.
         outer_optimizer: any torch optimizer of the weights' parameters.
         tuner_settings: settings of `LossWeightTuner`: also, learning_rate, virtual_steps, every, estimator.
-        keywords: as of `Trainer`.
+        keywords: as in `Trainer`.
 
     Raises:
         ValueError: a setting would change the losses (compute_loss_func, label_smoothing_factor); in the
