@@ -6,21 +6,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor
 
 from games.core import DrawnGame, Step, alias, cached_constants, computed, constant, require
 from games.networked._network import Network, both_directions
 from games.networked._picture import blend, draw_network
+from games.networked._routers import NOWHERE, Routers, random_routers
 
 WAIT = 0
-NOWHERE = -1
 DRAWS = 3
 """Draws of a new packet: its router, its target, its size."""
-ATTEMPTS = 1000
 EMPTY_LINK, FULL_LINK = "#D9D9D9", "#D55E00"
 
 
@@ -34,30 +31,6 @@ class RoutingState(NamedTuple):
     left: Tensor  # steps until a packet leaves its link, integer [batch, packet]; 0 at a router
     delivered: Tensor  # packets that each agent has delivered, integer [batch, packet]
     time: Tensor  # steps played, integer [batch]
-
-
-class Routers(NamedTuple):
-    """Routers at random points, and the links between them.
-
-    >>> network = Routing(routers=5).network
-    >>> network.places.shape, network.links.shape[1]
-    ((5, 2), 2)
-    """
-
-    places: NDArray[np.float64]
-    """In the unit square, [router, 2]."""
-    links: NDArray[np.int64]
-    """The two ends of each link, [link, 2]."""
-    times: NDArray[np.int64]
-    """Steps that each link takes, [link]."""
-    ports: NDArray[np.int64]
-    """The link at each port of a router, [router, port]; -1 where there is none."""
-    ends: NDArray[np.int64]
-    """The router at the other end of each port, [router, port]; the router itself without a link."""
-    steps: NDArray[np.int64]
-    """Least number of steps from router to router, [router, router]."""
-    first: NDArray[np.int64]
-    """The port at which a shortest path begins, [router, target]; 0 at the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +94,7 @@ class Routing(DrawnGame):
 
     num_agents = alias("agents")
     symmetric = True  # packets are drawn independently, and so is the order in which they enter
+    fully_symmetric = True
     action_names = computed(lambda self: ("wait", *(f"port {port}" for port in range(self.ports))))
     start_draws = computed(lambda self: DRAWS * self.agents)
     step_draws = computed(lambda self: (1 + DRAWS) * self.agents)  # an order, and new packets
@@ -137,7 +111,7 @@ class Routing(DrawnGame):
     @property
     def network(self) -> Routers:
         """The routers and their links."""
-        return _routers(self.routers, self.ports, self.seed)
+        return random_routers(self.routers, self.ports, self.seed)
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -266,56 +240,3 @@ def _tables(game: Routing, device: torch.device) -> _Tables:
         first=constant(found.first, torch.int64, device),
         near=constant(near, torch.bool, device),
     )
-
-
-@cached_constants
-def _routers(count: int, ports: int, seed: int) -> Routers:
-    """Draw places until the routers are connected; ValueError if they never are."""
-    rng = np.random.default_rng(seed)
-    for _ in range(ATTEMPTS):
-        places = rng.random((count, 2))
-        links = _nearest_links(places, ports)
-        apart = np.linalg.norm(np.subtract(*places[links.T]), axis=-1)
-        times = (10 * apart).astype(np.int64) // 2 + 1
-        weights = scipy.sparse.coo_array((times, links.T), shape=(count, count)).tocsr()
-        steps = scipy.sparse.csgraph.shortest_path(weights, directed=False)
-        if np.isfinite(steps).all():
-            return _with_ports(places, links, times, steps.astype(np.int64), ports)
-    raise ValueError(
-        f"{count} routers with {ports} ports each are rarely connected: there were none in {ATTEMPTS} draws."
-    )
-
-
-def _nearest_links(places: NDArray[np.float64], ports: int) -> NDArray[np.int64]:
-    """Link each router in turn to the nearest ones, as long as both have free ports: [link, 2]."""
-    count = len(places)
-    nearest = np.linalg.norm(places[:, None] - places, axis=-1).argsort(-1, kind="stable")
-    linked: list[set[int]] = [set() for _ in range(count)]
-    for router in range(count):
-        for other in nearest[router].tolist():
-            if len(linked[router]) < ports and len(linked[other]) < ports and other != router:
-                linked[router].add(other)
-                linked[other].add(router)
-    pairs = [(router, other) for router in range(count) for other in sorted(linked[router]) if router < other]
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def _with_ports(
-    places: NDArray[np.float64],
-    links: NDArray[np.int64],
-    times: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    ports: int,
-) -> Routers:
-    count = len(places)
-    at_ports = np.full((count, ports), NOWHERE, dtype=np.int64)
-    ends = np.repeat(np.arange(count)[:, None], ports, 1)
-    used = np.zeros(count, dtype=np.int64)
-    for link, pair in enumerate(links.tolist()):
-        for router, other in (pair, pair[::-1]):
-            at_ports[router, used[router]], ends[router, used[router]] = link, other
-            used[router] += 1
-    through = np.where(at_ports >= 0, times[at_ports], steps.max() + 1)[..., None] + steps[ends]
-    first = through.argmin(1)
-    np.fill_diagonal(first, 0)
-    return Routers(places, links, times, at_ports, ends, steps, first)

@@ -62,8 +62,9 @@ def test_the_catalogue_says_who_is_interchangeable() -> None:
 def test_symmetric_games_are_fully_symmetric_unless_some_agents_are_nearer_to_each_other() -> None:
     transitive = {name for name in names() if make(name).symmetric and not make(name).fully_symmetric}
     assert transitive == {
-        "clans", "cyclical-prisoners-dilemma", "repeated-cyclical-prisoners-dilemma"
-    }  # fmt: skip
+        *("clans", "cyclical-prisoners-dilemma", "repeated-cyclical-prisoners-dilemma"),
+        *("aid", "aid-hidden", "aid-rewired", "inoculation"),
+    }
     assert not make("circular-prisoners-dilemma", agents=4).fully_symmetric
     assert not any(make(name).fully_symmetric for name in ASYMMETRIC)
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from games import check_game
 from games.adapters import ParallelView
 from games.networked import Routing
-from games.networked._routing import NOWHERE, WAIT, RoutingState
+from games.networked._routers import NOWHERE
+from games.networked._routing import WAIT, RoutingState
 from tests.games.adapters.pettingzoo_contract import check_contract
 
 SMALL = Routing(agents=6, routers=5, ports=2, horizon=30)
