@@ -57,14 +57,14 @@ class Ring(Graph):
     """
 
     reach: int = 1
-    """Largest distance between neighbours; at least 1."""
+    """Largest distance between neighbors; at least 1."""
     directed: bool = True
     """Let edges lead to the next agents only; otherwise also to the previous ones."""
 
     symmetric = True
 
     def __post_init__(self) -> None:
-        require(self.reach >= 1, f"Neighbours on a ring are at least 1 place apart; reach is {self.reach}.")
+        require(self.reach >= 1, f"Neighbors on a ring are at least 1 place apart; reach is {self.reach}.")
 
     def build(self, agents: int) -> Network:
         farthest = agents - 1 if self.directed else (agents - 1) // 2
@@ -93,7 +93,7 @@ class Grid(Graph):
     rows: int | None = None
     """Number of rows; None: as nearly square as the number of agents allows."""
     periodic: bool = True
-    """Join opposite borders, so that all agents have four neighbours; needs 3 rows and columns or more."""
+    """Join opposite borders, so that all agents have four neighbors; needs 3 rows and columns or more."""
 
     @property
     def symmetric(self) -> bool:

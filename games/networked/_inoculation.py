@@ -39,7 +39,7 @@ class Inoculation(MatrixGame):
 
     The best welfare and exact values come from all 2^N profiles, for up to 12 agents; more agents can play,
     in time and memory that grow with the number of edges, but then both are unknown. With `observe_graph` off
-    all agents are neighbours; agents observe nothing in either case.
+    all agents are neighbors; agents observe nothing in either case.
 
     Raises:
         ValueError: the graph does not fit the number of agents, or a number is out of range; from
@@ -62,7 +62,7 @@ class Inoculation(MatrixGame):
     harm: float = 3.0
     """Loss of an infected agent, in rewards; 0 or more."""
     observe_graph: bool = True
-    """Let rewards be shared along edges only; otherwise all agents are neighbours."""
+    """Let rewards be shared along edges only; otherwise all agents are neighbors."""
 
     num_agents = alias("agents")
     action_names = NAMES
@@ -80,8 +80,8 @@ class Inoculation(MatrixGame):
         return self.graph.network(self.agents)
 
     @property
-    def neighbours(self) -> Tensor:
-        return self.network.neighbours() if self.observe_graph else super().neighbours
+    def edges(self) -> Tensor | None:
+        return self.network.sharing_edges() if self.observe_graph else None
 
     @property
     def best_welfare(self) -> float | None:  # type: ignore[override]

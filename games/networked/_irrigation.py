@@ -46,7 +46,7 @@ class Irrigation(ExactGame):
     agent upwards, over the parts that can be taken. Values are exact: as the harvest is a power of a product
     of independent factors, so is its expectation.
 
-    Neighbours are adjacent along the canal; with `observe_graph` off all agents are. Agents do not have the
+    Neighbors are adjacent along the canal; with `observe_graph` off all agents are. Agents do not have the
     same role.
 
     Raises:
@@ -73,7 +73,7 @@ class Irrigation(ExactGame):
     loss: float = 0.0
     """Part of the water that is lost between one agent and the next; from 0 to less than 1."""
     observe_graph: bool = True
-    """Let rewards be shared along the canal only; otherwise all agents are neighbours."""
+    """Let rewards be shared along the canal only; otherwise all agents are neighbors."""
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
@@ -103,8 +103,8 @@ class Irrigation(ExactGame):
         return _canal(self.agents, self.loss)
 
     @property
-    def neighbours(self) -> Tensor:
-        return self.network.neighbours() if self.observe_graph else super().neighbours
+    def edges(self) -> Tensor | None:
+        return self.network.sharing_edges() if self.observe_graph else None
 
     @property
     def best_welfare(self) -> float:

@@ -76,7 +76,7 @@ class Network:
         return Network(self.agents, self.edges, self.weights / np.where(totals > 0, totals, 1), self.places)
 
     def sharing_edges(self) -> Tensor:
-        """List the edges of sharing, in both directions of the network's edges, and from each agent to itself.
+        """List the edges of sharing: the network's in both directions, and one from each agent to itself.
 
         Returns:
             giver and receiver, int64 [2, edge], sorted by giver: the form of `Game.edges`.

@@ -21,7 +21,7 @@ MAX_SPRINGS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class SmallWorld(Graph):
-    """Small world: a ring of near neighbours, some of whose edges are rewired to random agents.
+    """Small world: a ring of near neighbors, some of whose edges are rewired to random agents.
 
     Raises:
         ValueError: the degree is odd or below 2, or the probability is none; from `network`, there are too
@@ -34,7 +34,7 @@ class SmallWorld(Graph):
     """
 
     degree: int = 4
-    """Mean number of neighbours; even, at least 2."""
+    """Mean number of neighbors; even, at least 2."""
     rewiring: float = 0.1
     """Probability that an edge is rewired; from 0 to 1."""
     seed: int = 0
@@ -51,7 +51,7 @@ class SmallWorld(Graph):
     def build(self, agents: int) -> Network:
         require(
             self.degree < agents,
-            f"An agent of a small world has fewer neighbours than there are agents, {agents}; degree is "
+            f"An agent of a small world has fewer neighbors than there are agents, {agents}; degree is "
             f"{self.degree}.",
         )
         found = networkx.watts_strogatz_graph(agents, self.degree, self.rewiring, seed=self.seed)
@@ -61,7 +61,7 @@ class SmallWorld(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFree(Graph):
-    """Scale-free graph: agents join one by one, preferring neighbours that have many already.
+    """Scale-free graph: agents join one by one, preferring neighbors that have many already.
 
     Raises:
         ValueError: a new agent joins nobody; from `network`, there are too few agents.
@@ -73,7 +73,7 @@ class ScaleFree(Graph):
     """
 
     links: int = 2
-    """Number of neighbours with which an agent joins; at least 1."""
+    """Number of neighbors with which an agent joins; at least 1."""
     seed: int = 0
     """Random seed of the graph, a whole number from 0."""
 
@@ -108,7 +108,7 @@ class RandomGeometric(Graph):
     """
 
     radius: float = 0.25
-    """Largest distance between neighbours, in sides of the square; above 0."""
+    """Largest distance between neighbors, in sides of the square; above 0."""
     seed: int = 0
     """Random seed of the graph, a whole number from 0."""
 

@@ -158,9 +158,9 @@ def test_many_agents_play_without_exact_values() -> None:
         game.values(torch.full((2000, 1, 2), 0.5))
 
 
-def test_neighbours_are_joined_or_all() -> None:
-    assert GAMES[0].neighbours.sum(1).tolist() == [3] * 6
-    assert GAMES[1].neighbours.all()
+def test_neighbors_are_joined_or_all() -> None:
+    assert GAMES[0].neighbors.sum(1).tolist() == [3] * 6
+    assert GAMES[1].neighbors.all()
 
 
 @pytest.mark.parametrize(

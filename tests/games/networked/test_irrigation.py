@@ -132,10 +132,10 @@ def test_gradients_exist_at_pure_policies() -> None:
     assert second.isfinite().all()
 
 
-def test_neighbours_are_adjacent_or_all() -> None:
+def test_neighbors_are_adjacent_or_all() -> None:
     game = Irrigation()
-    assert game.neighbours.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
-    assert dataclasses.replace(game, observe_graph=False).neighbours.all()
+    assert game.neighbors.int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]
+    assert dataclasses.replace(game, observe_graph=False).neighbors.all()
     assert Irrigation(loss=0.25).network.weights.tolist() == [0.75] * 3
 
 
