@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import ExactGame, Step, alias, cached_constants, computed, constant, require, uniform
+from games.matrix import require_finite
 from games.networked._graphs import Graph, Ring
 from games.networked._network import Network, edge_tensors, out_weight_tensor
 from games.networked._picture import draw_network
@@ -91,6 +92,7 @@ class Aid(ExactGame):
     pure = True
 
     def __post_init__(self) -> None:
+        require_finite(cost=self.cost, benefit=self.benefit)
         require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
         require(self.benefit >= 0, f"benefit must be 0 or more, not {self.benefit}.")
         require(0 <= self.rewiring <= 1, f"rewiring is a probability, from 0 to 1, not {self.rewiring}.")

@@ -11,6 +11,8 @@ import numpy as np
 from games.core import Registry, cached_constants, require
 from games.networked._network import Network, both_directions, circle, in_unit_square
 
+MAX_AGENTS, MAX_EDGES = 1_000_000, 20_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Graph(abc.ABC):
@@ -42,7 +44,21 @@ class Graph(abc.ABC):
 @cached_constants
 def _network(graph: Graph, agents: int) -> Network:
     require(agents >= 2, f"A graph joins at least 2 agents, not {agents}.")
+    require(agents <= MAX_AGENTS, f"A graph joins {MAX_AGENTS} agents at most, not {agents}.")
     return graph.build(agents)
+
+
+def require_edges(count: float) -> None:
+    """Raise ValueError if a graph has more edges than are built in reasonable time.
+
+    >>> require_edges(1e9)
+    Traceback (most recent call last):
+    ValueError: Graphs are built with 20000000 edges at most; this one would have about 1e+09.
+    """
+    require(
+        count <= MAX_EDGES,
+        f"Graphs are built with {MAX_EDGES} edges at most; this one would have about {count:.3g}.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +88,7 @@ class Ring(Graph):
             self.reach <= max(farthest, 1),
             f"On a ring of {agents} agents reach is from 1 to {max(farthest, 1)}, not {self.reach}.",
         )
+        require_edges(agents * self.reach * (2 - self.directed))
         sources = np.repeat(np.arange(agents), self.reach)
         targets = (sources + np.tile(np.arange(1, self.reach + 1), agents)) % agents
         edges = np.stack((sources, targets), -1)

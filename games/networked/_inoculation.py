@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from games.core import Step, alias, computed, require
-from games.matrix import MatrixGame, MatrixState, payoff_array
+from games.matrix import MatrixGame, MatrixState, payoff_array, require_finite
 from games.networked._graphs import Graph, Ring
 from games.networked._network import Network
 from games.networked._picture import blend, draw_network
@@ -70,6 +70,7 @@ class Inoculation(MatrixGame):
     symmetric = alias("graph.symmetric")
 
     def __post_init__(self) -> None:
+        require_finite(cost=self.cost, harm=self.harm)
         for name in ("cost", "harm"):
             require(getattr(self, name) >= 0, f"{name} must be 0 or more, not {getattr(self, name)}.")
         _ = self.network

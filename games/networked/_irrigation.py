@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from games.core import ExactGame, Step, alias, cached_constants, computed, constant, require
+from games.matrix import require_finite
 from games.networked._network import Network
 from games.networked._picture import blend
 from games.render import INK, Pen
@@ -92,6 +93,7 @@ class Irrigation(ExactGame):
             isinstance(self.agents, int) and 2 <= self.agents <= MAX_AGENTS,
             f"agents must be a whole number between 2 and {MAX_AGENTS}; it is {self.agents}.",
         )
+        require_finite(water=self.water)
         require(self.water > 0, f"water must be above 0, not {self.water}.")
         require(0 < self.exponent < 1, f"exponent must be above 0 and below 1, not {self.exponent}.")
         require(0 <= self.loss < 1, f"loss must be from 0 to less than 1, not {self.loss}.")

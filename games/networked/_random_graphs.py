@@ -10,7 +10,7 @@ import lazy_loader  # type: ignore[import-untyped]
 import numpy as np
 
 from games.core import require
-from games.networked._graphs import Graph
+from games.networked._graphs import Graph, require_edges
 from games.networked._network import Network, both_directions, circle, in_unit_square
 
 networkx = lazy_loader.load("networkx")
@@ -54,6 +54,7 @@ class SmallWorld(Graph):
             f"An agent of a small world has fewer neighbors than there are agents, {agents}; degree is "
             f"{self.degree}.",
         )
+        require_edges(agents * self.degree)
         found = networkx.watts_strogatz_graph(agents, self.degree, self.rewiring, seed=self.seed)
         edges = both_directions(list(found.edges))
         return Network(agents, edges, np.ones(len(edges)), circle(agents))
@@ -86,6 +87,7 @@ class ScaleFree(Graph):
             self.links < agents,
             f"A new agent joins fewer others than there are agents, {agents}; links is {self.links}.",
         )
+        require_edges(2 * agents * self.links)
         found = networkx.barabasi_albert_graph(agents, self.links, seed=self.seed)
         edges = both_directions(list(found.edges))
         return Network(agents, edges, np.ones(len(edges)), _spring_places(found))
@@ -117,6 +119,7 @@ class RandomGeometric(Graph):
         _require_seed(self.seed)
 
     def build(self, agents: int) -> Network:
+        require_edges(agents**2 * min(1.0, np.pi * self.radius**2))
         places = np.random.default_rng(self.seed).random((agents, 2))
         found = networkx.Graph()
         found.add_nodes_from((agent, {"pos": tuple(place)}) for agent, place in enumerate(places.tolist()))

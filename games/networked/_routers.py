@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from games.core import cached_constants
 
 NOWHERE = -1
-ATTEMPTS = 1000
+ATTEMPTS = 100
 
 
 class Routers(NamedTuple):
@@ -61,8 +61,8 @@ def random_routers(count: int, ports: int, seed: int) -> Routers:
         apart = np.linalg.norm(np.subtract(*places[links.T]), axis=-1)
         times = (10 * apart).astype(np.int64) // 2 + 1
         weights = scipy.sparse.coo_array((times, links.T), shape=(count, count)).tocsr()
-        steps = scipy.sparse.csgraph.shortest_path(weights, directed=False)
-        if np.isfinite(steps).all():
+        if scipy.sparse.csgraph.connected_components(weights, directed=False)[0] == 1:
+            steps = scipy.sparse.csgraph.shortest_path(weights, directed=False)
             return _with_ports(places, links, times, steps.astype(np.int64), ports)
     raise ValueError(
         f"{count} routers with {ports} ports each are rarely connected: there were none in {ATTEMPTS} draws."
@@ -76,7 +76,9 @@ def _nearest_links(places: NDArray[np.float64], ports: int) -> NDArray[np.int64]
     linked: list[set[int]] = [set() for _ in range(count)]
     for router in range(count):
         for other in nearest[router].tolist():
-            if len(linked[router]) < ports and len(linked[other]) < ports and other != router:
+            if len(linked[router]) == ports:
+                break
+            if len(linked[other]) < ports and other != router:
                 linked[router].add(other)
                 linked[other].add(router)
     pairs = [(router, other) for router in range(count) for other in sorted(linked[router]) if router < other]

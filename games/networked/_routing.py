@@ -11,11 +11,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, Step, alias, cached_constants, computed, constant, require
+from games.matrix import require_finite
 from games.networked._network import Network, both_directions
 from games.networked._picture import blend, draw_network
 from games.networked._routers import NOWHERE, Routers, random_routers
 
 WAIT = 0
+MOST = 500
+"""Largest number of routers, and of ports."""
 DRAWS = 3
 """Draws of a new packet: its router, its target, its size."""
 EMPTY_LINK, FULL_LINK = "#D9D9D9", "#D55E00"
@@ -80,9 +83,9 @@ class Routing(DrawnGame):
     agents: int = 20
     """Number of packets; at least 1."""
     routers: int = 20
-    """Number of routers; at least 2."""
+    """Number of routers, from 2 to 500."""
     ports: int = 3
-    """Largest number of links of a router; at least 1."""
+    """Largest number of links of a router, from 1 to 500."""
     arrival_reward: float = 10.0
     """Reward for arriving at the target."""
     blocked_cost: float = 0.2
@@ -101,8 +104,10 @@ class Routing(DrawnGame):
 
     def __post_init__(self) -> None:
         require(self.agents >= 1, f"There must be at least 1 packet; agents is {self.agents}.")
-        require(self.routers >= 2, f"Packets need at least 2 routers; routers is {self.routers}.")
-        require(self.ports >= 1, f"A router needs at least 1 port; ports is {self.ports}.")
+        for name, least in (("routers", 2), ("ports", 1)):
+            value = getattr(self, name)
+            require(least <= value <= MOST, f"{name} must be from {least} to {MOST}, not {value}.")
+        require_finite(arrival_reward=self.arrival_reward, blocked_cost=self.blocked_cost)
         require(self.blocked_cost >= 0, f"blocked_cost must be 0 or more, not {self.blocked_cost}.")
         require(self.seed >= 0, f"The seed of the routers is a whole number from 0, not {self.seed}.")
         require(self.horizon >= 1, f"An episode needs at least 1 step; horizon is {self.horizon}.")

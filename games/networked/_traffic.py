@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, Step, cached_constants, computed, constant, require
+from games.matrix import require_finite
 from games.networked._graphs import Grid
 from games.networked._network import Network
 from games.networked._picture import blend
@@ -77,9 +78,9 @@ class Traffic(DrawnGame):
     """
 
     rows: int = 6
-    """Rows of intersections; at least 1."""
+    """Rows of intersections, from 1 to 100."""
     columns: int = 6
-    """Columns of intersections; at least 1."""
+    """Columns of intersections, from 1 to 100."""
     demand: float = 0.15
     """Mean number of vehicles that arrive at each border road in a second; 0 or more."""
     saturation: float = 0.5
@@ -103,9 +104,11 @@ class Traffic(DrawnGame):
     step_draws = computed(lambda self: len(SIDES) * self.num_agents)  # arrivals, used at the border
 
     def __post_init__(self) -> None:
+        numbers = ("demand", "saturation", "capacity", "interval", "yellow", "waiting_cost")
+        require_finite(**{name: getattr(self, name) for name in numbers})
         for name in ("rows", "columns"):
             value = getattr(self, name)
-            require(value >= 1, f"A grid of signals has at least 1 row and 1 column; {name} is {value}.")
+            require(1 <= value <= MOST, f"A grid of signals has 1 to {MOST} {name}, not {value}.")
         for name in ("saturation", "capacity", "interval"):
             require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
         for name in ("demand", "waiting_cost"):

@@ -199,6 +199,7 @@ def test_ten_thousand_agents_step_in_well_under_a_second() -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
+        ({"cost": float("inf")}, "cost must be a finite number; it is inf"),
         ({"cost": 0.0}, "cost must be above 0, not 0.0"),
         ({"benefit": -1.0}, "benefit must be 0 or more, not -1.0"),
         ({"rewiring": 1.5}, "from 0 to 1, not 1.5"),

@@ -136,6 +136,11 @@ def test_memory_grows_with_edges() -> None:
     [
         (lambda: Ring(reach=0), "at least 1 place apart; reach is 0"),
         (lambda: Ring(reach=3).network(3), "of 3 agents reach is from 1 to 2, not 3"),
+        (lambda: Ring().network(2_000_000), "joins 1000000 agents at most, not 2000000"),
+        (lambda: Ring(reach=40).network(1_000_000), "would have about 4e"),
+        (lambda: SmallWorld(degree=40).network(1_000_000), "would have about 4e"),
+        (lambda: ScaleFree(links=40).network(1_000_000), "would have about 8e"),
+        (lambda: RandomGeometric().network(100_000), "would have about 1.96e"),
         (lambda: Ring().network(1), "at least 2 agents, not 1"),
         (lambda: Grid(rows=0), "at least 1 row; rows is 0"),
         (lambda: Grid(rows=5).network(12), "12 agents do not fill 5 rows"),

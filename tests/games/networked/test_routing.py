@@ -214,8 +214,9 @@ def test_the_contract(game: Routing) -> None:
     ("setting", "sentence"),
     [
         ({"agents": 0}, "at least 1 packet; agents is 0"),
-        ({"routers": 1}, "at least 2 routers; routers is 1"),
-        ({"ports": 0}, "at least 1 port; ports is 0"),
+        ({"routers": 1}, "routers must be from 2 to 500, not 1"),
+        ({"ports": 0}, "ports must be from 1 to 500, not 0"),
+        ({"routers": 10**6}, "routers must be from 2 to 500, not 1000000"),
         ({"ports": 1}, "20 routers with 1 ports each are rarely connected"),
         ({"blocked_cost": -1.0}, "blocked_cost must be 0 or more, not -1.0"),
         ({"seed": -1}, "whole number from 0, not -1"),

@@ -214,7 +214,8 @@ def test_the_contract(game: Traffic) -> None:
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ({"rows": 0}, "at least 1 row and 1 column; rows is 0"),
+        ({"rows": 0}, "1 to 100 rows, not 0"),
+        ({"columns": 101}, "1 to 100 columns, not 101"),
         ({"saturation": 0.0}, "saturation must be above 0, not 0.0"),
         ({"capacity": -1.0}, "capacity must be above 0, not -1.0"),
         ({"demand": -1.0}, "demand must be 0 or more, not -1.0"),
