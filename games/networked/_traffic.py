@@ -23,6 +23,8 @@ AHEAD = (1, 2, 3)
 """Sides by which vehicles leave when they turn left, go straight and turn right, counted from their own."""
 PHASES = ("north-south", "north-south left", "east-west", "east-west left")
 LETTERS = ("NS", "NSl", "EW", "EWl")
+MOST = 100
+"""Largest number of rows, and of columns."""
 CLEAR, JAMMED = "#D9D9D9", "#D55E00"
 BLOCK, LANE = 62.0, 5.0
 
