@@ -33,10 +33,10 @@ class AidState(NamedTuple):
 class Aid(ExactGame):
     """Aid: helping costs `cost`, and gives `benefit` to the agents that the helper's edges point to.
 
-    Helping costs `cost`. With `split` an agent's help is worth `benefit` in total, divided among its targets
-    by the edges' weights; otherwise it is worth `benefit` times the weight to each. Nobody gains by its own
-    help, so selfish agents never help. In the optimum an agent helps if its help is worth more to all its
-    targets together than it costs. Payoffs do not depend on earlier steps.
+    With `split` an agent's help is worth `benefit` in total, divided among its targets by the edges' weights;
+    otherwise it is worth `benefit` times the weight to each. Nobody gains by its own help, so selfish agents
+    never help. In the optimum an agent helps if its help is worth more to all its targets together than it
+    costs. Payoffs do not depend on earlier steps.
 
     With `rewiring` the graph changes: each edge gets a new target with this probability, drawn from all
     agents but its source, once at the start of an episode or after each step. Sources and weights stay, and
