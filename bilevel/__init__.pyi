@@ -36,4 +36,5 @@ from .methods import Method as Method
 from .methods import Placement as Placement
 from .methods import register_method as register_method
 from .sharing import Sharing as Sharing
+from .sharing import edge_recovery as edge_recovery
 from .sharing import share as share

@@ -61,6 +61,7 @@ from .theory import dilemma_test as dilemma_test
 from .theory import exploitability as exploitability
 from .theory import mechanism_thresholds as mechanism_thresholds
 from .theory import minimal_transfer as minimal_transfer
+from .theory import minimal_transfer_on_graph as minimal_transfer_on_graph
 from .theory import nash_conv as nash_conv
 from .theory import price_of_selfishness as price_of_selfishness
 from .theory import pure_equilibria as pure_equilibria

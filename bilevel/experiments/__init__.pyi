@@ -27,6 +27,7 @@ from ._measures import MEASURES as MEASURES
 from ._measures import Compared as Compared
 from ._measures import agent_metric as agent_metric
 from ._measures import compare_runs as compare_runs
+from ._measures import final_shares as final_shares
 from ._measures import mean_weight as mean_weight
 from ._measures import normalized_score as normalized_score
 from ._metrics import ENVIRONMENT_STEPS as ENVIRONMENT_STEPS

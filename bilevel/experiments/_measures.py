@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from bilevel.experiments._statistics import (
     over_seeds,
     require_seeds,
 )
-from bilevel.sharing import TERMS
+from bilevel.sharing import TERMS, edge_recovery
 from games.core import Game
 from games.theory import equality
 
@@ -97,12 +97,47 @@ def _final_weight(results: Run, term: str) -> np.ndarray | None:
     return mean_weight(results.final, term, results.config.game.num_agents)
 
 
+def final_shares(results: Run) -> np.ndarray | None:
+    """Shares of the final policies of a run.
+
+    Returns:
+        [seed, giver, receiver], or on the edges of a sparse graph of many agents [seed, edge]; None if the
+        method does not share, or without shares.
+
+    >>> from bilevel.experiments import train
+    >>> final_shares(train("chicken", "tos", seeds=3, outer_steps=2, out="run")).shape
+    (3, 2, 2)
+    """
+    final, agents = results.final, range(results.config.game.num_agents)
+    for name in ("share", "edge_share"):
+        if name in final:
+            return final[name]
+    if "share_0_0" not in final:
+        return None
+    rows = [[final[f"share_{giver}_{receiver}"] for receiver in agents] for giver in agents]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
+def recovered_edges(results: Run, part: Literal["precision", "recall"]) -> np.ndarray | None:
+    """Precision or recall of learned sharing edges, for each seed (`bilevel.edge_recovery`).
+
+    Returns:
+        [seed], NaN where undefined; None if the game does not state its influence, or nothing is shared.
+    """
+    shares = final_shares(results)
+    if shares is None or results.config.game.influence is None:
+        return None
+    return np.asarray(getattr(edge_recovery(shares, results.config.game), part).numpy())
+
+
 MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "welfare": lambda results: results.final["welfare"],
     "normalized_score": lambda results: normalized_score(results.config.game, results.final["welfare"]),
     "equality": equality_of_returns,
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),
+    "edge_precision": partial(recovered_edges, part="precision"),
+    "edge_recall": partial(recovered_edges, part="recall"),
     **{f"{term}_weight": partial(_final_weight, term=term) for term in TERMS},
 }
 """Name -> measure [seed] of the final policies on fresh episodes; None where undefined."""

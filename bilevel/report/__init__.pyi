@@ -16,6 +16,7 @@ from ._figures import write_weights_figure as write_weights_figure
 from ._film import check_film as check_film
 from ._film import film as film
 from ._film import write_film as write_film
+from ._structure import structure_figure as structure_figure
 from ._style import AMBER as AMBER
 from ._style import BLACK as BLACK
 from ._style import BLUE as BLUE

@@ -39,6 +39,8 @@ COLUMNS = {
         _measure("equality", "equality", estimate(number)),
         _measure("cooperation", "cooperation", estimate(percent)),
         _measure("given_away", "share\ngiven\naway", estimate(percent)),
+        _measure("edge_precision", "edge\nprecision\n[95 % interval]", with_interval),
+        _measure("edge_recall", "edge\nrecall\n[95 % interval]", with_interval),
         *(_measure(f"{term}_weight", f"{term}\n[95 % interval]", with_interval) for term in TERMS),
         _measure("probability_of_improvement", "P(improvement)\n[95 % interval]", with_interval),
         _measure("difference", "difference\n[95 % interval]", with_interval),
@@ -50,6 +52,7 @@ COLUMNS = {
 """All columns, in the order of table.csv."""
 RUN = ("method", "welfare", "normalized_score", "cooperation", "given_away", "seconds")
 REACHED = ("method", "welfare", "normalized_score", "equality", "cooperation", "given_away")
+STRUCTURE = ("method", "edge_precision", "edge_recall")
 LEARNED = ("method", *(f"{term}_weight" for term in TERMS))
 AGAINST = ("method", "probability_of_improvement", "difference", "outer_steps", "seconds")
 
@@ -58,6 +61,10 @@ RUN_NOTES = (
     "Welfare: the sum over all agents.",
     "Normalized score: 0 % is the welfare of mutual defection, 100 % the optimum.",
     "Share given away: the fraction of its own reward that an agent does not keep.",
+)
+STRUCTURE_NOTE = (
+    "Edge precision: the fraction of learned sharing edges that lead to an agent whose actions affect the "
+    "giver. Edge recall: the fraction of such edges that are learned, with a share above equal parts."
 )
 WEIGHTS_NOTE = (
     "Learned weights: the final coefficients of the policy, value and entropy terms times the learned "
@@ -85,8 +92,16 @@ def results_table(runs: Sequence[Run]) -> Group:
     ...
     """
     games = dict.fromkeys(run.config.game_name for run in runs)
-    tables = (_run_table(name, [run for run in runs if run.config.game_name == name]) for name in games)
-    return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(RUN_NOTES))
+    tables, below = [], list(RUN_NOTES)
+    for name in games:
+        same = [run for run in runs if run.config.game_name == name]
+        tables.append(_run_table(name, same))
+        structured = [run for run in same if MEASURES["edge_recall"](run) is not None]
+        if structured:
+            title = f"{name}: learned sharing edges"
+            tables.append(_run_table(title, structured, STRUCTURE))
+            below = [*RUN_NOTES, STRUCTURE_NOTE]
+    return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(below))
 
 
 def comparison_table(
@@ -113,6 +128,8 @@ def comparison_table(
         f"{config.game_name}, {config.seeds} seeds": REACHED,
         f"Compared with {rows[0].label}": AGAINST,
     }
+    if _structure_known(rows):
+        parts["Learned sharing edges against the influence graph"] = STRUCTURE
     if _weights_learned(rows):
         parts["Learned loss weights, mean over agents"] = LEARNED
     below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
@@ -135,6 +152,7 @@ def notes(rows: Sequence[Compared]) -> list[str]:
         "reward that an agent does not keep.",
         "P(improvement): the probability that a seed of the method has higher welfare than a seed of "
         f"{first}, ties counting half. Difference: interquartile mean of welfare minus that of {first}.",
+        *([STRUCTURE_NOTE] if _structure_known(rows) else []),
         *([WEIGHTS_NOTE] if _weights_learned(rows) else []),
         *_undefined_notes(rows),
         *_low_equality_notes(rows),
@@ -235,15 +253,15 @@ def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> R
     return ResultsTable(title=title, columns=[COLUMNS[name] for name in names], rows=values)
 
 
-def _run_table(title: str, runs: Sequence[Run]) -> ResultsTable:
+def _run_table(title: str, runs: Sequence[Run], columns: Sequence[str] = RUN) -> ResultsTable:
     rows = []
     for run in runs:
         known: dict[str, Any] = {"method": run.config.method_name, "seconds": run.seconds}
-        for name in set(RUN) - known.keys():
+        for name in set(columns) - known.keys():
             values = MEASURES[name](run)
             known[name] = None if values is None else over_seeds(values)
-        rows.append([known[name] for name in RUN])
-    return ResultsTable(title=title, columns=[COLUMNS[name] for name in RUN], rows=rows)
+        rows.append([known[name] for name in columns])
+    return ResultsTable(title=title, columns=[COLUMNS[name] for name in columns], rows=rows)
 
 
 def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
@@ -252,7 +270,10 @@ def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
     for row in rows:
         for name, count in row.undefined.items():
             counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
-    reasons = {"equality": " (the returns sum to 0 or less)"}
+    reasons = {
+        "equality": " (the returns sum to 0 or less)",
+        "edge_precision": " (no share is above equal parts)",
+    }
     return [
         f"A dash: {name} is undefined{reasons.get(name, '')} for "
         f"{'all methods' if len(labels) == len(rows) else ', '.join(labels)}."
@@ -270,6 +291,10 @@ def _low_equality_notes(rows: Sequence[Compared]) -> list[str]:
         "Equality lies between 1/N and 1, for N agents, where no return is negative. It is below 0 for "
         f"{', '.join(labels)}: some agents have negative returns, although the sum is positive."
     ]
+
+
+def _structure_known(rows: Sequence[Compared]) -> bool:
+    return any("edge_recall" in row.intervals for row in rows)
 
 
 def _weights_learned(rows: Sequence[Compared]) -> bool:

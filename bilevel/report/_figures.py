@@ -42,6 +42,7 @@ from bilevel.report._heat_maps import (
     transfer_figure,
     transfer_note,
 )
+from bilevel.report._structure import structure_figure
 from bilevel.report._style import BLACK, looks, save, style, wrapped
 from bilevel.report._theory_summary import Theory, share_levels, theory_levels
 from bilevel.sharing import TERMS
@@ -74,7 +75,8 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
 
     Returns:
         The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
-        cooperation, cooperation.png; and if loss weights were learned, loss_weights.png.
+        cooperation, cooperation.png; if loss weights were learned, loss_weights.png; and if agents share
+        and the game states who affects whom (`Game.influence`), structure.png.
 
     Raises:
         ValueError: as for `draw_curves`.
@@ -113,6 +115,9 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
         whose = "of each agent" if by_agent else "averaged over agents"
         heading = f"{title}: learned loss weights {whose}, {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, heading, x_axis)
+    structure = structure_figure(results)
+    if structure is not None:
+        figures["structure"] = structure
     return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 
 

@@ -25,6 +25,11 @@ from ._objectives import maximin as maximin
 from ._objectives import nash_welfare as nash_welfare
 from ._objectives import register_objective as register_objective
 from ._objectives import utilitarian as utilitarian
+from ._recovery import EdgeRecovery as EdgeRecovery
+from ._recovery import distance_to_minimal_transfer as distance_to_minimal_transfer
+from ._recovery import edge_recovery as edge_recovery
+from ._recovery import learned_edges as learned_edges
+from ._recovery import useful_edges as useful_edges
 from ._sharing import Sharing as Sharing
 from ._sharing import check_neighbors as check_neighbors
 from ._sharing import check_own_share as check_own_share

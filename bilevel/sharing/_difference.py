@@ -45,15 +45,11 @@ class DifferenceRewards:
     def __post_init__(self) -> None:
         game, kind = self.game, type(self.game).__name__
         require(
-            type(game).difference_rewards is not Game.difference_rewards,
-            f"{kind} cannot compute the welfare of other actions, which difference rewards need: choose a "
-            "game that implements difference_rewards, as aid or public-goods, or another method.",
-        )
-        require(
             0 <= self.default_action < game.num_actions,
             f"The actions of {kind} are 0 to {game.num_actions - 1}; the default action is "
             f"{self.default_action}.",
         )
+        game.difference_rewards(torch.zeros(1, game.num_agents, dtype=torch.int64), self.default_action)
 
     @property
     def agents(self) -> int:

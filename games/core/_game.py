@@ -142,6 +142,16 @@ class Game(abc.ABC):
         """
         return None
 
+    @property
+    def influence(self) -> Tensor | None:
+        """The true influence graph: int64 [2, edge], source above target; None where not stated.
+
+        An edge says that the source's actions affect the target's rewards of the same step. It leads to
+        another agent. Learned sharing can be compared with it (`bilevel.sharing.edge_recovery`); agents do
+        not observe it.
+        """
+        return None
+
     def neighbors_now(self, state: State) -> Tensor | None:
         """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbors`.
 
@@ -289,7 +299,11 @@ class Game(abc.ABC):
             Wolpert and Tumer, Optimal payoff functions for members of collectives, Advances in Complex
             Systems 4(2-3), 2001.
         """
-        raise ValueError(f"{type(self).__name__} has no difference rewards: implement difference_rewards.")
+        raise ValueError(
+            f"{type(self).__name__} cannot compute the welfare of other actions, which difference rewards "
+            "need: choose a game that implements difference_rewards, as aid or public-goods, or another "
+            "method."
+        )
 
     def measures(self, state: State) -> dict[str, Tensor]:
         """Further measures of each agent's last step, by name: [batch, agent]; the state is from `step`."""

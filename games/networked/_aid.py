@@ -125,6 +125,14 @@ class Aid(ExactGame):
         return self.network.sharing_edges() if self.observe_graph and not self.rewiring else None
 
     @property
+    def influence(self) -> Tensor | None:
+        """Edges along which help is worth something, also where the graph is hidden; None if it changes."""
+        if self.rewiring:
+            return None
+        felt = self.network.weights * self.benefit > 0
+        return torch.from_numpy(np.unique(self.network.edges[felt], axis=0).T.copy())
+
+    @property
     def num_observations(self) -> int:
         return int(self.network.out_degrees.max()) + 1 if self.observe_graph else 1
 

@@ -137,6 +137,11 @@ class Traffic(DrawnGame):
         return self.network.sharing_edges()
 
     @property
+    def influence(self) -> Tensor:
+        """Adjacent intersections: a signal fills the roads that lead to them, and drains those from them."""
+        return torch.from_numpy(self.network.edges.T.copy())
+
+    @property
     def observation_space(self) -> spaces.Box:
         numbers = len(SIDES) * (len(TURNS) + 3) + len(PHASES)
         return spaces.Box(0.0, 1.0, (numbers,), dtype=np.float32)

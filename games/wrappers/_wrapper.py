@@ -57,6 +57,7 @@ class WrappedGame(Game):
     fully_symmetric = alias("game.fully_symmetric")
     neighbors = alias("game.neighbors")
     edges = alias("game.edges")
+    influence = alias("game.influence")
     truncates = alias("game.truncates")
     draws_by_rows = alias("game.draws_by_rows")
     pure = alias("game.pure")
@@ -89,6 +90,9 @@ class WrappedGame(Game):
 
     def give(self, state: State, gifts: Tensor) -> State:
         return self.game.give(state, gifts)
+
+    def difference_rewards(self, actions: Tensor, default: int) -> Tensor:
+        return self.game.difference_rewards(actions, default)
 
     def episode_value(self, rewards: Tensor) -> Tensor:
         return self.game.episode_value(rewards)
@@ -129,6 +133,8 @@ class PaidGame(WrappedGame):
     A state is a NamedTuple with the wrapped game's state, `game`; its rewards of the last step, `extrinsic`
     [batch, agent]; and the gifts, `given` [batch, giver, receiver], whose diagonal counts in no measure.
     """
+
+    difference_rewards = Game.difference_rewards  # welfare includes gifts that are not conserved
 
     def inner(self, state: State) -> State:
         return state.game

@@ -90,6 +90,8 @@ class ZeroSumGame(WrappedGame):
     def __post_init__(self) -> None:
         _require_opponents(self.game)
 
+    difference_rewards = Game.difference_rewards  # the sum of rewards is always 0
+
     def step(self, state: State, actions: Tensor, generator: torch.Generator) -> Step:
         state, rewards, done = self.game.step(state, actions, generator)
         return state, relative_rewards(rewards), done

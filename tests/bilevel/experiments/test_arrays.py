@@ -79,7 +79,11 @@ def test_beyond_64_agents_the_matrix_is_that_of_the_final_policies_alone(tmp_pat
     results = train(folder)
     assert "share" not in results.curves
     assert results.final["share"].shape == (2, 65, 65)
-    assert [path.name for path in folder.path.glob("*.array")] == ["evaluation.share.array"]
+    assert sorted(path.name for path in folder.path.glob("*.array")) == [
+        "evaluation.return.array",
+        "evaluation.share.array",
+        "metrics.return.array",
+    ]
     shared = final_transfers(results)
     assert shared is not None
     assert shared.values.shape == (65, 65, 2)

@@ -1,0 +1,164 @@
+"""Learned sharing against the influence graph: precision and recall of edges, distance from the least."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bilevel.sharing._edges import Edges, edges_of
+from games.core import Game, require
+from games.networked import Aid
+from games.theory import minimal_transfer_on_graph
+
+MARGIN = 1e-3
+"""Relative amount by which a share exceeds equal parts: softmax rows of equal logits round differently."""
+
+
+class EdgeRecovery(NamedTuple):
+    """Precision and recall of learned sharing edges against the influence graph.
+
+    >>> import games
+    >>> found = edge_recovery(torch.eye(3)[None], games.make("aid", agents=3))
+    >>> isinstance(found, EdgeRecovery), found.learned, found.recall  # nobody shares
+    (True, tensor([0]), tensor([0.], dtype=torch.float64))
+    """
+
+    precision: Tensor
+    """Fraction of the learned edges that are useful, float64 [...]; NaN where none is learned."""
+    recall: Tensor
+    """Fraction of the useful edges that are learned, float64 [...]; NaN where agents do not affect others."""
+    learned: Tensor
+    """Number of learned edges, int64 [...]."""
+
+
+def useful_edges(game: Game) -> Tensor:
+    """Edges along which sharing aligns interests: from each agent to those whose actions affect it.
+
+    Args:
+        game: a game that states its `influence`.
+    Returns:
+        Giver and receiver, int64 [2, edge]: target and source of each edge of influence.
+    Raises:
+        ValueError: the game does not state it.
+
+    >>> import games
+    >>> useful_edges(games.make("aid", agents=3))  # i helps i + 1, which should give to i
+    tensor([[1, 2, 0],
+            [0, 1, 2]])
+    """
+    influence = game.influence
+    if influence is None:
+        raise ValueError(f"{type(game).__name__} does not state which agents affect which (Game.influence).")
+    return influence.flip(0)
+
+
+def learned_edges(
+    shares: Tensor | NDArray[np.floating], game: Game, *, threshold: float | None = None
+) -> Tensor:
+    """Mask of the learned edges of `edge_recovery`, with its arguments.
+
+    Returns:
+        Boolean [..., edge], for the edges of `edges_of(game)`.
+
+    >>> import games
+    >>> learned_edges(torch.tensor([[0.2, 0.8], [0.5, 0.5]]), games.make("prisoners-dilemma"))
+    tensor([False,  True, False, False])
+    """
+    edges = edges_of(game)
+    giver, receiver = edges.pairs
+    equal_parts = (1 + MARGIN) / edges.degree.double()[giver]
+    limit = equal_parts if threshold is None else threshold
+    learned: Tensor = (_on_edges(shares, edges, game) > limit) & (giver != receiver)
+    return learned
+
+
+def edge_recovery(
+    shares: Tensor | NDArray[np.floating], game: Game, *, threshold: float | None = None
+) -> EdgeRecovery:
+    """Compare learned sharing with the influence graph.
+
+    Sharing aligns interests where a giver shares with the agents whose actions affect it: if i affects j, the
+    edge from j to i is useful. An edge is learned if its share is greater than equal parts: 1 / k of the
+    giver's reward, where the giver may give to k agents, itself included (1 / N on a complete graph). Equal
+    sharing, as by the common reward or before learning, then has no learned edge, and a giver has one only at
+    the expense of other receivers or of itself.
+
+    Args:
+        shares: [..., giver, receiver]; or shares on `Game.edges`, [..., edge].
+        game: a game that states its `influence`.
+        threshold: share above which an edge is learned; None: equal parts.
+    Returns:
+        Precision, recall and number of learned edges, [...] each; an agent's own share is no edge.
+    Raises:
+        ValueError: the game does not state its influence, or the shares have another shape.
+
+    >>> import games
+    >>> ring = games.make("aid", agents=4, observe_graph=False)  # i helps i + 1
+    >>> good = torch.eye(4).roll(-1, 1)  # everybody gives everything to its helper
+    >>> edge_recovery(good[None], ring).recall, edge_recovery(good.mT[None], ring).recall
+    (tensor([1.], dtype=torch.float64), tensor([0.], dtype=torch.float64))
+    """
+    useful, edges = useful_edges(game), edges_of(game)
+    agents, (giver, receiver) = edges.agents, edges.pairs
+    learned = learned_edges(shares, game, threshold=threshold)
+    right = torch.isin(giver * agents + receiver, useful[0] * agents + useful[1])
+    hits, count = (learned & right).sum(-1), learned.sum(-1)
+    total = useful.shape[1]
+    return EdgeRecovery(
+        hits.double() / torch.where(count > 0, count.double(), torch.nan),
+        hits.double() / (total if total > 0 else torch.nan),
+        count,
+    )
+
+
+def distance_to_minimal_transfer(shares: Tensor | NDArray[np.floating], game: Game) -> Tensor:
+    """Distance of learned sharing from the least that makes cooperation dominant.
+
+    The mean over givers of half the sum over receivers of |T_ij - T*_ij|: the fraction of its reward that an
+    agent would have to give to others than it does. T* is the symmetric sharing of
+    `games.minimal_transfer_on_graph`; the only one on a directed ring, and one of many where an agent has
+    several helpers.
+
+    Args:
+        shares: as for `edge_recovery`.
+        game: `aid` on a fixed, regular graph.
+    Returns:
+        Distances, from 0 to 1, float64 [...].
+    Raises:
+        ValueError: there is no closed form of T* for the game, or the shares have another shape.
+
+    >>> import games
+    >>> ring = games.make("aid", agents=5)  # T* keeps 3 / 4
+    >>> distance_to_minimal_transfer(torch.eye(5)[None], ring)
+    tensor([0.2500], dtype=torch.float64)
+    """
+    require(
+        isinstance(game, Aid),
+        f"The least sufficient sharing has a closed form in aid on regular graphs, not in "
+        f"{type(game).__name__}.",
+    )
+    assert isinstance(game, Aid)
+    minimal, edges = minimal_transfer_on_graph(game), edges_of(game)
+    agents, values = edges.agents, _on_edges(shares, edges, game)
+    codes, order = (edges.pairs[0] * agents + edges.pairs[1]).sort()
+    least = torch.zeros(len(codes), dtype=torch.float64)
+    least[order[torch.searchsorted(codes, minimal.edges[0] * agents + minimal.edges[1])]] = minimal.shares
+    return (values - least).abs().sum(-1) / (2 * agents)
+
+
+def _on_edges(shares: Tensor | NDArray[np.floating], edges: Edges, game: Game) -> Tensor:
+    """Shares on the edges of the sharing graph, float64 [..., edge]; ValueError for another shape."""
+    values = shares if isinstance(shares, Tensor) else torch.from_numpy(np.array(shares))  # may be read-only
+    agents = edges.agents
+    if values.shape[-2:] == (agents, agents):
+        values = values[..., edges.pairs[0], edges.pairs[1]]
+    require(
+        values.ndim >= 1 and values.shape[-1] == edges.pairs.shape[1],
+        f"Shares of {type(game).__name__} are [..., {agents}, {agents}] (giver, receiver) or [..., "
+        f"{edges.pairs.shape[1]}] (edge), not {list(values.shape)}.",
+    )
+    return values.double()

@@ -1,0 +1,99 @@
+"""Minimal reward transfer in closed form, on regular graphs of any number of agents."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from games.core import require
+from games.networked import Aid
+
+
+class GraphTransfer(NamedTuple):
+    """Minimal transfer on a regular graph: the greatest shares that can be kept, and how.
+
+    >>> from games import make
+    >>> found = minimal_transfer_on_graph(make("aid", agents=10_000))
+    >>> isinstance(found, GraphTransfer), found.g, found.edges.shape
+    (True, 0.75, torch.Size([2, 20000]))
+    """
+
+    s: float
+    """s*: the greatest share that all can keep, if each splits the rest evenly among its neighbors."""
+    g: float
+    """g*: the greatest share that all can keep, if each may give as it likes."""
+    edges: Tensor
+    """Giver and receiver of a sharing that achieves g*, int64 [2, edge], sorted by giver; with own edges."""
+    shares: Tensor
+    """Its shares, float64 [edge]: g* for the agent itself, the rest in equal parts for its helpers."""
+
+
+def minimal_transfer_on_graph(game: Aid, *, along_graph: bool = True) -> GraphTransfer:
+    """Minimal reward transfer of `aid` in closed form, where all agents have equally many edges.
+
+    Agent i is to help, which costs c and is worth b w to each of the d agents j to which its edges lead. With
+    the sharing T it gains sum_j T_ji b w - T_ii c by helping, whatever the others do. Let every agent keep s
+    and split the rest evenly among K others: d b w (1 - s) / K >= s c, so that
+
+        s* = d b w / (d b w + K c).
+
+    With any shares, summing the condition over all agents i gives b w sum_j (1 - T_jj) >= c sum_i T_ii, as j
+    gives at most 1 - T_jj to its helpers. The mean share kept, and so the smallest, is thus at most
+
+        g* = b w / (b w + c),
+
+    which is achieved if each agent keeps g* and splits the rest evenly among the d agents that may help it.
+
+    Args:
+        game: `aid` on a fixed graph on which all agents have d edges in and d out, of one weight, and on
+            which helping is the optimum.
+        along_graph: let only `game.edges` share, the agents with an edge between them (K neighbors);
+            otherwise, or where the graph is hidden, all may (K = N - 1). g* is the same.
+    Returns:
+        s*, g* and a sharing that achieves g*.
+    Raises:
+        ValueError: the graph changes or is irregular, or helping is not the optimum.
+    Source:
+        The thresholds of Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv
+        2310.12928, which `minimal_transfer` finds by a linear program; the closed form is this toolkit's.
+
+    >>> from games import make
+    >>> found = minimal_transfer_on_graph(make("aid", agents=100))  # a ring: i helps i + 1
+    >>> found.s, found.g  # benefit 3, cost 1, one helper, two neighbors
+    (0.6, 0.75)
+    """
+    network = game.network
+    require(not game.rewiring, "The closed form is for graphs that do not change: leave rewiring at 0.")
+    into = np.bincount(network.edges[:, 1], minlength=game.agents)
+    degree, weight = int(network.out_degrees[0]), float(network.weights[:1].sum())
+    regular = degree > 0 and bool(
+        (network.out_degrees == degree).all()
+        and (into == degree).all()
+        and np.allclose(network.weights, weight, rtol=1e-12)
+    )
+    others = torch.tensor([game.agents - 1])
+    if along_graph and game.edges is not None:
+        others = torch.bincount(game.edges[0], minlength=game.agents) - 1
+    require(
+        regular and bool((others == others[0]).all()),
+        "The closed form is for regular graphs, on which all agents have equally many edges in and out, of "
+        "one weight, as ring and periodic grid: use minimal_transfer for a few agents on others.",
+    )
+    worth = game.benefit * weight
+    require(
+        degree * worth > game.cost,
+        f"Helping is not the optimum: it costs {game.cost:g} and is worth {degree * worth:g}, so no transfer "
+        "is needed.",
+    )
+    count = int(others[0])
+    s, g = degree * worth / (degree * worth + count * game.cost), worth / (worth + game.cost)
+    own = np.arange(game.agents)
+    givers = np.concatenate((network.edges[:, 1], own))
+    receivers = np.concatenate((network.edges[:, 0], own))
+    order = np.lexsort((receivers, givers))
+    shares = np.concatenate((np.full(len(network.edges), (1 - g) / degree), np.full(game.agents, g)))[order]
+    edges = np.stack((givers[order], receivers[order]))
+    return GraphTransfer(s, g, torch.from_numpy(edges), torch.from_numpy(shares))
