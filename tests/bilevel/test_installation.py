@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib import metadata
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,12 @@ main(["train", "--game", "escape-room"])
 
 
 def extra(name: str) -> set[str]:
+    """Packages that an extra adds, but for those that torch requires anyway."""
     settings = configparser.ConfigParser()
     settings.read(ROOT / "setup.cfg")
-    packages = re.findall(r"(?m)^([\w-]+)", settings["options.extras_require"][name])
-    return {IMPORTED_AS.get(package, package) for package in packages}
+    packages = set(re.findall(r"(?m)^([\w-]+)", settings["options.extras_require"][name]))
+    of_torch = {re.split(r"[^\w-]", line)[0] for line in requires("torch") or [] if "extra ==" not in line}
+    return {IMPORTED_AS.get(package, package) for package in packages - of_torch}
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
