@@ -142,7 +142,8 @@ class Clans(DrawnGame):
             ["a rival", "0", f"{-self.spoils:g}"],
         ]
         marked = {(row, season + 1) for row in range(len(rows))}
-        return draw_table(f"step {steps}: {SEASONS[season]}", rows, marked, scale=scale)
+        title = f"step {steps}: {SEASONS[season]}"
+        return draw_table(title, rows, marked, key="season of the step", scale=scale)
 
     def _season(self, draws: Tensor) -> Tensor:
         return torch.where(draws[:, 0] < self.feud_chance, FEUD, PEACE)

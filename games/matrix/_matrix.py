@@ -165,7 +165,8 @@ class MatrixGame(ExactGame):
                 for name, line in zip(names, payoff_array(self), strict=True)
             )
             marked = {(played[0] + 1, played[1] + 1)} if steps else ()
-            return draw_table(title, [["agent 0 \\ 1", *names], *lines], marked, scale=scale)
+            key = "joint action of the step"
+            return draw_table(title, [["agent 0 \\ 1", *names], *lines], marked, key=key, scale=scale)
         moves = rewards = ["-"] * self.num_agents
         if steps:
             moves = [names[action] for action in played]
@@ -175,7 +176,9 @@ class MatrixGame(ExactGame):
             (agent + 1, 1) for agent, action in enumerate(played) if self.cooperative and action == 0
         }
         sizing = [["", name, WIDEST_PAYOFF] for name in names]
-        return draw_table(title, [["agent", "action", "reward"], *rows], cooperators, sizing, scale=scale)
+        key = "cooperation" if self.cooperative else ""
+        lines = [["agent", "action", "reward"], *rows]
+        return draw_table(title, lines, cooperators, sizing, key=key, scale=scale)
 
 
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ AGENTS = (
 SMALLEST_TEXT = 6
 CAPTION_TEXT, MARGIN = 16, 6
 RULE, PAPER, MARK = "#BEBEBE", "#FFFFFF", "#FFD666"
-FONT_SIZE, PADDING = 18, 10
+FONT_SIZE, KEY_TEXT, PADDING = 18, 15, 10
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 
@@ -173,6 +173,7 @@ def draw_table(
     marked: Collection[tuple[int, int]] = (),
     room: Sequence[Sequence[str]] = (),
     *,
+    key: str = "",
     scale: float = 1.0,
 ) -> np.ndarray:
     """Draw rows of text as a ruled table under a title.
@@ -182,6 +183,7 @@ def draw_table(
         rows: the cells' texts, row by row, all rows equally long.
         marked: (row, column) of the cells to highlight.
         room: rows that are not drawn but fit, so that several tables have the same size.
+        key: meaning of the highlight, below the table; empty: no key.
         scale: factor of the usual size.
     Returns:
         A picture, uint8 [height, width, 3], as large as the text needs.
@@ -194,14 +196,31 @@ def draw_table(
         for column in zip(*rows, *room, strict=True)
     ]
     height = FONT_SIZE + 2 * PADDING
-    width = max(sum(widths), int(text_width(title, FONT_SIZE)) + 2 * PADDING)
-    pen = Pen(width + 1, height * (len(rows) + 1) + 1, scale=scale, paper=PAPER)
+    beside_swatch = 2 * PADDING + FONT_SIZE
+    width = max(
+        sum(widths),
+        int(text_width(title, FONT_SIZE)) + 2 * PADDING,
+        int(text_width(key, KEY_TEXT)) + beside_swatch + PADDING if key else 0,
+    )
+    pen = Pen(width + 1, height * (len(rows) + 1 + bool(key)) + 1, scale=scale, paper=PAPER)
     pen.text((PADDING, height / 2), title, size=FONT_SIZE, anchor="lm")
     for row, cells in enumerate(rows):
         left, top = 0, height * (row + 1)
         for column, (cell, cell_width) in enumerate(zip(cells, widths, strict=True)):
-            fill = MARK if (row, column) in marked else PAPER
-            pen.rectangle((left, top, left + cell_width, top + height), fill=fill, outline=RULE)
+            pen.rectangle((left, top, left + cell_width, top + height), fill=PAPER, outline=RULE)
+            if (row, column) in marked:
+                _highlight(pen, (left, top, left + cell_width, top + height))
             pen.text((left + cell_width / 2, top + height / 2), cell, size=FONT_SIZE)
             left += cell_width
+    if key:
+        middle = height * (len(rows) + 1.5)
+        half = FONT_SIZE / 2
+        _highlight(pen, (PADDING, middle - half, PADDING + FONT_SIZE, middle + half))
+        pen.text((beside_swatch, middle), key, size=KEY_TEXT, anchor="lm")
     return pen.picture()
+
+
+def _highlight(pen: Pen, box: Box) -> None:
+    """Fill a cell; its border shows in greyscale."""
+    left, top, right, bottom = box
+    pen.rectangle((left + 1, top + 1, right - 1, bottom - 1), fill=MARK, outline=INK, line=2)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import games
-from games.render import Pen, captioned, framed, resized
+from games.render import Pen, captioned, draw_table, framed, resized
 
 SCALES = (0.5, 1.0, 2.5)
 
@@ -60,3 +60,16 @@ def test_a_caption_widens_a_narrow_picture_and_leaves_it_as_it_is() -> None:
     assert (frame[:10, 20:] == 255).all()
     assert (frame[10:] < 128).any()  # something is written
     assert framed(picture, (10, 20)).shape == picture.shape
+
+
+def test_a_table_has_a_key_that_explains_the_highlight() -> None:
+    rows = [["a", "b"], ["c", "d"]]
+    plain, marked = (draw_table("t", rows, cells) for cells in ((), {(0, 1)}))
+    assert plain.shape == marked.shape
+    with_key = draw_table("t", rows, {(0, 1)}, key="cooperation of the agent")
+    assert with_key.shape[0] > marked.shape[0]
+    assert with_key.shape[1] > marked.shape[1]  # the key is not cut
+    np.testing.assert_array_equal(with_key[: marked.shape[0] - 1, : marked.shape[1] - 1], marked[:-1, :-1])
+    swatch = (with_key[marked.shape[0] :] == (0xFF, 0xD6, 0x66)).all(-1)
+    assert swatch.any()
+    assert not (with_key[marked.shape[0] :, -1] != 255).any()
