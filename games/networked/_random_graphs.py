@@ -38,7 +38,7 @@ class SmallWorld(Graph):
     rewiring: float = 0.1
     """Probability that an edge is rewired; from 0 to 1."""
     seed: int = 0
-    """Random seed of the graph, a whole number from 0."""
+    """Random seed of the graph, a nonnegative integer."""
 
     def __post_init__(self) -> None:
         require(
@@ -76,7 +76,7 @@ class ScaleFree(Graph):
     links: int = 2
     """Number of neighbors with which an agent joins; at least 1."""
     seed: int = 0
-    """Random seed of the graph, a whole number from 0."""
+    """Random seed of the graph, a nonnegative integer."""
 
     def __post_init__(self) -> None:
         require(self.links >= 1, f"A new agent joins at least 1 other; links is {self.links}.")
@@ -112,7 +112,7 @@ class RandomGeometric(Graph):
     radius: float = 0.25
     """Largest distance between neighbors, in sides of the square; above 0."""
     seed: int = 0
-    """Random seed of the graph, a whole number from 0."""
+    """Random seed of the graph, a nonnegative integer."""
 
     def __post_init__(self) -> None:
         require(self.radius > 0, f"radius must be above 0, not {self.radius}.")
