@@ -177,8 +177,8 @@ class MatrixGame(ExactGame):
         }
         sizing = [["", name, WIDEST_PAYOFF] for name in names]
         key = "cooperation" if self.cooperative else ""
-        lines = [["agent", "action", "reward"], *rows]
-        return draw_table(title, lines, cooperators, sizing, key=key, scale=scale)
+        table = [["agent", "action", "reward"], *rows]
+        return draw_table(title, table, cooperators, sizing, key=key, scale=scale)
 
 
 def payoff_array(game: MatrixGame) -> NDArray[np.float64]:
