@@ -33,6 +33,7 @@ from ._lio import SeparateCost as SeparateCost
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
 from ._ltos import SharingAscent as SharingAscent
+from ._mediator import Mediator as Mediator
 from ._method import LossWeightMethod as LossWeightMethod
 from ._method import Method as Method
 from ._method import OuterMethod as OuterMethod

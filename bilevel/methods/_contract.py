@@ -32,9 +32,9 @@ welfare, return_<agent>: in the game's units of value; cooperation: 0 to 1, wher
 given_away: the agents' mean, 0 to 1, and share_<giver>_<receiver>, where rewards are shared; given and
 incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode (of exact values: the game's
 units of value), where rewards are added; of `contract`, contract_payment: reward units per step of
-defection, transfer_<agent>: net, in the game's units of value, and accepted: 0 or 1; policy_weight_<agent>,
-value_weight_<agent> and entropy_weight_<agent>: learned loss weights; imbalance and anarchy: of `d3c`;
-model_loss: nats per step.
+defection, transfer_<agent>: net, in the game's units of value, and accepted: 0 or 1; committed, of
+`mediator`: 0 to 1; policy_weight_<agent>, value_weight_<agent> and entropy_weight_<agent>: learned loss
+weights; imbalance and anarchy: of `d3c`; model_loss: nats per step.
 """
 
 

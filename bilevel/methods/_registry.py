@@ -23,6 +23,7 @@ METHODS: Registry[type[Method]] = Registry(
         "lase": "bilevel.methods._lase:LASE",
         "planner": "bilevel.methods._planner:CentralPlanner",
         "contract": "bilevel.methods._formal_contract:FormalContract",
+        "mediator": "bilevel.methods._mediator:Mediator",
         "aga": "bilevel.methods._aga:AgA",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",

@@ -32,7 +32,8 @@ DASH_DOTTED: Any = (0, (3, 1, 1, 1))
 LONG_DASH_DOTTED: Any = (0, (6, 2, 1, 2))
 
 LOOKS: dict[str, tuple[str, Any, str]] = {
-    "aga": ("#546E7A", SHORT_DASHED, "H"),
+    "mediator": ("#2F5D3A", DOTTED, r"$\spadesuit$"),
+    "aga": ("#C724B1", SHORT_DASHED, "H"),
     "contract": ("#4059AD", LONG_DASH_DOTTED, "d"),
     "selfish": (RED, DOTTED, "v"),
     "prosocial": (BLUE, DASHED, "s"),

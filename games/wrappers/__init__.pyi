@@ -3,6 +3,8 @@ from ._gifts import GiftExactGame as GiftExactGame
 from ._gifts import GiftGame as GiftGame
 from ._gifts import GiftRules as GiftRules
 from ._gifts import gift_actions as gift_actions
+from ._mediated import MediatedExactGame as MediatedExactGame
+from ._mediated import MediatedGame as MediatedGame
 from ._shared import shared as shared
 from ._sharing_matrix import both_present as both_present
 from ._sharing_matrix import check_sharing as check_sharing

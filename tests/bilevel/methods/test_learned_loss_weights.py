@@ -35,7 +35,16 @@ ROOM = EscapeRoom(horizon=3)
 WITHOUT = ("ltos", "d3c", "lase", "aga")
 NAMES = sorted(set(METHODS) - set(WITHOUT))
 EVOLUTION = "evolution(samples=8, members=True, fresh_data=True)"
-HELD = ("selfish", "prosocial", "fixed", "spatial-discount", "svo", "inequity-aversion", "gifting")
+HELD = (
+    "selfish",
+    "prosocial",
+    "fixed",
+    "spatial-discount",
+    "svo",
+    "inequity-aversion",
+    "gifting",
+    "mediator",
+)
 every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo"])
 
 
