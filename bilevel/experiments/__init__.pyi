@@ -46,6 +46,7 @@ from ._resumable import ResumableFolder as ResumableFolder
 from ._resumable import provenance as provenance
 from ._run import RunInterrupted as RunInterrupted
 from ._run import evaluate as evaluate
+from ._run import evaluated as evaluated
 from ._run import extend_run as extend_run
 from ._run import train as train
 from ._run_folder import RunFolder as RunFolder

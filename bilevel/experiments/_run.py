@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,7 @@ from bilevel.experiments._config import RunConfig, configured, from_settings, lo
 from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
 from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
 from bilevel.experiments._metrics import ENVIRONMENT_STEPS, MetricsFile, in_every_step
+from bilevel.experiments._resizing import moved_learner
 from bilevel.experiments._results import Run, load_run
 from bilevel.experiments._resumable import RESUMPTIONS, ProvenanceWarning, list_differences
 from bilevel.experiments._run_folder import (
@@ -240,31 +241,63 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
 
 
 @torch.no_grad()
-def evaluate(run: Run | str | Path, *, episodes: int | None = None) -> dict[str, np.ndarray]:
+def evaluate(run: Run | str | Path, *, episodes: int | None = None, **settings: Any) -> dict[str, np.ndarray]:
     """Evaluate the final policies of a finished run, or of the run in a folder, on fresh episodes.
 
     Args:
         run: the run or its folder.
         episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Exact values take none.
+        settings: other settings of the game, by dotted names, `**{"game.agents": 2000}`. Policies of another
+            number of agents must share parameters that do not depend on it (`share_parameters`, without
+            `observe_index`), and learned sharing must be an edge network.
 
     Returns:
         Metric name -> [seed].
 
     Raises:
-        ValueError: the run is not finished, was joined from several, or there are too few episodes.
+        ValueError: the run is not finished, was joined from several, or there are too few episodes; a
+            setting is not one of the game, or what was learned does not apply to that game (with the reason).
 
     >>> from bilevel.experiments import train
     >>> run = train("escape-room", "tos", seeds=3, outer_steps=2, evaluation_episodes=8, out="run")
     >>> evaluate("run", episodes=16)["welfare"].shape
     (3,)
     """
+    return evaluated(run, settings, episodes).final
+
+
+@torch.no_grad()
+def evaluated(run: Run | str | Path, settings: Mapping[str, Any], episodes: int | None = None) -> Run:
+    """Evaluate a finished run as `evaluate`, for tables.
+
+    Args:
+        run, settings, episodes: as for `evaluate`.
+
+    Returns:
+        The run with the configuration and the final measurements of this evaluation.
+
+    Raises:
+        ValueError: as `evaluate`.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("aid", "selfish", seeds=3, outer_steps=2, out="run", **{"game.agents": 4})
+    >>> evaluated(run, {"game.benefit": 5.0}).config.game.benefit
+    5.0
+    """
     loaded = run if isinstance(run, Run) else load_run(run)
     config = loaded.config
     if episodes is not None:
         config = configured(config, {"evaluation_episodes": episodes})
     learner, state = loaded.learner()
+    for name in settings:
+        require(
+            name.startswith("game."), f"Only settings of the game may change, as game.horizon, not {name}."
+        )
+    if settings:
+        config, learner, state = moved_learner(learner, state, config, dict(settings))
     measured = learner.evaluate(state, episodes=config.evaluation_episodes)
-    return {name: values.cpu().numpy() for name, values in measured.items()}
+    final = {name: values.cpu().numpy() for name, values in measured.items()}
+    return dataclasses.replace(loaded, config=config, final=final)
 
 
 class _Training:

@@ -93,11 +93,14 @@ class NetworkPolicy(PolicySettings, abc.ABC):
     activation: ActivationName = "tanh"
     """Activation between layers."""
     share_parameters: bool = False
-    """Share the parameters among agents, which then observe their index; updates use the mean gradient."""
+    """Share the parameters among agents; updates use the mean gradient."""
+    observe_index: bool = True
+    """Let agents that share parameters observe their index, to be able to differ; otherwise parameters apply
+    to any number of agents."""
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
-        if not self.share_parameters:
+        if not (self.share_parameters and self.observe_index):
             return self._network(game, space)
         features, one_hot, axes = _vectors(space)
         planes = isinstance(self, ConvPolicy)

@@ -27,6 +27,7 @@ LEADING = {
     "check": ["--game", GAME, "--method", "tos"],
     "theory": ["--game", "prisoners-dilemma"],
     "play": [GAME],
+    "evaluate": [],
 }
 """Arguments before `--help`, for commands whose options depend on a game."""
 PRINTING = ("methods", "hypergradients", "games", "tune")
