@@ -19,13 +19,13 @@ class OuterLoop(SettingsGroup, part="outer"):
 
     The hypergradient differentiates through K inner steps. `reset` determines the policies they start from.
 
-    never: online learning. Policies are trained in a single run, and each outer step differentiates the next
-        K
-    steps of it: cheap, and K may be 1. But with small K the hypergradient is greedy: it optimizes immediate
-    returns, regardless of the effect on later learning.
+    With `never`, learning is online: policies are trained in a single run, and each outer step differentiates
+    the next K steps of it. That is cheap, and K may be 1. But with small K the hypergradient is greedy: it
+    optimizes immediate returns, regardless of the effect on later learning.
 
-    each-outer-step: every outer step differentiates K steps of training from new initial policies. K must be
-    large enough for policies to learn: with K = 1 they are never more than one step from initialization.
+    With `each-outer-step`, every outer step differentiates K steps of training from new initial policies. K
+    must be large enough for policies to learn: with K = 1 they are never more than one step from
+    initialization.
 
     Raises:
         ValueError: as for `SettingsGroup`; or `reset` would discard what a stateful estimator carries.

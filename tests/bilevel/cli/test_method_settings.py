@@ -117,7 +117,11 @@ def test_options_of_other_parts_are_refused_in_one_sentence(words: list[str], sa
             ["--method.least-log-weight=-8"],
             "--method.least-log-weight is now --method.min-log-weight.",
         ),
-        ("tos", ["--sharing.interval", "3"], "setting of sharing state-dependent, and sharing is static"),
+        (
+            "tos",
+            ["--sharing.interval", "3"],
+            "setting of sharing state-dependent or edge-network, and sharing is static",
+        ),
         ("lio", ["--method.cost-weight", "1"], "--method.cost-weight is now --cost.weight."),
         ("lio", ["--method.model-steps", "1"], "--method.model-steps is now --opponents.steps."),
         ("lio", ["--cost.weight", "1"], "setting of cost objective, and cost is separate"),
