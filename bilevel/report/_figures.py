@@ -43,12 +43,14 @@ from bilevel.report._heat_maps import (
     transfer_note,
 )
 from bilevel.report._structure import structure_figure
-from bilevel.report._style import BLACK, looks, save, style, wrapped
+from bilevel.report._style import BLACK, DASHED, DOTTED, GRAY, looks, save, style, wrapped
 from bilevel.report._theory_summary import Theory, share_levels, theory_levels
 from bilevel.sharing import TERMS
 from games.core import require
+from games.networked import Aid
+from games.theory import minimal_transfer_on_graph, transfer_obstacle
 
-OPTIONAL = ("sharing", "incentives", "equality", "loss_weights")
+OPTIONAL = ("sharing", "incentives", "equality", "giving", "loss_weights")
 """Figures that only some comparisons have."""
 MAX_TOGETHER = 6
 """Maximum number of methods in a panel of a comparison, beyond which bands and error bars merge."""
@@ -174,8 +176,9 @@ def write_comparison_figures(
 
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
-        incentives.png, equality.png and loss_weights.png. Comparisons of more than 6 methods have several
-        rows of panels, each with the baseline and up to 4 others, and equality in a row for each method.
+        incentives.png, equality.png, loss_weights.png and, if the game states who affects whom, giving.png.
+        Comparisons of more than 6 methods have several rows of panels, each with the baseline and up to 4
+        others, and equality in a row for each method.
 
     Raises:
         ValueError: as for `draw_curves`.
@@ -207,6 +210,11 @@ def write_comparison_figures(
     if len(without) < len(rows):
         note = f"\n(equality is undefined for {', '.join(without)})" if without else ""
         figures["equality"] = _equality(rows, f"{game}: {statistic}{note}")
+    giving = [row for row in rows if "given_away" in row.intervals]
+    if giving and rows[0].results.config.game.influence is not None:
+        figures["giving"] = panel_figure(
+            [[partial(draw_giving, rows=giving)]], f"{game}: {statistic}", ONE_PANEL
+        )
     learned = mean_weight_curves(runs)
     if learned:
         title = f"{game}: learned loss weights, mean over agents; {statistic}"
@@ -325,6 +333,43 @@ def draw_intervals(axes: Axes, rows: Sequence[Compared], measure: str) -> None:
     axes.set_yticks(range(len(rows)), [row.label for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=6)
+
+
+def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
+    """Draw welfare against the share given away: interquartile means with their 95 % intervals.
+
+    Where the minimal transfer has a closed form, a line marks the least share that makes the optimum dominant
+    with any sharing, 1 - g*.
+    """
+    of_label, game = looks([row.label for row in rows]), rows[0].results.config.game
+    for row in rows:
+        given, welfare = row.intervals["given_away"], row.intervals["welfare"]
+        look = of_label[row.label]
+        axes.errorbar(
+            given.estimate,
+            welfare.estimate,
+            xerr=_bars(given),
+            yerr=_bars(welfare),
+            fmt=look["marker"],
+            color=look["color"],
+            capsize=4,
+            markersize=8,
+            label=row.label,
+        )
+    if isinstance(game, Aid) and not transfer_obstacle(game):
+        least = 1 - minimal_transfer_on_graph(game).g
+        axes.axvline(
+            least, color=GRAY, linestyle=DASHED, linewidth=1.5, zorder=0, label=f"1 - g* = {least:.3g}"
+        )
+    if game.best_welfare is not None:
+        axes.axhline(
+            game.best_welfare, color=GRAY, linestyle=DOTTED, linewidth=1.5, zorder=0, label="welfare optimum"
+        )
+    axes.set_xlabel("share given away")
+    axes.set_ylabel(f"welfare ({_unit({row.label: row.results for row in rows})})")
+    axes.set_xlim(-0.05, 1.05)
+    axes.margins(y=0.1)
+    axes.locator_params(nbins=6)
 
 
 def agent_weight_curves(results: Run) -> dict[str, Run]:

@@ -31,3 +31,4 @@ from ._scripted_schelling import ScriptedSchelling as ScriptedSchelling
 from ._scripted_schelling import scripted_schelling as scripted_schelling
 from ._transfer_on_graphs import GraphTransfer as GraphTransfer
 from ._transfer_on_graphs import minimal_transfer_on_graph as minimal_transfer_on_graph
+from ._transfer_on_graphs import transfer_obstacle as transfer_obstacle

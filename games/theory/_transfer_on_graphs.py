@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from games.core import require
+from games.core import Game, require
 from games.networked import Aid
 
 
@@ -29,6 +29,47 @@ class GraphTransfer(NamedTuple):
     """Giver and receiver of a sharing that achieves g*, int64 [2, edge], sorted by giver; with own edges."""
     shares: Tensor
     """Its shares, float64 [edge]: g* for the agent itself, the rest in equal parts for its helpers."""
+
+
+def transfer_obstacle(game: Game, *, along_graph: bool = True) -> str:
+    """Reason why `minimal_transfer_on_graph` does not apply to a game, in one sentence; empty if it does.
+
+    >>> from games import make
+    >>> transfer_obstacle(make("aid")), transfer_obstacle(make("chicken"))
+    ('', 'The closed form is of aid on graphs, not of SymmetricTwoAgentGame.')
+    """
+    if not isinstance(game, Aid):
+        return f"The closed form is of aid on graphs, not of {type(game).__name__}."
+    if game.rewiring:
+        return "The closed form is for graphs that do not change: leave rewiring at 0."
+    network, others = game.network, _others(game, along_graph)
+    into = np.bincount(network.edges[:, 1], minlength=game.agents)
+    degree = network.out_degrees[0]
+    regular = degree > 0 and bool(
+        (network.out_degrees == degree).all()
+        and (into == degree).all()
+        and np.allclose(network.weights, network.weights[0], rtol=1e-12)
+        and (others == others[0]).all()
+    )
+    if not regular:
+        return (
+            "The closed form is for regular graphs, on which all agents have equally many edges in and out, "
+            "of one weight, as ring and periodic grid: use minimal_transfer for a few agents on others."
+        )
+    worth = game.benefit * float(network.out_weights[0])
+    if worth <= game.cost:
+        return (
+            f"Helping is not the optimum: it costs {game.cost:g} and is worth {worth:g}, so no transfer is "
+            "needed."
+        )
+    return ""
+
+
+def _others(game: Aid, along_graph: bool) -> Tensor:
+    """Number of other agents with which each may share, [agent], or [1] where it is all of them."""
+    if along_graph and game.edges is not None:
+        return torch.bincount(game.edges[0], minlength=game.agents) - 1
+    return torch.tensor([game.agents - 1])
 
 
 def minimal_transfer_on_graph(game: Aid, *, along_graph: bool = True) -> GraphTransfer:
@@ -65,29 +106,10 @@ def minimal_transfer_on_graph(game: Aid, *, along_graph: bool = True) -> GraphTr
     >>> found.s, found.g  # benefit 3, cost 1, one helper, two neighbors
     (0.6, 0.75)
     """
-    network = game.network
-    require(not game.rewiring, "The closed form is for graphs that do not change: leave rewiring at 0.")
-    into = np.bincount(network.edges[:, 1], minlength=game.agents)
-    degree, weight = int(network.out_degrees[0]), float(network.weights[:1].sum())
-    regular = degree > 0 and bool(
-        (network.out_degrees == degree).all()
-        and (into == degree).all()
-        and np.allclose(network.weights, weight, rtol=1e-12)
-    )
-    others = torch.tensor([game.agents - 1])
-    if along_graph and game.edges is not None:
-        others = torch.bincount(game.edges[0], minlength=game.agents) - 1
-    require(
-        regular and bool((others == others[0]).all()),
-        "The closed form is for regular graphs, on which all agents have equally many edges in and out, of "
-        "one weight, as ring and periodic grid: use minimal_transfer for a few agents on others.",
-    )
-    worth = game.benefit * weight
-    require(
-        degree * worth > game.cost,
-        f"Helping is not the optimum: it costs {game.cost:g} and is worth {degree * worth:g}, so no transfer "
-        "is needed.",
-    )
+    obstacle = transfer_obstacle(game, along_graph=along_graph)
+    require(not obstacle, obstacle)
+    network, others = game.network, _others(game, along_graph)
+    degree, worth = int(network.out_degrees[0]), game.benefit * float(network.weights[0])
     count = int(others[0])
     s, g = degree * worth / (degree * worth + count * game.cost), worth / (worth + game.cost)
     own = np.arange(game.agents)

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from bilevel.experiments import Run, compare_runs, default_config
-from bilevel.report import comparison_table, results_table, structure_figure, write_run_figures
+from bilevel.report import (
+    comparison_table,
+    results_table,
+    structure_figure,
+    write_comparison_figures,
+    write_run_figures,
+)
+from bilevel.report._figures import draw_giving
 from bilevel.sharing import edges_of
 from games import minimal_transfer_on_graph
-from games.networked import Aid, Grid
+from games.networked import Aid, Grid, ScaleFree
 from tests.bilevel.report.compared import made_up, printed
 
 SEEDS = 4
@@ -94,3 +102,19 @@ def test_learned_sharing_recovers_a_ring(observed: bool, tmp_path: Path) -> None
     assert (found.recall == 1).all()
     written = write_run_figures(bilevel.RunFolder(tmp_path / "run"), run)
     assert "structure.png" in [path.name for path in written]
+
+
+def test_welfare_is_drawn_against_the_share_given_away_beside_the_least(tmp_path: Path) -> None:
+    shares = torch.eye(6, dtype=torch.float64)
+    compared = compare_runs({name: sharing_run(Aid(agents=6), shares, "share") for name in ("fixed", "tos")})
+    written = write_comparison_figures(compared, tmp_path)
+    assert "giving.png" in [path.name for path in written]
+    axes = Figure().subplots()
+    draw_giving(axes, compared)
+    labels = axes.get_legend_handles_labels()[1]
+    assert set(labels) == {"fixed", "tos", "1 - g* = 0.25", "welfare optimum"}
+    assert axes.get_xlabel() == "share given away"
+    irregular = compare_runs({"tos": sharing_run(Aid(agents=6, graph=ScaleFree()), shares, "share")})
+    again = Figure().subplots()
+    draw_giving(again, irregular)
+    assert set(again.get_legend_handles_labels()[1]) == {"tos", "welfare optimum"}
