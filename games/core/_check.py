@@ -84,6 +84,14 @@ def _check_description(game: Game, name: str) -> None:
         bool(game.neighbors.diagonal().all()),
         f"{name}.neighbors must be True on its diagonal: every agent is its own neighbor.",
     )
+    influence = game.influence
+    if influence is not None:
+        _check_tensor(influence, (2, influence.shape[-1]), torch.int64, f"{name}.influence")
+        known = (influence >= 0) & (influence < agents)
+        require(
+            bool(known.all() and (influence[0] != influence[1]).all()),
+            f"{name}.influence must lead from agents to other agents, 0 to {agents - 1}.",
+        )
 
 
 def _check_tensor(value: Any, shape: tuple[int, ...], kind: torch.dtype | str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -234,3 +235,22 @@ class DetachedValues(NormalForm):
 def test_wrong_values_are_refused(kind: type[NormalForm], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         check_game(kind(table=PENNIES))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (((0, 0), (1, 0)), "Dice.influence must lead from agents to other agents, 0 to 1."),
+        (((0, 1), (2, 0)), "Dice.influence must lead from agents to other agents, 0 to 1."),
+        (
+            ((0.0,), (1.0,)),
+            "Dice.influence must be int64 of shape [2, 1], not torch.float32",
+        ),
+    ],
+)
+def test_an_influence_graph_joins_agents_of_the_game(pairs: Any, message: str) -> None:
+    wrong = type("Dice", (Dice,), {"influence": property(lambda self: torch.tensor(pairs))})()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_game(wrong)
+    right = type("Dice", (Dice,), {"influence": property(lambda self: torch.tensor([[0, 1], [1, 0]]))})()
+    check_game(right)
