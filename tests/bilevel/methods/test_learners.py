@@ -68,9 +68,9 @@ def test_an_update_moves_the_policies_and_reports_every_seed(name: str, game: Ga
     returns = torch.stack([metrics[f"return_{agent}"] for agent in agents])
     torch.testing.assert_close(metrics["welfare"], returns.sum(0), rtol=0, atol=1e-12)
     matrix = learner.transfer(start["phi"]).matrix
-    shares = matrix is not None and torch.allclose(matrix.sum(-1), matrix.new_ones(()))
-    assert ("given_away" in metrics) == (shares or name in VARYING)
-    if matrix is not None:
+    conserving = matrix is not None and torch.allclose(matrix.sum(-1), matrix.new_ones(()))
+    assert ("given_away" in metrics) == (conserving or name in VARYING)
+    if conserving:
         shares = torch.stack(
             [torch.stack([metrics[f"share_{i}_{j}"] for j in agents], -1) for i in agents], -2
         )
