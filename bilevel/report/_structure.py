@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from games.core import Game
 
 MAX_MATRIX = 64
 """Maximum number of agents whose shares are drawn as a matrix beside the graph."""
+MAX_DRAWN = 2000
+"""Maximum number of agents whose graph is drawn: edges of more are smaller than a dot of the picture."""
 MAX_NAMED = 40
 """Maximum number of agents that have their numbers in the picture of the graph."""
 PARTS: tuple[tuple[str, str, Any], ...] = (
@@ -30,7 +33,7 @@ PARTS: tuple[tuple[str, str, Any], ...] = (
 
 
 def structure_figure(run: Run) -> Figure | None:
-    """Draw learned shares beside the influence graph; None if the run or its game has none.
+    """Draw learned shares beside the influence graph; None if there are none, or over 2000 agents.
 
     A useful edge leads from an agent to one whose actions affect it, and a learned one has a share above
     equal parts (`bilevel.edge_recovery`) in at least half of the seeds. With more than 64 agents, the graph
@@ -45,7 +48,7 @@ def structure_figure(run: Run) -> Figure | None:
     ['receiver (agent)', '']
     """
     shares, game, config = final_shares(run), run.config.game, run.config
-    if shares is None or game.influence is None:
+    if shares is None or game.influence is None or game.num_agents > MAX_DRAWN:
         return None
     whole = shares.ndim == 3 and game.num_agents <= MAX_MATRIX
     with style():
@@ -79,10 +82,11 @@ def draw_recovered(axes: Axes, game: Game, shares: NDArray[np.floating]) -> tupl
     )
     places = _places(game)
     torus = bool(getattr(getattr(game, "graph", None), "periodic", False))
+    width = 1.4 if agents <= 1000 else 0.5
     radius = 0.3 / max(8.0, agents**0.5)
     for (_, color, dashes), found in zip(PARTS, kinds, strict=True):
         lines, heads = _arrows(places, found.numpy(), radius, torus)
-        axes.plot(*lines.transpose(2, 1, 0), color=color, linestyle=dashes, linewidth=1.4)
+        axes.add_collection(LineCollection(list(lines), colors=color, linestyles=[dashes], linewidths=width))
         for tip, along in zip(*heads, strict=True) if agents <= MAX_MATRIX else ():
             style_of_head = {"arrowstyle": "-|>", "color": color, "lw": 1.2}
             axes.annotate("", tip, tip - 0.01 * along, arrowprops=style_of_head)
