@@ -172,12 +172,12 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
         ),
         (
             lambda: ToS().with_settings({"sharing.interval": 3}),
-            "setting of sharing state-dependent, and sharing is static: choose sharing first",
+            "setting of sharing state-dependent or edge-network, and sharing is static: choose sharing first",
         ),
         (lambda: ToS().with_settings({"sharing": "moody"}), "no sharing 'moody'"),
         (
             lambda: ToS(sharing="state-dependent"),
-            r"sharing must be StaticSharing\(...\) or StateDependentSharing\(...\), not 'state",
+            r"sharing must be StaticSharing\(...\) or StateDependentSharing\(...\) or EdgeNetworkSharing\(...\), not",
         ),
         (lambda: LIO(cost=None), "cost must be SeparateCost.* or ChargedCost.*, not None"),
         (

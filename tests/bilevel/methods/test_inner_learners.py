@@ -178,7 +178,7 @@ def test_settings_reach_the_play() -> None:
     )
     assert (clipped.clip_range, clipped.epochs, clipped.minibatches, clipped.value_clip) == (0.3, 5, 2, 0.4)
     assert clipped.normalize
-    assert len(clipped.parts(*_sampled(clipped))) == 10
+    assert len(clipped.batches(*_sampled(clipped))) == 10
     exact = (
         Selfish()
         .with_settings({"inner": "actor-critic", "inner.surrogate": "dice", "inner.gae_lambda": 1.0})
