@@ -177,7 +177,7 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
         (lambda: ToS().with_settings({"sharing": "moody"}), "no sharing 'moody'"),
         (
             lambda: ToS(sharing="state-dependent"),
-            r"sharing must be StaticSharing\(...\) or StateDependentSharing\(...\) or EdgeNetworkSharing\(...\), not",
+            r"sharing must be StaticSharing\(...\) or StateDependentSharing\(...\) or EdgeNet.*, not 'state",
         ),
         (lambda: LIO(cost=None), "cost must be SeparateCost.* or ChargedCost.*, not None"),
         (
