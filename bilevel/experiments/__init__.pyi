@@ -71,5 +71,5 @@ from ._statistics import probability_of_improvement as probability_of_improvemen
 from ._statistics import require_seeds as require_seeds
 from ._tuning import TRIAL_SEEDS as TRIAL_SEEDS
 from ._tuning import Search as Search
-from ._tuning import Trial as Trial
+from ._tuning import SearchTrial as SearchTrial
 from ._tuning import Tuned as Tuned

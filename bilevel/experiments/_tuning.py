@@ -33,7 +33,7 @@ TRIAL_SEEDS = 4
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One trial of a search: a method with drawn settings.
 
     >>> from bilevel.experiments import Comparison, default_config
@@ -130,18 +130,18 @@ class Search:
         return SearchSpace(self.comparison.configs[label], self.pinned.get(label, ()))
 
     @functools.cached_property
-    def trials(self) -> dict[str, list[Trial]]:
+    def trials(self) -> dict[str, list[SearchTrial]]:
         """Label -> its trials; ValueError if the environment steps of a method cannot be counted."""
         return {label: self._trials(label) for label in self.comparison.configs}
 
-    def _trials(self, label: str) -> list[Trial]:
+    def _trials(self, label: str) -> list[SearchTrial]:
         space, seed = self.space(label), self.comparison.configs[label].seed
         trials = []
         for index in range(self.budget):
             config = space.trial_config(index, seed)
             config = dataclasses.replace(config, seed=self.first_seed, seeds=self.seeds)
             values = {name: setting_of(config.method, name) for name in space.ranges if index > 0}
-            trials.append(Trial(label, index, config, values))
+            trials.append(SearchTrial(label, index, config, values))
         return trials
 
     def require_same_settings(self, out: Path) -> None:
@@ -151,7 +151,7 @@ class Search:
             require_same_settings(trial.folder(out), trial.config)
             require_same_settings(RunFolder(out / tuned.place(trial)), tuned.final_config(trial))
 
-    def run(self, out: Path, listener: Callable[[Trial, float], object] | None = None) -> Tuned:
+    def run(self, out: Path, listener: Callable[[SearchTrial, float], object] | None = None) -> Tuned:
         """Run the missing trials, one after the other, and choose the settings of each method.
 
         Args:
@@ -187,7 +187,7 @@ class Tuned:
     welfare: Mapping[str, tuple[float, ...]]
     """Label -> mean welfare over seeds of each trial; minus infinity if it failed."""
 
-    def chosen(self, label: str) -> Trial:
+    def chosen(self, label: str) -> SearchTrial:
         """Return the trial of a method with the highest welfare; the first of equal ones."""
         welfare = self.welfare[label]
         return self.search.trials[label][welfare.index(max(welfare))]
@@ -197,12 +197,12 @@ class Tuned:
         """The comparison, with the chosen settings of each method."""
         return Comparison({label: self.final_config(self.chosen(label)) for label in self.welfare})
 
-    def final_config(self, trial: Trial) -> RunConfig:
+    def final_config(self, trial: SearchTrial) -> RunConfig:
         """The run of the comparison with a trial's settings."""
         before = self.search.comparison.configs[trial.label]
         return dataclasses.replace(trial.config, seed=before.seed, seeds=before.seeds)
 
-    def place(self, trial: Trial) -> str:
+    def place(self, trial: SearchTrial) -> str:
         """Name of the folder of the comparison's run with a trial's settings.
 
         It is LABEL for the default settings, which an earlier comparison may have trained, and
@@ -220,7 +220,7 @@ class Tuned:
         return self.comparison.folders(out, places)
 
 
-def _run_trial(trial: Trial, out: Path, tell: Callable[[Trial, float], object]) -> float:
+def _run_trial(trial: SearchTrial, out: Path, tell: Callable[[SearchTrial, float], object]) -> float:
     """Run a trial unless it is done: its welfare."""
     welfare = trial.welfare(out)
     if welfare is not None:

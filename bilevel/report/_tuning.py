@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bilevel.core import Schedule, counted
-from bilevel.experiments import Trial, Tuned, search_table, write_text
+from bilevel.experiments import SearchTrial, Tuned, search_table, write_text
 from bilevel.report._table import Column, ResultsTable, csv_text, number
 
 TRIALS_FILE = "tuning"
@@ -148,7 +148,7 @@ def _content(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _options(trial: Trial) -> dict[str, Any]:
+def _options(trial: SearchTrial) -> dict[str, Any]:
     """Settings of a trial by their names on the command line."""
     return {name.replace("_", "-"): _plain(value) for name, value in trial.settings.items()}
 

@@ -74,7 +74,7 @@ class RoadNetwork:
         return np.array([[float(road in route) for road in range(len(self.fixed))] for route in self.routes])
 
 
-class Traffic(NamedTuple):
+class Flow(NamedTuple):
     """Numbers of drivers on the routes of a network, and their mean cost."""
 
     loads: tuple[int, ...]
@@ -83,7 +83,7 @@ class Traffic(NamedTuple):
     """Mean cost of a driver, in units of time."""
 
 
-def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
+def social_optimum(network: RoadNetwork, drivers: int) -> Flow:
     """The loads with minimum total cost, by exhaustive search; the first if several tie.
 
     Args:
@@ -96,18 +96,18 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Traffic:
 
     >>> from games.matrix import Braess
     >>> social_optimum(Braess().network, drivers=4)
-    Traffic(loads=(2, 2, 0), mean_cost=65.0)
+    Flow(loads=(2, 2, 0), mean_cost=65.0)
     """
 
     best = []
     for loads in _all_loads(network, drivers):
         means = (loads * network.route_costs(loads)).sum(-1) / drivers
         cheapest = int(means.argmin())
-        best.append(Traffic(tuple(loads[cheapest].tolist()), float(means[cheapest])))
+        best.append(Flow(tuple(loads[cheapest].tolist()), float(means[cheapest])))
     return min(best, key=lambda traffic: traffic.mean_cost)
 
 
-def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
+def equilibria(network: RoadNetwork, drivers: int) -> tuple[Flow, ...]:
     """All pure equilibria, by exhaustive search: loads where no driver gains by changing its route.
 
     There is always one. Raises as `social_optimum`.
@@ -117,7 +117,7 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
         Theory 2, 1973.
 
     >>> equilibria(Braess().network, drivers=4)
-    (Traffic(loads=(0, 0, 4), mean_cost=80.0),)
+    (Flow(loads=(0, 0, 4), mean_cost=80.0),)
     """
     shared = network.shared()
     detours = shared.diagonal() - shared  # cost that a driver adds to its new route: [from, to]
@@ -128,11 +128,11 @@ def equilibria(network: RoadNetwork, drivers: int) -> tuple[Traffic, ...]:
         stays = (loads == 0)[:, :, None] | (gains <= TOLERANCE * costs.max())
         for stable in np.flatnonzero(stays.all((1, 2))):
             mean = float(loads[stable] @ costs[stable]) / drivers
-            stable_loads.append(Traffic(tuple(loads[stable].tolist()), mean))
+            stable_loads.append(Flow(tuple(loads[stable].tolist()), mean))
     return tuple(stable_loads)
 
 
-def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
+def worst_equilibrium(network: RoadNetwork, drivers: int) -> Flow:
     """The pure equilibrium with the highest cost, by exhaustive search.
 
     Args:
@@ -145,7 +145,7 @@ def worst_equilibrium(network: RoadNetwork, drivers: int) -> Traffic:
 
     >>> from games.matrix import Braess
     >>> worst_equilibrium(Braess().network, drivers=4)
-    Traffic(loads=(0, 0, 4), mean_cost=80.0)
+    Flow(loads=(0, 0, 4), mean_cost=80.0)
     """
     return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
 
