@@ -54,7 +54,7 @@ def test_a_compiled_step_with_critics_is_the_eager_one(kind: Callable[..., Case]
     """Actor-critic, and PPO, whose step has several gradient steps."""
     case = kind("table", **({"epochs": 2} if kind is ppo else {}))
     problem = BilevelProblem(
-        step=over_minibatches(inner_step_per_agent(case.losses, sgd(0.2)), case.parts),
+        step=over_minibatches(inner_step_per_agent(case.losses, sgd(0.2)), case.batches),
         outer_loss=lambda theta, phi, data: theta.square().sum((-2, -1)),
         inner_data=FixedData(case.data),
     )
