@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.agents import ExactPlay, Measured, Play, Policy, Tabular
+from bilevel.agents import ExactPlay, Measured, Play
 from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
@@ -176,10 +175,6 @@ class Gifting(LossWeightMethod):
             return sampled
         with suggesting_episodes():
             return GiftExactGame(game=game, **settings)
-
-    def build_policy(self, game: Game) -> Policy:
-        policy = super().build_policy(game)
-        return dataclasses.replace(policy, every_logit=True) if isinstance(policy, Tabular) else policy
 
     def play(self, game: Game) -> Play:
         play = super().play(game)

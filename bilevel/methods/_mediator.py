@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bilevel.agents import ExactPlay, Measured, Play, Policy, Tabular
+from bilevel.agents import ExactPlay, Measured, Play
 from bilevel.methods._contract import Learner, Metrics, Placement
 from bilevel.methods._fixed_sharing import policy_learner
 from bilevel.methods._learner import PolicyLearner
@@ -101,10 +100,6 @@ class Mediator(LossWeightMethod):
             assert isinstance(game, ExactGame)
             return MediatedExactGame(game=game)
         return MediatedGame(game=game)
-
-    def build_policy(self, game: Game) -> Policy:
-        policy = super().build_policy(game)
-        return dataclasses.replace(policy, every_logit=True) if isinstance(policy, Tabular) else policy
 
     def play(self, game: Game) -> Play:
         play = super().play(game)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
-from bilevel.agents import ExactPlay, Play, Policy, Tabular
+from bilevel.agents import ExactPlay, Play, Tabular
 from bilevel.hypergradient import Unrolled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
@@ -214,9 +214,6 @@ class PolicyMethod(Method, abc.ABC):
         """Optimizer and estimator of outer variables; unless an `OuterMethod`, of loss weights alone."""
         return OuterLoop(optimizer="adam", hypergradient=Unrolled())
 
-    def build_policy(self, game: Game) -> Policy:
-        return self.policy.build(game)
-
     def play(self, game: Game) -> Play:
         """Build the losses and values of this method's agents in a game.
 
@@ -224,8 +221,10 @@ class PolicyMethod(Method, abc.ABC):
             ValueError: the policy does not fit the game, or exact values are required of a game without them
                 or of a network.
         """
-        game = self.training_game(game)
-        policy = self.build_policy(game)
+        original, game = game, self.training_game(game)
+        policy = self.policy.build(game)
+        if game is not original and isinstance(policy, Tabular):  # added actions learn as the others do
+            policy = dataclasses.replace(policy, every_logit=True)
         if not (self.exact and isinstance(game, ExactGame)):
             return self.inner.sampled_play(game, policy)
         require(

@@ -322,10 +322,7 @@ class SharedByEdgeNetwork(Transfer):
     def shares(self, trajectory: Trajectory) -> Tensor:
         """Shares of every step among the agents present, [seed, edge, time, episode]."""
         variable, edges = self.variable, self.variable.edges
-        features = variable.encoder.encode_observations(trajectory, self.phi)
-        steps, interval = features.shape[2], variable.interval
-        if interval > 1:
-            features = features[:, :, torch.arange(steps, device=features.device) // interval * interval]
+        features = variable.encoder.encode_decisions(trajectory, self.phi, variable.interval)
         giver, receiver = edges.pairs.to(features.device)
         own = (giver == receiver).to(features.dtype).reshape(-1, 1, 1, 1)
         pairs = [features[:, giver], features[:, receiver]]

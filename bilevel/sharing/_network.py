@@ -50,6 +50,14 @@ class ObservationEncoder:
         """Encode a trajectory's observations as [seed, agent, time, episode, feature] of `like`'s dtype."""
         return self.encode(trajectory.observations, like)
 
+    def encode_decisions(self, trajectory: Trajectory, like: Tensor, interval: int) -> Tensor:
+        """As `encode_observations`, with each step's features those at the start of its decision interval."""
+        features = self.encode_observations(trajectory, like)
+        if interval == 1:
+            return features
+        time = torch.arange(features.shape[2], device=features.device)
+        return features[:, :, time // interval * interval]
+
     def encode(self, observations: Tensor, like: Tensor) -> Tensor:
         """Flatten or one-hot encode observations: [..., *shape] -> [..., feature], in the dtype of `like`."""
         discrete = isinstance(self.space, spaces.Discrete)
@@ -238,12 +246,8 @@ class SharedByNetwork(VaryingShares):
         return Reporting("steps", self.variable.interval)
 
     def unmasked_shares(self, trajectory: Trajectory) -> Tensor:
-        features, graph = (
-            self.variable.encoder.encode_observations(trajectory, self.phi),
-            trajectory.neighbors,
-        )
-        time, interval = torch.arange(features.shape[2], device=features.device), self.variable.interval
-        inputs = features[:, :, time // interval * interval] if interval > 1 else features
+        inputs = self.variable.encoder.encode_decisions(trajectory, self.phi, self.variable.interval)
+        graph = trajectory.neighbors
         logits = self.variable.logits(self.phi, inputs.flatten(2, 3)).unflatten(1, inputs.shape[2:4])
         graph_by_step = None if graph is None else graph.permute(0, 3, 4, 1, 2)
         return self.variable.matrices(logits, graph_by_step).permute(0, 3, 4, 1, 2)

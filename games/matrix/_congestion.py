@@ -98,13 +98,12 @@ def social_optimum(network: RoadNetwork, drivers: int) -> Flow:
     >>> social_optimum(Braess().network, drivers=4)
     Flow(loads=(2, 2, 0), mean_cost=65.0)
     """
-
     best = []
     for loads in _all_loads(network, drivers):
         means = (loads * network.route_costs(loads)).sum(-1) / drivers
         cheapest = int(means.argmin())
         best.append(Flow(tuple(loads[cheapest].tolist()), float(means[cheapest])))
-    return min(best, key=lambda traffic: traffic.mean_cost)
+    return min(best, key=lambda flow: flow.mean_cost)
 
 
 def equilibria(network: RoadNetwork, drivers: int) -> tuple[Flow, ...]:
@@ -147,7 +146,7 @@ def worst_equilibrium(network: RoadNetwork, drivers: int) -> Flow:
     >>> worst_equilibrium(Braess().network, drivers=4)
     Flow(loads=(0, 0, 4), mean_cost=80.0)
     """
-    return max(equilibria(network, drivers), key=lambda traffic: traffic.mean_cost)
+    return max(equilibria(network, drivers), key=lambda flow: flow.mean_cost)
 
 
 def price_of_anarchy(network: RoadNetwork, drivers: int) -> float:

@@ -83,7 +83,7 @@ class Setting:
 @pytest.mark.parametrize("game", [ROOM, JUNGLE, CLANS, games.make("repeated-prisoners-dilemma", horizon=7)])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_blocks_joined_are_the_episodes_bit_for_bit(game: Any, steps: int) -> None:
-    policy = Selfish().with_settings({"policy": "mlp", "policy.hidden_size": (4,)}).build_policy(game)
+    policy = Selfish().with_settings({"policy": "mlp", "policy.hidden_size": (4,)}).policy.build(game)
     theta = initial_parameters(policy, seed=0, seeds=SEEDS, agents=game.num_agents)
     keep = SharedBy(torch.eye(game.num_agents, dtype=theta.dtype).expand(SEEDS, -1, -1))
 
