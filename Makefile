@@ -8,7 +8,7 @@ DEMO := $(VENV)/.demo
 DOCS := $(VENV)/.docs
 JAX := $(VENV)/.jax
 
-.PHONY: demo test test-fast check format docs notebooks lab bench bench-fast clean
+.PHONY: demo test test-fast check format docs tables notebooks lab bench bench-fast clean
 
 demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
 	$(BIN)/bilevel demo
@@ -34,6 +34,9 @@ format: $(READY)  ## rewrite the files as `make check` wants them
 # Without --fresh-env the search would lose the index entries of pages that have not changed.
 docs: $(DOCS)  ## the site, into docs/_build/html: open docs/_build/html/index.html
 	$(BIN)/python -m sphinx --builder html --fresh-env --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+tables: $(READY)  ## run the commands behind the documents' tables, into runs/tables (a night or more); start again to continue
+	$(BIN)/python -m docs.studies.tables $(ARGS)
 
 notebooks: $(READY)  ## execute every lesson and rewrite what it shows (under 3 minutes each)
 	$(BIN)/python notebooks/build.py

@@ -15,9 +15,10 @@ import pytest
 from bilevel.cli._app import COMMANDS
 from bilevel.cli._check import parse_check
 from bilevel.cli._compare import parse_compare
-from bilevel.cli._settings import split_leading
+from bilevel.cli._settings import split_leading, split_name
 from bilevel.cli._theory import parse_theory
 from bilevel.cli._train import DEFAULT_METHOD, parse
+from bilevel.cli._tune import parse_tune
 from bilevel.experiments import default_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +31,7 @@ VALUES = {
     "rate": "0.1",
     "game": "chicken",
     "weight": "2",
+    "horizon": "25",
 }
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
@@ -65,8 +67,13 @@ def test_commands_parse(name: str, line: str) -> None:
     program, command, *arguments = shlex.split(line)
     if program == "make":
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
-        return
-    assert command in COMMANDS, line
+    else:
+        require_parses(command, *arguments)
+
+
+def require_parses(command: str, *arguments: str) -> None:
+    """Require that `bilevel` reads the arguments of a command; the command itself does not run."""
+    assert command in COMMANDS, command
     if "--load" in arguments:  # what a file registers is tested with the file
         return
     if command == "train" and not {"--help", "--resume"} & set(arguments):
@@ -81,6 +88,9 @@ def test_commands_parse(name: str, line: str) -> None:
     if command == "theory":
         chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
         parse_theory(chosen.game, rest)
+    if command == "tune" and "--help" not in arguments:
+        task, options = split_name(arguments)
+        assert task is None or parse_tune(task, split_leading("bilevel tune", options, names=())[1])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -86,7 +86,7 @@ def tune_command(arguments: list[str]) -> None:
         print_rows({task: _summary(task) for task in TASKS})
         print("\nbilevel tune TASK --help lists a task's settings and its weightings.")
         return
-    study, threads = _parse(name, rest)
+    study, threads = parse_tune(name, rest)
     torch.set_num_threads(threads)
     with resumable("Run the same command again: what is done is kept."):
         _run(study, chosen.out or Path("runs/tune") / name)
@@ -109,7 +109,7 @@ def _run(study: Study, out: Path) -> None:
     print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 
 
-def _parse(name: str, arguments: list[str]) -> tuple[Study, int]:
+def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
     task = make_task(name)
     defaults = task.settings()
     for setting in OWN:
