@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from games.render import AGENTS, INK, Pen, text_width
+from games.render import AGENTS, INK, Pen, draw_key, key_size
 
 RULE = "#DDDDDD"
 CAPTION = 24  # height of the line below the map
-KEY_TEXT, KEY_SIDE, KEY_LINE = 13, 18, 26  # sizes of the key's texts, symbols and lines
-KEY_GAP, KEY_MARGIN = 6, 8  # between a symbol and its text; around entries
 COLORS = {
     "ground": "#F2F2F2",
     "wall": "#5B5B5B",
@@ -52,10 +51,6 @@ class KeyEntry(NamedTuple):
     symbol: str | Thing | Figure  # a ground cell's color, or a name in `COLORS`; a thing; an agent
     meaning: str
 
-    @property
-    def width(self) -> float:
-        return KEY_SIDE + KEY_GAP + text_width(self.meaning, KEY_TEXT) + 2 * KEY_MARGIN
-
 
 AGENT_KEY = KeyEntry(Figure(0, 0), "agent and its number")
 HEADING_KEY = KeyEntry(Figure(0, 0, 1), "agent, its number and heading")
@@ -83,9 +78,8 @@ def draw_grid(
     """
     height, width = len(ground), len(ground[0])
     below = CAPTION if caption else 0
-    lines = _key_lines(key, width * cell)
-    across = max(width * cell, *(math.ceil(sum(entry.width for entry in line)) for line in lines), 0)
-    pen = Pen(across, height * cell + below + KEY_LINE * len(lines), scale=scale)
+    across, down = key_size([entry.meaning for entry in key], width * cell)
+    pen = Pen(max(width * cell, across), height * cell + below + down, scale=scale)
     for row, colors in enumerate(ground):
         for column, color in enumerate(colors):
             box = (column * cell, row * cell, (column + 1) * cell - 1, (row + 1) * cell - 1)
@@ -100,39 +94,23 @@ def draw_grid(
         _crowd(pen, figures, divmod(place, width), cell)
     if caption:
         pen.text((4, height * cell + below / 2), caption, size=13, anchor="lm")
-    for number, line in enumerate(lines):
-        _key_line(pen, line, height * cell + below + KEY_LINE * number)
+    entries = [(partial(_draw_symbol, symbol), meaning) for symbol, meaning in key]
+    draw_key(pen, entries, height * cell + below, width * cell)
     return pen.picture()
 
 
-def _key_lines(key: Sequence[KeyEntry], width: float) -> list[list[KeyEntry]]:
-    """Break the key into lines of at most this width, or of one entry."""
-    lines: list[list[KeyEntry]] = []
-    for entry in key:
-        if lines and sum(other.width for other in [*lines[-1], entry]) <= width:
-            lines[-1].append(entry)
-        else:
-            lines.append([entry])
-    return lines
+def _draw_symbol(symbol: str | Thing | Figure, pen: Pen, corner: tuple[float, float], side: float) -> None:
+    left, above = corner
+    place = above / side, left / side
+    if isinstance(symbol, Thing):
+        _thing(pen, symbol, place, side)
+    elif isinstance(symbol, Figure):
+        _crowd(pen, [symbol], place, side)
+    else:
+        pen.rectangle((left, above, left + side - 1, above + side - 1), fill=COLORS.get(symbol, symbol))
 
 
-def _key_line(pen: Pen, line: Sequence[KeyEntry], top: float) -> None:
-    """Draw symbols and their meanings from left to right."""
-    left, above = float(KEY_MARGIN), top + (KEY_LINE - KEY_SIDE) / 2
-    for entry in line:
-        symbol, place = entry.symbol, (above / KEY_SIDE, left / KEY_SIDE)
-        if isinstance(symbol, Thing):
-            _thing(pen, symbol, place, KEY_SIDE)
-        elif isinstance(symbol, Figure):
-            _crowd(pen, [symbol], place, KEY_SIDE)
-        else:
-            box = (left, above, left + KEY_SIDE - 1, above + KEY_SIDE - 1)
-            pen.rectangle(box, fill=COLORS.get(symbol, symbol))
-        pen.text((left + KEY_SIDE + KEY_GAP, top + KEY_LINE / 2), entry.meaning, size=KEY_TEXT, anchor="lm")
-        left += entry.width
-
-
-def _thing(pen: Pen, thing: Thing, place: tuple[float, float], cell: int) -> None:
+def _thing(pen: Pen, thing: Thing, place: tuple[float, float], cell: float) -> None:
     y, x = ((part + 0.5) * cell for part in place)
     size, fill = 0.34 * cell, COLORS.get(thing.color, thing.color)
     if thing.shape == "disc":
@@ -148,7 +126,7 @@ def _thing(pen: Pen, thing: Thing, place: tuple[float, float], cell: int) -> Non
         pen.text((x, y), thing.text, size=0.4 * cell)
 
 
-def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[float, float], cell: int) -> None:
+def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[float, float], cell: float) -> None:
     """Draw numbered discs in one cell, in the smallest square grid that holds them."""
     columns = math.ceil(math.sqrt(len(figures)))
     width = cell / columns

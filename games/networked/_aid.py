@@ -14,7 +14,7 @@ from games.core import ExactGame, Step, alias, cached_constants, computed, const
 from games.matrix import require_finite
 from games.networked._graphs import Graph, Ring
 from games.networked._network import Network, edge_tensors, out_weight_tensor
-from games.networked._picture import draw_network
+from games.networked._picture import EDGE, agent_symbol, draw_network, line_symbol
 
 NAMES = ("help", "refuse")
 HELP, REFUSE = range(len(NAMES))
@@ -200,9 +200,15 @@ class Aid(ExactGame):
         if self.rewiring:
             edges = np.stack((edges[:, 0], state.targets[index].numpy(force=True)), -1)
         helped, steps = state.helped[index].tolist(), int(state.time[index])
-        title = f"step {steps}: {sum(helped)} of {self.agents} help (blue)" if steps else "not yet played"
+        title = f"step {steps}: {sum(helped)} of {self.agents} help" if steps else "not yet played"
         fills = [HELPER if agent else REFUSER for agent in helped]
-        return draw_network(self.network, fills, title, edges=edges, scale=scale)
+        key = [
+            (agent_symbol(*HELPER), "helps"),
+            (agent_symbol(*REFUSER), "refuses"),
+            (line_symbol(EDGE, arrow=True), "direction of help"),
+            (line_symbol(EDGE), "help in both directions"),
+        ]
+        return draw_network(self.network, fills, title, edges=edges, key=key, scale=scale)
 
     def _rewire(self, targets: Tensor, generator: torch.Generator) -> Tensor:
         """Draw new targets for some of the edges, integer [batch, edge]."""

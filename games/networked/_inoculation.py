@@ -15,7 +15,7 @@ from games.core import Step, alias, computed, require
 from games.matrix import MatrixGame, MatrixState, payoff_array, require_finite
 from games.networked._graphs import Graph, Ring
 from games.networked._network import Network
-from games.networked._picture import blend, draw_network
+from games.networked._picture import agent_symbol, blend, draw_network
 
 NAMES = ("protect", "risk")
 PROTECT, RISK = range(len(NAMES))
@@ -123,8 +123,14 @@ class Inoculation(MatrixGame):
             PROTECTED if action == PROTECT else (blend(SAFE, SURE, risk), "black")
             for action, risk in zip(actions[0].tolist(), risks, strict=True)
         ]
-        title = f"{sum(risks):.3g} infected on average (blue: protected)" if played else "not yet played"
-        return draw_network(self.network, fills, title, directed=False, scale=scale)
+        title = f"{sum(risks):.3g} infected on average" if played else "not yet played"
+        key = [
+            (agent_symbol(*PROTECTED, square=True), "protected"),
+            (agent_symbol(SAFE, "black"), "risk of infection 0 %"),
+            (agent_symbol(SURE, "black"), "risk of infection 100 %"),
+        ]
+        squares = torch.nonzero(actions[0] == PROTECT).flatten().tolist()
+        return draw_network(self.network, fills, title, squares=squares, directed=False, key=key, scale=scale)
 
     def _payoffs(self, actions: Tensor, dtype: torch.dtype) -> Tensor:
         protected = (actions == PROTECT).double()

@@ -15,12 +15,13 @@ from games.core import ExactGame, Step, alias, cached_constants, computed, const
 from games.matrix import require_finite
 from games.networked._network import Network
 from games.networked._picture import blend
-from games.render import INK, Pen
+from games.render import INK, Pen, draw_key, key_size
 
 ALL = 0
 """Action that takes all of the water."""
 MAX_AGENTS = 1000
 WATER, DRY = "#0072B2", "#F0E6D2"
+Box = tuple[float, float, float, float]
 WIDTH, HEIGHT, TOP = 66.0, 120.0, 34.0
 
 
@@ -151,21 +152,53 @@ class Irrigation(ExactGame):
         return torch.where(cooperative, self.optimum.to(cooperative.device), ALL)
 
     def render(self, state: IrrigationState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        pen = Pen(max(WIDTH * self.agents, 4 * WIDTH), HEIGHT + TOP, scale=scale)
-        title = f"step {int(state.time[index])}: water taken" if state.time[index] else "not yet played"
+        width = max(WIDTH * self.agents, 4 * WIDTH)
+        across, down = key_size([meaning for _, meaning in KEY], width)
+        pen = Pen(max(width, across), HEIGHT + TOP + down, scale=scale)
+        title = f"step {int(state.time[index])}" if state.time[index] else "not yet played"
         pen.text((10, TOP / 2), title, size=16, anchor="lm")
         flows = zip(state.arrived[index].tolist(), state.taken[index].tolist(), strict=True)
         for agent, (arrived, taken) in enumerate(flows):
-            left, depth = agent * WIDTH, 22 * arrived / self.water
-            pen.rectangle((left, TOP + 4, left + WIDTH, TOP + 26), fill=DRY, outline=DRY)
-            if depth >= 1:
-                canal = (left, TOP + 26 - depth, left + WIDTH, TOP + 26)
-                pen.rectangle(canal, fill=WATER, outline=WATER)
-            color = blend(DRY, WATER, taken / self.water)
-            pen.rectangle((left + 8, TOP + 42, left + WIDTH - 8, TOP + HEIGHT - 22), fill=color, outline=INK)
-            pen.text((left + WIDTH / 2, TOP + 70), f"{taken:.3g}", size=15)
+            left = agent * WIDTH
+            _draw_canal(pen, (left, TOP + 4, left + WIDTH, TOP + 26), arrived / self.water)
+            field = (left + 8, TOP + 42, left + WIDTH - 8, TOP + HEIGHT - 22)
+            _draw_field(pen, field, f"{taken:.3g}", taken / self.water, size=15)
             pen.text((left + WIDTH / 2, TOP + HEIGHT - 10), f"agent {agent}", size=12)
+        draw_key(pen, KEY, HEIGHT + TOP, width)
         return pen.picture()
+
+
+def _draw_canal(pen: Pen, box: Box, part: float) -> None:
+    """Draw the canal where it has this part of the water."""
+    left, top, right, bottom = box
+    pen.rectangle(box, fill=DRY, outline=DRY)
+    depth = (bottom - top) * part
+    if depth >= 1:
+        pen.rectangle((left, bottom - depth, right, bottom), fill=WATER, outline=WATER)
+
+
+def _draw_field(pen: Pen, box: Box, text: str, part: float, *, size: float) -> None:
+    """Draw an agent's field, which takes this part of the water, with a text."""
+    left, top, right, bottom = box
+    pen.rectangle(box, fill=blend(DRY, WATER, part), outline=INK)
+    color = "white" if part > 0.5 else "black"
+    pen.text(((left + right) / 2, (top + bottom) / 2), text, size=size, color=color)
+
+
+def _canal_symbol(pen: Pen, corner: tuple[float, float], side: float) -> None:
+    left, top = corner
+    _draw_canal(pen, (left, top, left + side, top + side), 0.5)
+
+
+def _field_symbol(pen: Pen, corner: tuple[float, float], side: float) -> None:
+    left, top = corner
+    _draw_field(pen, (left, top, left + side, top + side), "2", 0.5, size=11)
+
+
+KEY = (
+    (_canal_symbol, "water in the canal that reaches an agent"),
+    (_field_symbol, "water that the agent takes"),
+)
 
 
 @cached_constants

@@ -13,7 +13,7 @@ from torch import Tensor
 from games.core import DrawnGame, Step, alias, cached_constants, computed, constant, require
 from games.matrix import require_finite
 from games.networked._network import Network, both_directions
-from games.networked._picture import blend, draw_network
+from games.networked._picture import EDGE, agent_symbol, blend, draw_network, line_symbol
 from games.networked._routers import NOWHERE, Routers, random_routers
 
 WAIT = 0
@@ -21,7 +21,10 @@ MOST = 500
 """Largest number of routers, and of ports."""
 DRAWS = 3
 """Draws of a new packet: its router, its target, its size."""
-EMPTY_LINK, FULL_LINK = "#D9D9D9", "#D55E00"
+OCCUPIED, EMPTY = ("#0072B2", "white"), ("#FFFFFF", "#333333")
+"""Colors of routers with and without waiting packets."""
+EMPTY_LINK, FULL_LINK = (EDGE, 1.0), ("#D55E00", 5.0)
+"""Colors and widths of links."""
 
 
 class RoutingState(NamedTuple):
@@ -196,13 +199,31 @@ class Routing(DrawnGame):
         routers, loads = self.network, self.loads(state)[index].tolist()
         waiting = state.routers[index][state.links[index] == NOWHERE]
         counts = torch.bincount(waiting.cpu(), minlength=self.routers).tolist()
-        fills = [("#0072B2", "white") if count else ("#FFFFFF", "#333333") for count in counts]
-        colors = [blend(EMPTY_LINK, FULL_LINK, load) for load in loads]
+        fills = [OCCUPIED if count else EMPTY for count in counts]
+        (empty, thin), (full, wide) = EMPTY_LINK, FULL_LINK
+        colors = [blend(empty, full, load) for load in loads]
+        widths = [thin + (wide - thin) * load for load in loads]
         network = Network(self.routers, routers.links, np.ones(len(colors)), routers.places)
         steps, delivered = int(state.time[index]), int(state.delivered[index].sum())
-        title = f"step {steps}: {delivered} delivered (blue: packets wait)"
+        title = f"step {steps}: {delivered} delivered"
         labels = [str(count) if count else "" for count in counts]
-        return draw_network(network, fills, title, colors=colors, labels=labels, directed=False, scale=scale)
+        key = [
+            (agent_symbol(*OCCUPIED, text="3"), "router and the number of packets waiting there"),
+            (agent_symbol(*EMPTY), "router without packets"),
+            (line_symbol(*EMPTY_LINK), "empty link"),
+            (line_symbol(*FULL_LINK), "full link"),
+        ]
+        return draw_network(
+            network,
+            fills,
+            title,
+            colors=colors,
+            widths=widths,
+            labels=labels,
+            directed=False,
+            key=key,
+            scale=scale,
+        )
 
     def _packets(self, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Routers, targets and sizes of new packets, each [batch, packet]."""

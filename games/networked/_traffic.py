@@ -14,19 +14,32 @@ from games.core import DrawnGame, Step, cached_constants, computed, constant, re
 from games.matrix import require_finite
 from games.networked._graphs import Grid
 from games.networked._network import Network
-from games.networked._picture import blend
-from games.render import INK, Pen
+from games.networked._picture import EDGE, blend, line_symbol, text_symbol
+from games.render import INK, Pen, draw_key, key_size
 
 SIDES = ("north", "east", "south", "west")
 TURNS = ("left", "straight", "right")
 AHEAD = (1, 2, 3)
 """Sides by which vehicles leave when they turn left, go straight and turn right, counted from their own."""
 PHASES = ("north-south", "north-south left", "east-west", "east-west left")
-LETTERS = ("NS", "NSl", "EW", "EWl")
+LETTERS = ("NS", "NSL", "EW", "EWL")
+MEANINGS = (
+    "green from north and south: straight and right",
+    "green from north and south: left",
+    "green from east and west: straight and right",
+    "green from east and west: left",
+)
+"""Phases in a frame, and their meanings in its key."""
 MOST = 100
 """Largest number of rows, and of columns."""
-CLEAR, JAMMED = "#D9D9D9", "#D55E00"
-BLOCK, LANE = 62.0, 5.0
+CLEAR, JAMMED = (EDGE, 1.0), ("#D55E00", 8.0)
+"""Colors and widths of roads."""
+KEY = (
+    *((text_symbol(phase), meaning) for phase, meaning in zip(LETTERS, MEANINGS, strict=True)),
+    (line_symbol(*CLEAR), "empty road"),
+    (line_symbol(*JAMMED), "full road"),
+)
+BLOCK, LANE = 62, 5
 
 
 class TrafficState(NamedTuple):
@@ -209,10 +222,13 @@ class Traffic(DrawnGame):
         return {"passed": state.passed}
 
     def render(self, state: TrafficState, index: int = 0, scale: float = 1.0) -> np.ndarray:
-        width = max((self.columns + 1) * BLOCK, 4 * BLOCK)
-        pen = Pen(width, (self.rows + 1) * BLOCK + 24, scale=scale)
-        waiting = float(state.queues[index].sum() + state.outside[index].sum())
-        pen.text((8, 14), f"step {int(state.time[index])}: {waiting:.0f} vehicles", size=14, anchor="lm")
+        (clear, thin), (jammed, wide) = CLEAR, JAMMED
+        width, height = max(self.columns + 1, 4) * BLOCK, (self.rows + 1) * BLOCK + 24
+        across, down = key_size([meaning for _, meaning in KEY], width)
+        pen = Pen(max(width, across), height + down, scale=scale)
+        waiting, outside = (float(part[index].sum()) for part in (state.queues, state.outside))
+        title = f"step {int(state.time[index])}: {waiting:.0f} vehicles, {outside:.0f} outside"
+        pen.text((8, 14), title, size=14, anchor="lm")
         loads = (state.queues[index].sum(-1) / self.capacity).tolist()
         ways = ((0, -1), (1, 0), (0, 1), (-1, 0))
         for agent, phase in enumerate(state.phases[index].tolist()):
@@ -221,10 +237,12 @@ class Traffic(DrawnGame):
             for side, (right, down) in enumerate(ways):
                 shift_x, shift_y = LANE * down, -LANE * right  # vehicles keep to the right
                 start = (x + 0.82 * BLOCK * right + shift_x, y + 0.82 * BLOCK * down + shift_y)
-                color = blend(CLEAR, JAMMED, loads[agent][side])
-                pen.line([start, (x + shift_x, y + shift_y)], color=color, line=6)
+                load = min(loads[agent][side], 1.0)
+                color, line = blend(clear, jammed, load), thin + (wide - thin) * load
+                pen.line([start, (x + shift_x, y + shift_y)], color=color, line=line)
             pen.circle((x, y), 0.22 * BLOCK, fill="#FFFFFF", outline=INK)
             pen.text((x, y), LETTERS[phase], size=10)
+        draw_key(pen, KEY, height, width)
         return pen.picture()
 
 

@@ -1,3 +1,6 @@
+from ._key import Symbol as Symbol
+from ._key import draw_key as draw_key
+from ._key import key_size as key_size
 from ._pen import AGENTS as AGENTS
 from ._pen import INK as INK
 from ._pen import Pen as Pen

@@ -1,11 +1,12 @@
-"""Legibility of drawn figures: contrast, lines without color, legends beside the data, titles inside."""
+"""Legibility of figures and frames: contrast, signs beside color, legends beside the data, texts inside."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -17,13 +18,17 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from numpy.typing import NDArray
+from PIL import ImageFont
 
 from bilevel.report import _style
+from games.render import Pen, Symbol, draw_key
 
 LEAST_CONTRAST = 3.0
 """Contrast with white of graphical objects: Web Content Accessibility Guidelines 2.1, criterion 1.4.11."""
 APART = 12.0
 """Distance of two colors in CIELAB from which they can be told apart side by side."""
+PART_APART = 0.15
+"""Part of their pixels by which two symbols of a frame's key can be told apart."""
 SIMULATED: dict[str, NDArray[np.float64]] = {
     "protanopia": np.array(
         [
@@ -57,7 +62,11 @@ TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 
 def linear(color: Any) -> NDArray[np.float64]:
     """Linear RGB of a color on white: sRGB is decoded, and opacity is mixed in."""
     red, green, blue, alpha = to_rgba(color)
-    channels = alpha * np.array([red, green, blue]) + 1 - alpha
+    return decoded(alpha * np.array([red, green, blue]) + 1 - alpha)
+
+
+def decoded(channels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Linear RGB of sRGB, both from 0 to 1."""
     return np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
 
 
@@ -72,10 +81,12 @@ def contrast(color: Any, background: Any = "white") -> float:
 
 
 def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CIELAB of linear RGB, with the white point D65."""
-    x, y, z = TO_XYZ @ rgb.clip(0, 1) / TO_XYZ.sum(1)
-    f = [c ** (1 / 3) if c > (6 / 29) ** 3 else c / (3 * (6 / 29) ** 2) + 4 / 29 for c in (x, y, z)]
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+    """CIELAB of linear RGB, [..., channel] both, with the white point D65."""
+    xyz = rgb.clip(0, 1) @ TO_XYZ.T / TO_XYZ.sum(1)
+    x, y, z = np.moveaxis(
+        np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29), -1, 0
+    )
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
 
 
 def distance(one: Any, other: Any, seen_by: str) -> float:
@@ -215,3 +226,79 @@ def _clipped(figure: Figure) -> Iterator[str]:
     for one, other in itertools.combinations(headings, 2):
         if one.get_window_extent().padded(-1).overlaps(other.get_window_extent().padded(-1)):
             yield f"The titles {one.get_text()!r} and {other.get_text()!r} overlap."
+
+
+class Written(NamedTuple):
+    """A text in a frame: its color, that below it, its box in pixels, and the pixels when it was written."""
+
+    words: str
+    color: str
+    background: tuple[float, ...]
+    box: tuple[int, int, int, int]  # left, top, right, bottom
+    pixels: NDArray[np.uint8]
+
+
+def frame_problems(draw: Callable[[], NDArray[np.uint8]]) -> list[str]:
+    """Everything that cannot be read in a frame drawn with `games.render.Pen`, one sentence each.
+
+    Symbols of its key are compared as pictures: they may differ in color or in shape.
+    """
+    texts: list[Written] = []
+    keys: list[Sequence[tuple[Symbol, str]]] = []
+    plain, plain_key = Pen.text, draw_key
+
+    def text(
+        pen: Pen, place: Any, words: str, *, size: float, color: str = "#333333", anchor: str = "mm"
+    ) -> None:
+        font = ImageFont.load_default(max(size * pen._scale, 6))
+        left, top, right, bottom = (
+            round(x) for x in pen._draw.textbbox(pen._at(place), words, font, anchor=anchor)
+        )
+        inside = np.s_[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        below = pen.picture()[inside].reshape(-1, 3)
+        plain(pen, place, words, size=size, color=color, anchor=anchor)
+        if words and len(below):
+            background = tuple(np.median(below, 0) / 255)
+            texts.append(Written(words, color, background, (left, top, right, bottom), pen.picture()[inside]))
+
+    def key(pen: Pen, entries: Sequence[tuple[Symbol, str]], top: float, width: float) -> None:
+        keys.append(entries)
+        plain_key(pen, entries, top, width)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(Pen, "text", text))
+        for module in list(sys.modules.values()):
+            if vars(module).get("draw_key") is plain_key:
+                stack.enter_context(mock.patch.object(module, "draw_key", key))
+        frame = draw()
+    return [*_unreadable(frame, texts), *_alike_in(keys)]
+
+
+def _unreadable(frame: NDArray[np.uint8], texts: Sequence[Written]) -> Iterator[str]:
+    """Texts of a frame that are faint, cut off, or covered by what was drawn later."""
+    for words, color, background, (left, top, right, bottom), pixels in texts:
+        found = contrast(color, background)
+        if found < LEAST_CONTRAST:
+            yield f"The text {words!r} has a contrast of {found:.2f}."
+        if min(left, top) < 0 or right > frame.shape[1] or bottom > frame.shape[0]:
+            yield f"The text {words!r} is cut off at the frame's edge."
+        elif (frame[top:bottom, left:right] != pixels).any():
+            yield f"The text {words!r} is covered."
+
+
+def _alike_in(keys: Sequence[Sequence[tuple[Symbol, str]]]) -> Iterator[str]:
+    """Symbols of a key that some eyes cannot tell apart."""
+    for entries in keys:
+        drawn = {}
+        for symbol, meaning in entries:
+            pen = Pen(26, 26)
+            symbol(pen, (4, 4), 18)
+            drawn[meaning] = decoded(pen.picture() / 255)
+        for (name, one), (other_name, other) in itertools.combinations(drawn.items(), 2):
+            inked = ((one < 1) | (other < 1)).any(-1).sum()
+            for eyes, matrix in SIMULATED.items():
+                apart = np.linalg.norm(lab(one @ matrix.T) - lab(other @ matrix.T), axis=-1) >= APART
+                part = apart.sum() / inked
+                if part < PART_APART:
+                    yield f"{name!r} and {other_name!r} look alike ({eyes}: {part:.3f} of their pixels)."
+                    break

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 import bilevel.report as report
+import games
 from bilevel.experiments import RunFolder, compare_runs
 from bilevel.loss_weights import History
 from bilevel.methods import METHODS
-from bilevel.report._catalogue_files import schelling_figure
+from bilevel.report._catalogue_files import picture, schelling_figure
 from bilevel.tasks import Trial
 from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
 from bilevel.tasks._noisy_digits import NoisyDigits
 from bilevel.tasks.world_model import WorldModelTask
 from docs.studies.surrogate_bias import Deviation, write_figure
 from docs.studies.training_ways import write_ways
+from games.render import Pen, Symbol, draw_key
 from games.theory import Estimated, ScriptedSchelling
 from tests.benchmarks.report.figures import write_figures
 from tests.benchmarks.report.results import Results
 from tests.bilevel.report.compared import made_up
-from tests.bilevel.report.legibility import SIMULATED, contrast, distance, linear, problems, recorded
+from tests.bilevel.report.legibility import (
+    SIMULATED,
+    contrast,
+    distance,
+    frame_problems,
+    linear,
+    problems,
+    recorded,
+)
 from tests.bilevel.report.test_estimators import COMPARISON
 from tests.bilevel.report.test_heat_maps import SWAPPED, giving, run_with_shares
 from tests.bilevel.report.test_loss_weight_curves import with_weights
@@ -255,3 +267,57 @@ def test_the_palette_shows_on_white() -> None:
     assert {
         name: contrast(getattr(report, name)) for name in palette if contrast(getattr(report, name)) < 3
     } == {}
+
+
+def has_legible_frames(name: str) -> bool:
+    return type(games.entry(name).game).__module__.startswith(("games.networked.", "games.matrix."))
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", [name for name in games.names() if has_legible_frames(name)])
+def test_frames_of_games_are_legible(name: str, seed: int) -> None:
+    game = games.make(name)
+    assert frame_problems(lambda: picture(game, torch.Generator().manual_seed(seed))) == []
+
+
+def faulty_frame(
+    text: str = "words", place: tuple[float, float] = (10, 20), color: str = "#333333"
+) -> list[str]:
+    def draw() -> np.ndarray:
+        pen = Pen(100, 60)
+        pen.text(place, text, size=12, color=color, anchor="lm")
+        draw_key(pen, [(lambda pen, corner, side: pen.circle((13, 45), 6, fill="#C00000"), "red")], 34, 100)
+        return pen.picture()
+
+    return frame_problems(draw)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({}, None),
+        ({"color": "#CCCCCC"}, "The text 'words' has a contrast of 1.6"),
+        ({"text": "words " * 9}, "is cut off at the frame's edge"),
+        ({"place": (0, 45)}, "The text 'words' is covered"),
+    ],
+)
+def test_faults_of_frames_are_found(settings: dict[str, Any], sentence: str | None) -> None:
+    found = faulty_frame(**settings)
+    assert (found == []) if sentence is None else any(sentence in problem for problem in found)
+
+
+def test_symbols_of_a_key_that_differ_by_color_alone_are_found() -> None:
+    def disc(fill: str) -> Symbol:
+        return lambda pen, corner, side: pen.circle((corner[0] + 9, corner[1] + 9), 8, fill=fill)
+
+    def draw(*fills: str) -> Callable[[], np.ndarray]:
+        def frame() -> np.ndarray:
+            pen = Pen(200, 26)
+            draw_key(pen, [(disc(fill), fill) for fill in fills], 0, 200)
+            return pen.picture()
+
+        return frame
+
+    (found,) = frame_problems(draw("#C00000", "#007000"))
+    assert "'#C00000' and '#007000' look alike" in found
+    assert frame_problems(draw("#0072B2", "#FFFFFF")) == []

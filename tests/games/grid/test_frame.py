@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import games
-from games.grid._frame import COLORS, KEY_LINE, KEY_MARGIN, KEY_SIDE, Figure, KeyEntry, Thing, draw_grid
+from games.grid._frame import COLORS, Figure, KeyEntry, Thing, draw_grid
 from games.render import AGENTS
+from games.render._key import LINE, MARGIN, SIDE
 
 
 def color_of(name: object) -> object:
@@ -68,11 +69,11 @@ def test_a_key_stands_below_the_map_and_leaves_it_as_it_is() -> None:
     for line, color in enumerate(
         (COLORS["wall"], COLORS["apple"], AGENTS[1][0])
     ):  # each on a line of its own
-        strip = frame[40 + KEY_LINE * line : 40 + KEY_LINE * (line + 1)]
+        strip = frame[40 + LINE * line : 40 + LINE * (line + 1)]
         assert (strip == rgb(color)).all(-1).any()
-        assert (strip[:, KEY_SIDE + 2 * KEY_MARGIN :] < 128).any()  # its meaning
+        assert (strip[:, SIDE + 2 * MARGIN :] < 128).any()  # its meaning
     wide = draw_grid([["ground"] * 40], cell=20, key=key)
-    assert wide.shape == (20 + KEY_LINE, 800, 3)
+    assert wide.shape == (20 + LINE, 800, 3)
 
 
 @pytest.mark.parametrize("name", [name for name in games.names() if is_grid(name)])
