@@ -50,13 +50,14 @@ class CompareSettings:
     game: Game
     """The game's settings."""
     methods: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL=]NAME ...")] = USUAL
-    """Names of 2 methods or more; the first is the baseline of the others. `bilevel methods` lists them; with
+    """Names of two or more methods, of which the first is the baseline; `bilevel methods` lists them. With
     labels, a method may appear more than once."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
-    """Settings of methods, as tos.own-share=0.8; without a label, of all methods. `bilevel train --method
-    NAME --help` lists them. Values of a list are separated by commas."""
+    """Settings of methods, such as tos.own-share=0.8; without a label, of all methods. `bilevel train
+    --method NAME --help` lists them. Separate the values of a list by commas."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FOLDER ...")] = ()
-    """Finished runs of one game to compare instead of training; files are written only with --out."""
+    """Folders of finished runs of one game, to compare instead of training; files are written only with
+    --out."""
     seeds: int = RunConfig.seeds
     """Number of independent repetitions of every method, 3 or more, with seeds seed, seed + 1, ..."""
     seed: int = RunConfig.seed
@@ -65,15 +66,17 @@ class CompareSettings:
     outer_steps: int = RunConfig.outer_steps
     """Number of outer steps of every run, 1 or more."""
     environment_steps: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None
-    """Environment steps of training per seed, the same for every method, in place of outer steps: each method
-    takes as many outer steps as they allow. All episodes of training count, those of outer losses and metrics
-    included, each to the game's horizon. Methods that learn from exact values keep --outer-steps."""
+    """Environment steps of training per seed, the same for every method, instead of a number of outer steps:
+    each method takes as many outer steps as they allow. All episodes of training count, each to the game's
+    horizon, also those for outer losses and metrics. Methods that learn from exact values keep
+    --outer-steps."""
     tune: Annotated[int | None, tyro.conf.arg(metavar="BUDGET")] = None
-    """Trials, 1 or more, of a search of each method's own settings before the comparison; settings of --set
-    are not searched. The first trial has the default settings; the ranges of the others are listed above."""
+    """Number of trials per method, 1 or more, of a search over the method's settings before the comparison;
+    settings of --set are not searched. The first trial has the default settings; the others draw from the
+    ranges above."""
     tune_seeds: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = TRIAL_SEEDS
-    """Seeds of each trial of the search, 1 or more: seed + 1000000, seed + 1000001, ..., apart from those of
-    the comparison."""
+    """Number of seeds of each trial, 1 or more: seed + 1000000, seed + 1000001, ..., which differ from those
+    of the comparison."""
     checkpoint_every: int = RunConfig.checkpoint_every
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = RunConfig.evaluation_episodes
@@ -85,8 +88,8 @@ class CompareSettings:
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
     x_axis: Annotated[XAxis | None, tyro.conf.arg(metavar="{outer-steps,environment-steps}")] = None
-    """Unit of the x axis of curves: outer steps, or environment steps per seed, all episodes of training
-    included. None: environment steps if --environment-steps sets them for all methods, else outer steps."""
+    """Unit of the x axis of curves: outer steps, or environment steps of training per seed. None: environment
+    steps if --environment-steps applies to all methods, else outer steps."""
 
     def __post_init__(self) -> None:
         require_seeds(self.seeds)
@@ -194,12 +197,12 @@ def _environment_notes(environment_steps: int | None, exact: Sequence[str], meth
     if environment_steps is None:
         return []
     equal = (
-        f"Outer steps: as many as {environment_steps} environment steps of training per seed allow, with "
-        "every episode counted to the horizon, those of outer losses and metrics included; table.csv has the "
-        "mean over seeds of those taken until episodes ended."
+        f"Outer steps: as many as {environment_steps} environment steps of training per seed allow. Every "
+        "episode counts to the horizon, also for outer losses and metrics; table.csv has the environment "
+        "steps actually taken, until episodes ended, as a mean over seeds."
     )
     which = "All methods" if len(exact) == methods else ", ".join(exact)
-    kept = f"{which}: outer steps by --outer-steps, as exact values take no environment steps."
+    kept = f"{which}: outer steps from --outer-steps, because exact values take no environment steps."
     return ([equal] if len(exact) < methods else []) + ([kept] if exact else [])
 
 
@@ -233,14 +236,13 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
         arguments,
         prog="bilevel compare",
         description=(
-            f"Compare methods on {game_name}: train those not trained yet, then print a table, and write "
-            "figures and files.\n\n"
-            "--game NAME chooses another game; the options below are those of this one. --out FOLDER is "
+            f"Compare methods on {game_name}: train them, print a table, and write figures and files.\n\n"
+            f"--game NAME chooses another game; the options below are those of {game_name}. --out FOLDER is "
             "the folder of runs and files (default: runs/compare/GAME): finished runs in it with the "
             "same settings are reused, interrupted ones are resumed. --load FILE.py runs your own "
             "file, which registers a game, a method or an estimator. "
             "docs/how-to/compare-methods.md explains the table.\n\n"
-            f"Ranges of --tune, of the settings that a method has:\n{_ranges()}"
+            f"Ranges of the settings that --tune searches, by method:\n{_ranges()}"
         ),
         default=CompareSettings(game_name=game_name, game=game, **sizes(game)),
     )

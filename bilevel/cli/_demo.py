@@ -62,7 +62,7 @@ def demo_command(arguments: list[str]) -> None:
         Console(highlight=False).print(results_table(list(results.values())))
         for title, runs in by_game.items():
             print(f"\n{sentence(title, runs)}")
-        print(f"\nThe picture: {picture}\nEvery run with its own figures: {settings.out}")
+        print(f"\nOverview figure: {picture}\nFigures of each run: {settings.out}")
 
 
 def sentence(title: str, runs: Mapping[str, Run]) -> str:

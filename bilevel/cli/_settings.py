@@ -8,10 +8,11 @@ import importlib.util
 import io
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import docstring_parser
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -49,7 +50,7 @@ def read_settings(
     """
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), _joined_lines():
             return tyro.cli(
                 kind,
                 prog=prog,
@@ -73,6 +74,24 @@ def read_settings(
         if len(text) > LONGEST:
             text = f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
         sys.stderr.write(text)
+
+
+@contextlib.contextmanager
+def _joined_lines() -> Iterator[None]:
+    """Join the lines of settings' docstrings in a `with` block: tyro keeps breaks before indented lines."""
+    parse = docstring_parser.parse_from_object
+
+    def parse_joined(settings: Any) -> docstring_parser.Docstring:
+        found = parse(settings)
+        for setting in found.params:
+            setting.description = setting.description and " ".join(setting.description.split())
+        return found
+
+    docstring_parser.parse_from_object = parse_joined
+    try:
+        yield
+    finally:
+        docstring_parser.parse_from_object = parse
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:

@@ -130,7 +130,7 @@ def search_table() -> list[tuple[str, str, str]]:
     rows = []
     for name, within in OF_ALL.items():
         zero = INSTEAD_OF_ZERO.get(name)
-        rows.append(("all", name, f"{within.text}{f'; of 0: {zero.text}' if zero else ''}"))
+        rows.append(("all", name, f"{within.text}{f'; if the default is 0: {zero.text}' if zero else ''}"))
     rows += [
         (method, name, within.text) for method, ranges in OF_METHOD.items() for name, within in ranges.items()
     ]

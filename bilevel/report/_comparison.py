@@ -60,11 +60,12 @@ RUN_NOTES = (
     "Interquartile means over seeds, with 95 % bootstrap intervals.",
     "Welfare: the sum over all agents.",
     "Normalized score: 0 % is the welfare of mutual defection, 100 % the optimum.",
+    "Cooperation: the fraction of actions that the game defines as cooperative.",
     "Share given away: the fraction of its own reward that an agent does not keep.",
 )
 STRUCTURE_NOTE = (
     "Edge precision: the fraction of learned sharing edges that lead to an agent whose actions affect the "
-    "giver. Edge recall: the fraction of such edges that are learned, with a share above equal parts."
+    "giver. Edge recall: the fraction of such edges that are learned, with more than an equal share."
 )
 WEIGHTS_NOTE = (
     "Learned weights: the final coefficients of the policy, value and entropy terms times the learned "
@@ -148,10 +149,11 @@ def notes(rows: Sequence[Compared]) -> list[str]:
         f"{config.seeds} seeds; brackets are 95 % percentile bootstrap intervals from {RESAMPLES} resamples "
         "of each method's seeds, without correction for multiple comparisons.",
         "Normalized score: 0 % is the welfare of mutual defection, 100 % the welfare optimum. Equality: 1 "
-        "minus the Gini coefficient of the agents' mean returns. Share given away: the fraction of its own "
-        "reward that an agent does not keep.",
+        "minus the Gini coefficient of the agents' mean returns. Cooperation: the fraction of actions that "
+        "the game defines as cooperative. Share given away: the fraction of its own reward that an agent "
+        "does not keep.",
         "P(improvement): the probability that a seed of the method has higher welfare than a seed of "
-        f"{first}, ties counting half. Difference: interquartile mean of welfare minus that of {first}.",
+        f"{first}, with ties counted half. Difference: interquartile mean of welfare minus that of {first}.",
         *([STRUCTURE_NOTE] if _structure_known(rows) else []),
         *([WEIGHTS_NOTE] if _weights_learned(rows) else []),
         *_undefined_notes(rows),

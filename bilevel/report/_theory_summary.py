@@ -92,13 +92,12 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
     of_what = "the stage game, played once" if theory.stage else "the one-shot game"
     notes = [
-        f"Theoretical values of {of_what} (`bilevel theory` prints the proofs). Equilibria are pure; a "
-        "price is the optimum's welfare over an equilibrium's, or, for costs, the equilibrium's over the "
-        f"optimum's. {' '.join(reasons)}".strip(),
+        f"Theoretical values of {of_what} (`bilevel theory` prints the proofs). Equilibria are pure. A "
+        "price is the ratio of the optimum's welfare to an equilibrium's, or, for costs, the inverse ratio. "
+        f"{' '.join(reasons)}".strip(),
         "s* and g* are the largest shares of its own reward that every agent can keep such that the optimum "
         "is dominant: each agent's action in it is best, whatever the other agents do (arXiv 2310.12928). "
-        "Transfers are between neighbors only. The rows below give the mean share that the trained agents "
-        "keep.",
+        "Transfers are between neighbors only. The other rows give the mean own share of the trained agents.",
     ]
     if theory.stage:
         notes.append("A repeated game has more equilibria than its stage, so that agents may keep more.")
@@ -166,7 +165,7 @@ def _welfare_table(theory: Theory) -> ResultsTable:
             ("best pure equilibrium", theory.best, f"stability {stability}"),
             ("worst pure equilibrium", theory.worst, f"anarchy {anarchy}"),
         ]
-    forms = {"outcome": None, "welfare": number, "price of": str}
+    forms = {"outcome": None, "welfare": number, "price": str}
     columns = [Column(heading=heading, form=form) for heading, form in forms.items()]
     return ResultsTable(title="Theory", columns=columns, rows=rows)
 
@@ -174,8 +173,8 @@ def _welfare_table(theory: Theory) -> ResultsTable:
 def _kept_table(theory: Theory, rows: Sequence[Compared], notes: Sequence[str]) -> ResultsTable:
     kinds = {"s*": "the same share for all agents", "g*": "any sharing matrix"}
     columns = (
-        Column(heading="share of own reward kept"),
-        Column(heading="share [95 % interval]", form=with_interval, interval=True),
+        Column(heading="bound or method"),
+        Column(heading="own share [95 % interval]", form=with_interval, interval=True),
     )
     limits = [
         (f"{name}, maximum with {kinds[name]}", "impossible" if share is None else number(share))

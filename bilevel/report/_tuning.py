@@ -61,11 +61,11 @@ def tuning_notes(tuned: Tuned) -> list[str]:
     search, failed = tuned.search, _failures(tuned)
     first = next(iter(search.comparison.configs.values()))
     return [
-        f"Tuned settings: of {counted(search.budget, 'trial')} for each method, the one with the highest "
-        f"final welfare, a mean over {counted(search.seeds, 'seed')} from {search.first_seed}; the "
-        f"comparison's seeds, from {first.seed}, are others. Trial 0 has the default settings, the others "
-        "random ones.",
-        *([f"Trials that failed, as a number became infinite or NaN: {failed}."] if failed else []),
+        f"Tuned settings: the best of {counted(search.budget, 'trial')} for each method, by final welfare, "
+        f"a mean over {counted(search.seeds, 'seed')} from {search.first_seed}; the comparison uses other "
+        f"seeds, from {first.seed}. Trial 0 has the default settings; the settings of the other trials are "
+        "random.",
+        *([f"Failed trials, in which a number became infinite or NaN: {failed}."] if failed else []),
     ]
 
 

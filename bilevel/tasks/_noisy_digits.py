@@ -228,7 +228,7 @@ class NoisyDigits:
         ),
         Measure(
             "detection (AUC)",
-            "the chance that a right label weighs more than a wrong one, ties counting half.",
+            "the chance that a right label weighs more than a wrong one, with ties counted half.",
             "higher",
         ),
     )

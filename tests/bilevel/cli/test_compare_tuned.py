@@ -190,7 +190,9 @@ def test_a_trial_that_fails_is_recorded(call: Call, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tuning, "train", train)
     said = call(*words)
     assert said.code == 0
-    assert "Trials that failed, as a number became infinite or NaN: 1 of fixed." in " ".join(said.out.split())
+    assert "Failed trials, in which a number became infinite or NaN: 1 of fixed." in " ".join(
+        said.out.split()
+    )
     content = json.loads((FOLDER / "tuning.json").read_text())["methods"]["fixed"]
     assert content["trials"][2]["welfare"] is None
     assert content["chosen"] != 2
@@ -278,11 +280,13 @@ def test_exact_values_keep_their_outer_steps(call: Call) -> None:
     assert load_run("mixed/selfish").config.outer_steps == 3
     assert load_run("mixed/lio").config.outer_steps == 5
     out = " ".join(said.out.split())
-    assert "selfish: outer steps by --outer-steps, as exact values take no environment steps." in out
+    assert "selfish: outer steps from --outer-steps, because exact values take no environment steps." in out
     said = call(*words, "--methods", "selfish", "tos", "--out", "exact")
     assert said.code == 0
     out = " ".join(said.out.split())
-    assert "All methods: outer steps by --outer-steps, as exact values take no environment steps." in out
+    assert (
+        "All methods: outer steps from --outer-steps, because exact values take no environment steps." in out
+    )
     assert "environment steps of training per seed allow" not in out
 
 

@@ -88,7 +88,7 @@ def test_fewer_than_three_seeds_are_refused() -> None:
 def test_the_notes_say_what_the_intervals_are_and_why_there_are_dashes() -> None:
     text = " ".join(notes(compare_runs({"a": made_up(returns=POOR), "b": made_up()})))
     assert "Interquartile means over 4 seeds; brackets are 95 % percentile bootstrap intervals" in text
-    assert "higher welfare than a seed of a, ties counting half" in text
+    assert "higher welfare than a seed of a, with ties counted half" in text
     assert "interquartile mean of welfare minus that of a." in text
     assert "A dash: equality is undefined (the returns sum to 0 or less) for a (3 of 4 seeds)." in text
     everybody = notes(compare_runs({"a": made_up(returns=POOR), "b": made_up(returns=POOR)}))
