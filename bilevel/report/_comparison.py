@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from rich.console import Group, RenderableType
 
-from bilevel.experiments import ENVIRONMENT_STEPS, MEASURES, RESAMPLES, Compared, Run, over_seeds, write_text
+from bilevel.experiments import (
+    ENVIRONMENT_STEPS,
+    MEASURES,
+    RESAMPLES,
+    Compared,
+    Run,
+    final_shares,
+    over_seeds,
+    write_text,
+)
 from bilevel.report._table import (
     Column,
     ResultsTable,
@@ -22,7 +31,7 @@ from bilevel.report._table import (
     with_interval,
 )
 from bilevel.report._theory_summary import Theory, theory_record, theory_tables
-from bilevel.sharing import TERMS
+from bilevel.sharing import TERMS, edge_recovery
 
 
 def _measure(name: str, heading: str, form: Callable[[Any], str]) -> Column:
@@ -65,7 +74,8 @@ RUN_NOTES = (
 )
 STRUCTURE_NOTE = (
     "Edge precision: the fraction of learned sharing edges that lead to an agent whose actions affect the "
-    "giver. Edge recall: the fraction of such edges that are learned, with more than an equal share."
+    "giver. Edge recall: the fraction of such edges that are learned, with more than half of an equal share "
+    "of what the giver gives away. Equal sharing has recall 1, and as precision the density of useful edges"
 )
 WEIGHTS_NOTE = (
     "Learned weights: the final coefficients of the policy, value and entropy terms times the learned "
@@ -93,7 +103,8 @@ def results_table(runs: Sequence[Run]) -> Group:
     ...
     """
     games = dict.fromkeys(run.config.game_name for run in runs)
-    tables, below = [], list(RUN_NOTES)
+    tables: list[ResultsTable] = []
+    with_structure: list[Run] = []
     for name in games:
         same = [run for run in runs if run.config.game_name == name]
         tables.append(_run_table(name, same))
@@ -101,7 +112,8 @@ def results_table(runs: Sequence[Run]) -> Group:
         if structured:
             title = f"{name}: learned sharing edges"
             tables.append(_run_table(title, structured, STRUCTURE))
-            below = [*RUN_NOTES, STRUCTURE_NOTE]
+            with_structure += structured
+    below = [*RUN_NOTES, *_structure_notes(with_structure)]
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(below))
 
 
@@ -154,7 +166,7 @@ def notes(rows: Sequence[Compared]) -> list[str]:
         "does not keep.",
         "P(improvement): the probability that a seed of the method has higher welfare than a seed of "
         f"{first}, with ties counted half. Difference: interquartile mean of welfare minus that of {first}.",
-        *([STRUCTURE_NOTE] if _structure_known(rows) else []),
+        *_structure_notes([row.results for row in rows if "edge_recall" in row.intervals]),
         *([WEIGHTS_NOTE] if _weights_learned(rows) else []),
         *_undefined_notes(rows),
         *_low_equality_notes(rows),
@@ -266,6 +278,17 @@ def _run_table(title: str, runs: Sequence[Run], columns: Sequence[str] = RUN) ->
     return ResultsTable(title=title, columns=[COLUMNS[name] for name in columns], rows=rows)
 
 
+def _structure_notes(runs: Sequence[Run]) -> list[str]:
+    """Note on precision and recall, with the density of useful edges in each game."""
+    densities: dict[str, None] = {}
+    for run in runs:
+        shares, game = final_shares(run), run.config.game
+        if shares is not None:
+            density = percent(edge_recovery(shares, game).density)
+            densities[f"{run.config.game_name} with {game.num_agents} agents {density}"] = None
+    return [f"{STRUCTURE_NOTE}: {', '.join(densities)}."] if densities else []
+
+
 def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
     """Notes on measures that are undefined in some seeds: methods, and numbers of seeds."""
     counts: dict[str, list[str]] = {}
@@ -274,7 +297,7 @@ def _undefined_notes(rows: Sequence[Compared]) -> list[str]:
             counts.setdefault(name, []).append(f"{row.label} ({count} of {row.results.config.seeds} seeds)")
     reasons = {
         "equality": " (the returns sum to 0 or less)",
-        "edge_precision": " (no share is above equal parts)",
+        "edge_precision": " (no agent gives away more than 1 %)",
     }
     return [
         f"A dash: {name} is undefined{reasons.get(name, '')} for "

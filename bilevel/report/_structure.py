@@ -35,9 +35,9 @@ PARTS: tuple[tuple[str, str, Any], ...] = (
 def structure_figure(run: Run) -> Figure | None:
     """Draw learned shares beside the influence graph; None if there are none, or over 2000 agents.
 
-    A useful edge leads from an agent to one whose actions affect it, and a learned one has a share above
-    equal parts (`bilevel.edge_recovery`) in at least half of the seeds. With more than 64 agents, the graph
-    alone.
+    A useful edge leads from an agent to one whose actions affect it, and a learned one has more than half of
+    an equal share of what its giver gives away (`bilevel.edge_recovery`) in at least half of the seeds. With
+    more than 64 agents, the graph alone.
 
     Args:
         run: a finished run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from games.core import Game, require
 from games.networked import Aid
 from games.theory import minimal_transfer_on_graph
 
-MARGIN = 1e-3
-"""Relative amount by which a share exceeds equal parts: softmax rows of equal logits round differently."""
+LEAST_GIVEN = 0.01
+"""Fraction of its reward that a giver must give away in total to have learned edges."""
 
 
 class EdgeRecovery(NamedTuple):
@@ -33,6 +34,8 @@ class EdgeRecovery(NamedTuple):
     """Fraction of the useful edges that are learned, float64 [...]; NaN where agents do not affect others."""
     learned: Tensor
     """Number of learned edges, int64 [...]."""
+    density: float
+    """Fraction of the possible edges that are useful: the precision of equal sharing; NaN without edges."""
 
 
 def useful_edges(game: Game) -> Tensor:
@@ -65,14 +68,18 @@ def learned_edges(
         Boolean [..., edge], for the edges of `edges_of(game)`.
 
     >>> import games
-    >>> learned_edges(torch.tensor([[0.2, 0.8], [0.5, 0.5]]), games.make("prisoners-dilemma"))
+    >>> learned_edges(torch.tensor([[0.2, 0.8], [0.005, 0.995]]), games.make("prisoners-dilemma"))
     tensor([False,  True, False, False])
     """
     edges = edges_of(game)
     giver, receiver = edges.pairs
-    equal_parts = (1 + MARGIN) / edges.degree.double()[giver]
-    limit = equal_parts if threshold is None else threshold
-    learned: Tensor = (_on_edges(shares, edges, game) > limit) & (giver != receiver)
+    values = _on_edges(shares, edges, game) * (giver != receiver)
+    if threshold is not None:
+        above: Tensor = values > threshold
+        return above
+    given = values.new_zeros(*values.shape[:-1], edges.agents).index_add(-1, giver, values)
+    half = given / (2 * (edges.degree - 1)).clamp(min=1)
+    learned: Tensor = (values > half[..., giver]) & (given > LEAST_GIVEN)[..., giver]
     return learned
 
 
@@ -82,17 +89,22 @@ def edge_recovery(
     """Compare learned sharing with the influence graph.
 
     Sharing aligns interests where a giver shares with the agents whose actions affect it: if i affects j, the
-    edge from j to i is useful. An edge is learned if its share is greater than equal parts: 1 / k of the
-    giver's reward, where the giver may give to k agents, itself included (1 / N on a complete graph). Equal
-    sharing, as by the common reward or before learning, then has no learned edge, and a giver has one only at
-    the expense of other receivers or of itself.
+    edge from j to i is useful. An edge is learned if its share exceeds half of an equal share of what the
+    giver gives away: T_ij > (1 - T_ii) / (2 (k_i - 1)), where i may give to k_i - 1 other agents. A giver
+    that gives away 1 % of its reward or less has no learned edge.
+
+    The rule depends on where a giver gives, not on how much it keeps: an agent that gives 25 % to the right
+    one of two neighbors has learned that edge. Equal sharing, as by the common reward or before learning, has
+    all edges: recall 1, and as precision the `density` of useful edges. Precision above it shows structure.
+    A giver that spreads more than half of what it gives evenly over all others has all edges, too.
 
     Args:
         shares: [..., giver, receiver]; or shares on `Game.edges`, [..., edge].
         game: a game that states its `influence`.
-        threshold: share above which an edge is learned; None: equal parts.
+        threshold: share above which an edge is learned, whatever else its giver gives; None: the rule above.
     Returns:
-        Precision, recall and number of learned edges, [...] each; an agent's own share is no edge.
+        Precision, recall and number of learned edges, [...] each, and the density of useful edges; an agent's
+        own share is no edge.
     Raises:
         ValueError: the game does not state its influence, or the shares have another shape.
 
@@ -107,11 +119,12 @@ def edge_recovery(
     learned = learned_edges(shares, game, threshold=threshold)
     right = torch.isin(giver * agents + receiver, useful[0] * agents + useful[1])
     hits, count = (learned & right).sum(-1), learned.sum(-1)
-    total = useful.shape[1]
+    total, possible = useful.shape[1], edges.pairs.shape[1] - agents
     return EdgeRecovery(
         hits.double() / torch.where(count > 0, count.double(), torch.nan),
         hits.double() / (total if total > 0 else torch.nan),
         count,
+        int(right.sum()) / possible if possible else math.nan,
     )
 
 

@@ -77,13 +77,18 @@ def test_tables_have_precision_and_recall_where_the_game_states_its_influence() 
     learned = torch.zeros(20, 20, dtype=torch.float64)
     learned[tuple(least.edges)] = least.shares + (least.edges[0] != least.edges[1]) * 0.2
     runs = {
+        "selfish": sharing_run(game, torch.eye(20), "share"),
         "equal": sharing_run(game, torch.full((20, 20), 0.05), "share"),
         "tos": sharing_run(game, learned, "share"),
     }
     text = printed(comparison_table(compare_runs(runs)))
     assert "Learned sharing edges against the influence graph" in text
-    assert "tos     1.000 [1.000, 1.000]  1.000 [1.000, 1.000]" in text
-    assert "edge_precision is undefined (no share is above equal parts) for equal" in text
+    assert "tos      1.000 [1.000, 1.000]  1.000 [1.000, 1.000]" in text
+    assert "equal    0.500 [0.500, 0.500]  1.000 [1.000, 1.000]" in text
+    assert "as precision the density of useful edges: aid with 20 agents 50.0 %" in " ".join(text.split())
+    assert "edge_precision is undefined (no agent gives away more than 1 %) for selfish" in " ".join(
+        text.split()
+    )
     alone = printed(results_table([runs["tos"], made_up()]))
     assert alone.count("aid: learned sharing edges") == 1
     assert "sharing edges" not in printed(results_table([made_up()]))

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 import games
 from bilevel import edge_recovery
 from bilevel.sharing import distance_to_minimal_transfer, edges_of, learned_edges, shares_kept, useful_edges
 from games import minimal_transfer_on_graph
-from games.networked import Aid, EdgeList, Grid, Ring, Traffic
+from games.networked import Aid, EdgeList, Grid, Ring, ScaleFree, Traffic
 
 HIDDEN = Aid(agents=4, observe_graph=False)  # i helps i + 1
 SHOWN = Aid(agents=6)
@@ -46,26 +48,108 @@ def test_games_without_an_influence_graph() -> None:
 
 
 def test_precision_and_recall_by_hand() -> None:
-    """Agent 0 gives to its helper 3 and to 1, agent 1 to its helper 0, the others keep everything."""
+    """Agent 0 gives to its helper 3 and to 1, agent 1 gives a little to its helper 0, the others nothing."""
     shares = torch.eye(4, dtype=torch.float64)
     shares[0] = torch.tensor([0.0, 0.4, 0.0, 0.6])
-    shares[1] = torch.tensor([0.7, 0.1, 0.1, 0.1])
+    shares[1] = torch.tensor([0.14, 0.8, 0.03, 0.03])  # half of an equal share of 0.2 is 0.033
     found = edge_recovery(shares, HIDDEN)
     assert found.learned == 3
     assert found.precision == pytest.approx(2 / 3)
     assert found.recall == 0.5
+    assert found.density == pytest.approx(4 / 12)
     high = edge_recovery(shares, HIDDEN, threshold=0.5)
-    assert (high.learned, high.precision, high.recall) == (2, 1.0, 0.5)
+    assert (high.learned, high.precision, high.recall) == (1, 1.0, 0.25)
 
 
-def test_equal_and_own_shares_are_no_learned_edges() -> None:
+def test_equal_sharing_has_the_density_as_precision() -> None:
     logits = torch.zeros(3, 4, 4)  # rounded by softmax
-    for shares in (logits.softmax(-1), torch.eye(4).expand(3, 4, 4)):
+    found = edge_recovery(logits.softmax(-1), HIDDEN)
+    assert found.learned.tolist() == [12, 12, 12]
+    assert found.precision.tolist() == pytest.approx([found.density] * 3)
+    assert found.recall.tolist() == [1.0, 1.0, 1.0]
+    grid = Aid(agents=9, graph=Grid())  # every neighbor helps, so equal sharing is right
+    edges = edges_of(grid)
+    everything = edge_recovery(shares_kept(edges, 0.5), grid)
+    assert (everything.precision, everything.recall, everything.density) == (1.0, 1.0, 1.0)
+
+
+def test_own_shares_and_giving_next_to_nothing_are_no_learned_edges() -> None:
+    little = 0.99 * torch.eye(4) + 0.01 * torch.eye(4).roll(-1, 1)
+    for shares in (torch.eye(4).expand(3, 4, 4), little.double().expand(3, 4, 4)):
         found = edge_recovery(shares, HIDDEN)
         assert found.learned.tolist() == [0, 0, 0]
         assert found.precision.isnan().all()
         assert found.recall.tolist() == [0.0, 0.0, 0.0]
     assert math.isnan(float(edge_recovery(torch.eye(3), Aid(agents=3, benefit=0.0)).recall))
+    assert math.isnan(edge_recovery(torch.eye(3), Aid(agents=3, graph=EdgeList())).density)
+
+
+def test_the_least_that_suffices_counts_as_learned() -> None:
+    """A quarter for the helper, one of two neighbors, although the giver keeps more than equal parts."""
+    for game in (SHOWN, HIDDEN, Aid(agents=9, graph=Grid())):
+        least = minimal_transfer_on_graph(game)
+        shares = torch.zeros(game.agents, game.agents, dtype=torch.float64)
+        shares[tuple(least.edges)] = least.shares
+        found = edge_recovery(shares, game)
+        assert (found.precision, found.recall) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("agents", [10, 100, 1000])
+def test_a_little_for_everybody_hides_no_structure(agents: int) -> None:
+    """On a hidden graph 95 % for the helper and 5 % for all others: the helper's edge alone counts."""
+    game = Aid(agents=agents, observe_graph=False)
+    shares = torch.full((agents, agents), 0.05 / (agents - 1), dtype=torch.float64)
+    shares[tuple(useful_edges(game))] += 0.95
+    found = edge_recovery(shares, game)
+    assert (found.precision, found.recall) == (1.0, 1.0)
+
+
+@given(seed=st.integers(0, 10_000), agents=st.integers(3, 9), factor=st.floats(0.1, 1.0))
+def test_learned_edges_follow_agents_and_not_the_amount_given(seed: int, agents: int, factor: float) -> None:
+    """Renaming the agents renames the edges; giving less of everything, above 1 %, changes nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    shares = torch.randn(agents, agents, generator=generator, dtype=torch.float64).mul(2).softmax(-1)
+    game, order = Aid(agents=agents, observe_graph=False), torch.randperm(agents, generator=generator)
+    learned = learned_edges(shares, game).view(agents, agents)
+    renamed = learned_edges(shares[order][:, order], game).view(agents, agents)
+    assert torch.equal(renamed, learned[order][:, order])
+    kept = torch.eye(agents, dtype=torch.float64)
+    assume(float((1 - shares.diagonal()).min()) * factor > 0.01)
+    scaled = factor * shares + (1 - factor) * kept
+    gap = shares - ((1 - shares.diagonal()) / (2 * (agents - 1)))[:, None]
+    assume(float(gap.abs().min()) > 1e-12)
+    assert torch.equal(learned_edges(scaled, game).view(agents, agents), learned)
+    graph = EdgeList(edges=tuple((int(order[i]), int(order[(i + 1) % agents])) for i in range(agents)))
+    ring, moved = (
+        Aid(agents=agents, observe_graph=False),
+        Aid(agents=agents, graph=graph, observe_graph=False),
+    )
+    place = order.argsort()
+    before, after = edge_recovery(shares, ring), edge_recovery(shares[place][:, place], moved)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+@given(seed=st.integers(0, 10_000), agents=st.integers(3, 9))
+def test_the_rule_by_its_words(seed: int, agents: int) -> None:
+    """On any sharing graph: more than half of an equal share of what the giver gives away, above 1 %."""
+    shares = torch.randn(
+        agents, agents, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).mul(2)
+    game = Aid(agents=agents, graph=ScaleFree())
+    edges = edges_of(game)
+    values = edges.softmax(shares[edges.pairs[0], edges.pairs[1]][None])[0]
+    expected = []
+    for edge, (giver, receiver) in enumerate(edges.pairs.T.tolist()):
+        others = [
+            float(values[other])
+            for other, (source, target) in enumerate(edges.pairs.T.tolist())
+            if source == giver != target
+        ]
+        given_away = sum(others)
+        counts = giver != receiver and given_away > 0.01
+        expected.append(counts and float(values[edge]) > given_away / len(others) / 2)
+    assert learned_edges(values, game).tolist() == expected
 
 
 def test_shares_on_edges_and_as_a_matrix_are_one() -> None:
@@ -90,7 +174,7 @@ def test_the_least_sufficient_sharing_is_at_distance_zero(game: Any) -> None:
     assert float(distance_to_minimal_transfer(shares, game)) == pytest.approx(0.0, abs=1e-12)
     selfish = shares_kept(edges, 1.0)
     assert float(distance_to_minimal_transfer(selfish, game)) == pytest.approx(1 - least.g)
-    found = edge_recovery(shares, game, threshold=1e-6)
+    found = edge_recovery(shares, game)
     assert found.precision == found.recall == 1.0
 
 
