@@ -35,8 +35,8 @@ class Measured(NamedTuple):
     values: Tensor
     """Each agent's `episode_value`, [seed, agent], in the game's units."""
     cooperation: Tensor | None
-    """Each agent's share of cooperating actions, [seed, agent]; None where the game
-    does not define cooperation."""
+    """Each agent's fraction of cooperative actions, [seed, agent]; None where the game does not define
+    cooperation."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Play(abc.ABC):
         """Inner losses on learners' rewards, [seed, agent], of own policies and the other agents'.
 
         Args:
-            own: the policies to differentiate: agent i's loss depends on own[i] ...
-            others: ... and on others[j] for every j other than i.
+            own: the policies to differentiate; agent i's loss depends on own[i].
+            others: the fixed policies; agent i's loss depends on others[j] for all j != i.
             transfer: turns individual rewards into learners' rewards.
             data: from `sample`; with a critic, one of its `batches`.
             entropy_bonus: scalar, reward units per nat; None: no bonus; the entropy is not computed.

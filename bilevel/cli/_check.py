@@ -38,7 +38,7 @@ class CheckSettings:
     method: Method
     """The method's settings."""
     estimators: tuple[str, ...] = ()
-    """Names or text forms of the estimators, as truncated(steps=5); none: all."""
+    """Names or text forms of the estimators, such as truncated(steps=5); none: all."""
     inner_steps: int | None = None
     """K, the number of differentiated inner steps, 1 or more; None: the method's own."""
     outer_steps_before: int = 0
@@ -144,11 +144,10 @@ def parse_check(game_name: str, method_name: str, arguments: list[str]) -> Check
         kind=CheckSettings,
         description=(
             f"Compare estimators of the hypergradient for {method_name} on {game_name}: error, variance, "
-            "time and memory of each.\n\n"
-            "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
-            "are those of this pair. --out FOLDER writes a figure and a file of the numbers there. --load "
-            "FILE.py runs a file of yours that adds a game, a method or an estimator. "
-            "docs/how-to/choose-estimator.md says how to read the table."
+            "time and memory of each.\n\n--game NAME and --method NAME choose another game and method "
+            "(bilevel games, bilevel methods), with other options than those below. --out FOLDER is a "
+            "folder for a figure and a file of the numbers. --load FILE.py runs your own file, which "
+            "registers a game, a method or an estimator. docs/how-to/choose-estimator.md explains the table."
         ),
     )
     return CheckSettings(game_name=game_name, method_name=method_name, method=method, **others)

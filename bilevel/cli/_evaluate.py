@@ -52,11 +52,11 @@ def parse_evaluate(arguments: list[str], folder: str, game: Game) -> EvaluateSet
         arguments,
         prog="bilevel evaluate RUN",
         description=(
-            f"Evaluate the policies of {folder} on fresh episodes.\n\n"
-            "The game may have other settings than in training. Another number of agents needs parameters "
-            "that all agents share, without their index (--policy mlp --policy.share-parameters "
-            "--policy.no-observe-index), and learned sharing of an edge network (--sharing edge-network). "
-            "--load FILE.py runs a file of yours that adds a game."
+            f"Evaluate the policies of {folder} on fresh episodes.\n\nThe settings of the game may differ "
+            "from those of training. To change the number of agents, train policies that share parameters "
+            "and do not observe the agent's index (--policy mlp --policy.share-parameters "
+            "--policy.no-observe-index), with an edge network if sharing is learned (--sharing "
+            "edge-network). --load FILE.py runs your own file, which registers a game."
         ),
         default=EvaluateSettings(game=game),
         rules=graph_rules(),

@@ -36,7 +36,7 @@ class GamesSettings:
     seed: int = 0
     """Random seed of pictures and diagrams, a nonnegative integer."""
     load: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """A Python file of yours that adds a game; may be repeated."""
+    """Your own Python file, which registers a game; may be repeated."""
 
     def __post_init__(self) -> None:
         from bilevel.experiments import LARGEST_SEED  # noqa: PLC0415  # lists load neither torch nor games

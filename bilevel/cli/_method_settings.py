@@ -108,10 +108,11 @@ def read_with_method(
     fields += _method_options(method, unfilled)
     options: Any = dataclasses.make_dataclass("Options", fields, frozen=True, kw_only=True)
     lines = [
-        f"--{part.replace('_', '-')}: {' or '.join(names)} (here {_variant(method, part, unfilled)})"
+        f"--{part.replace('_', '-')}: {', '.join(names)} (selected: {_variant(method, part, unfilled)})"
         for part, names in choices.items()
     ]
-    about = f"{description}\n\nParts of the method; each has its own options:\n" + "\n".join(lines)
+    heading = "Components of the method; the options below are those of the selected ones:"
+    about = "\n".join((f"{description}\n\n{heading}", *lines))
     found = read_settings(options, rest, prog=prog, description=about, config=config, rules=text_rules())
     changed = {part: getattr(found, part) for part in parts_of(type(method)) if hasattr(found, part)}
     changed |= vars(found.method) if hasattr(found, "method") else {}
@@ -250,7 +251,7 @@ def methods_with_settings(
     """Build methods, label -> name, with their presets for a game, and changed settings.
 
     These are LABEL.SETTING=VALUE, or SETTING=VALUE for all methods, with the names that the options of
-    `bilevel train` have, as tos.inner.steps=5; lists have commas between their values.
+    `bilevel train` have, such as tos.inner.steps=5; values of a list are separated by commas.
 
     Raises:
         ValueError: a word is of another form, a label or a setting is unknown, or a value is out of range.
@@ -288,7 +289,9 @@ def names_of_settings(
 def _read_setting(text: str, methods: Mapping[str, Method]) -> tuple[list[str], str, str]:
     """Split [LABEL.]SETTING=VALUE into labels, setting and value; ValueError as `methods_with_settings`."""
     name, equals, value = text.partition("=")
-    require(bool(equals and name), f"--set takes [LABEL.]SETTING=VALUE, as tos.own-share=0.8, not {text!r}.")
+    require(
+        bool(equals and name), f"--set takes [LABEL.]SETTING=VALUE, such as tos.own-share=0.8, not {text!r}."
+    )
     label, dot, setting = name.partition(".")
     if label in methods:
         return [label], setting, value

@@ -88,11 +88,10 @@ def _parse(arguments: list[str], name: str, game: Game) -> PlaySettings:
         arguments,
         prog="bilevel play",
         description=(
-            f"Render {name} as a video.\n\n"
-            "--policy random (the default) plays any legal action, --policy scripted plays its script, "
-            "--policy FOLDER plays what a run has learned. --out NAME says where the film goes and how it is "
-            "written (.gif, .webp, .mp4). --load FILE.py runs a file of yours that adds a game. The options "
-            "below are those of this game."
+            f"Render {name} as a video.\n\n--policy random (the default) draws legal actions uniformly, "
+            "--policy scripted uses the game's scripted policy, and --policy FOLDER the policies of a run. "
+            "--out NAME is the file of the video; its ending selects the format (.gif, .webp, .mp4). --load "
+            "FILE.py runs your own file, which registers a game. The options below are those of this game."
         ),
         default=PlaySettings(game=game),
         rules=graph_rules(),

@@ -27,9 +27,10 @@ class TheorySettings:
     game: Game
     """The game's settings."""
     optimum: tuple[int, ...] = ()
-    """Welfare optimum that transfers must make dominant, an action index per agent; none: the first."""
+    """Welfare optimum that transfers make dominant, as the index of each agent's action; none: the first
+    optimum."""
     at_least_equal: bool = False
-    """Require that each agent keeps at least an equal share of its own reward, 1 / N."""
+    """Require each agent to keep at least an equal share, 1 / N, of its own reward."""
     along_graph: bool = False
     """Allow transfers between neighbors only."""
 
@@ -73,12 +74,12 @@ def parse_theory(game_name: str, arguments: list[str]) -> TheorySettings:
         arguments,
         prog="bilevel theory",
         description=(
-            f"Theory of {game_name}: its welfare optimum and pure equilibria, the prices of "
-            "anarchy and of stability, and the largest share of their own rewards that agents can keep so "
-            "that the optimum is dominant (arXiv 2310.12928), with the proof; and, in symmetric games of two "
-            "actions, the thresholds of contracts, taxes, incentives and mediators.\n\n"
-            "--game NAME chooses another (bilevel games); the options below are those of this game. --load "
-            "FILE.py runs a file of yours that adds a game. docs/explanation/theory.md says more."
+            f"Theory of {game_name}: its welfare optimum and pure equilibria, the prices of anarchy and of "
+            "stability, and the largest share of their own rewards that agents can keep so that the optimum "
+            "is dominant (arXiv 2310.12928), with the proof. For symmetric games of two actions, also the "
+            "thresholds of contracts, taxes, incentives and mediators.\n\n--game NAME chooses another game "
+            f"(bilevel games); the options below are those of {game_name}. --load FILE.py runs your own "
+            "file, which registers a game. docs/explanation/theory.md explains the terms."
         ),
         default=TheorySettings(game_name=game_name, game=game),
         rules=graph_rules(),

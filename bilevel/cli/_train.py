@@ -98,13 +98,12 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
         others,
         kind=RunConfig,
         description=(
-            f"Train {default.method_name} on {default.game_name}.\n\n"
-            "--game NAME and --method NAME choose others (bilevel games, bilevel methods); the options below "
-            "are those of this pair. --out FOLDER is the folder of the run (default: a new one in runs/); "
-            "--resume FOLDER resumes an interrupted run; with --outer-steps N, it extends any run to N outer "
-            "steps in total. --x-axis environment-steps plots curves over environment steps instead of outer "
-            "steps. --load FILE.py runs your own file, which registers a game, a method or an estimator of "
-            "the hypergradient."
+            f"Train {default.method_name} on {default.game_name}.\n\n--game NAME and --method NAME choose "
+            "another game and method (bilevel games, bilevel methods), with other options than those below. "
+            "--out FOLDER is the folder of the run (default: a new one in runs/). --resume FOLDER resumes "
+            "an interrupted run; with --outer-steps N, it extends a run to N outer steps in total. --x-axis "
+            "environment-steps plots curves over environment steps instead of outer steps. --load FILE.py "
+            "runs your own file, which registers a game, a method or an estimator of the hypergradient."
         ),
     )
     return dataclasses.replace(default, method=method, **changed)

@@ -61,9 +61,9 @@ class Tune:
     seeds: int = Study.seeds
     """Number of trials of each weighting, 1 or more; 3 or more for intervals."""
     seed: int = Study.seed
-    """Random seed of the first trial, a nonnegative integer; the others follow it."""
+    """Random seed of the first trial, a nonnegative integer; later trials have the next seeds."""
     threads: int = 1
-    """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
+    """CPU threads, from 1 to 1024; their number can change the rounding of sums."""
     settings: Annotated[Any, tyro.conf.arg(name="")]
     """Settings of the task."""
 
@@ -127,7 +127,7 @@ def parse_tune(name: str, arguments: list[str]) -> tuple[Study, int]:
             f"{task.summary}\n\nWeightings of the losses (--weightings):\n{lines}\n\n"
             f"--out FOLDER is the folder of trials, table and figure (default: runs/tune/{name}): trials "
             "in it with the same settings are reused. --load FILE.py runs your own "
-            "file, which registers a task. docs/studies/tasks.md says more."
+            "file, which registers a task. docs/studies/tasks.md explains the tasks."
         ),
         default=Tune(settings=defaults),
     )

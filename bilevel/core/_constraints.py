@@ -38,7 +38,7 @@ class Constraint:
     name: str
     """softplus, projected, simplex, bounded or free."""
     bounds: Bounds | None = None
-    """Of bounded: the least and the greatest value."""
+    """Of bounded: the minimum and maximum value."""
 
     def __post_init__(self) -> None:
         require_name(self.name, CONSTRAINTS, "constraint")

@@ -34,8 +34,8 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer)
     Args:
         loss: (theta, phi, data) -> tensor of any shape; it is summed, so members of a batch (seeds) that do
             not share parameters learn independently.
-        optimizer: one of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a
-            function of the step's data that returns one, as where the learning rate is among the data.
+        optimizer: one of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a function
+            of the step's data that returns one, for instance if the learning rate is among the data.
 
     Returns:
         The step, (theta, opt_state, phi, data) -> (theta', opt_state').

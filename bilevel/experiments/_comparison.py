@@ -98,7 +98,7 @@ def find_or_create(path: Path, config: RunConfig) -> RunFolder:
 
 
 def require_same_settings(folder: RunFolder, config: RunConfig) -> None:
-    """Raise ValueError, naming the settings, if the folder has a run with others.
+    """Raise ValueError, naming the settings, if the folder has a run with different settings.
 
     >>> from bilevel.experiments import RunFolder, default_config
     >>> require_same_settings(RunFolder("new"), default_config("chicken", "tos"))

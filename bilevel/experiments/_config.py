@@ -81,7 +81,8 @@ class RunConfig:
     """First random seed, a nonnegative integer; results of a seed do not depend on the other seeds,
     bit-for-bit."""
     outer_steps: int = 300
-    """Number of outer steps, 1 or more; without outer variables, a step is `inner.steps` policy updates."""
+    """Number of outer steps, 1 or more; in methods without outer variables, each is `inner.steps` policy
+    updates."""
     checkpoint_every: int = 50
     """Outer steps between checkpoints, 1 or more."""
     evaluation_episodes: int = 1024
@@ -91,10 +92,10 @@ class RunConfig:
     device: str = "cpu"
     """Torch device, for instance cpu or cuda:0; it must support random generators."""
     threads: int = 1
-    """CPU threads, from 1 to 1024; rounding of sums may depend on the number."""
+    """CPU threads, from 1 to 1024; their number can change the rounding of sums."""
     compile: CompileChoice = "auto"
-    """Compilation of the inner steps, which rounds differently: always, never, or auto, which times the first
-    steps of the run and compiles if that saves time (docs/explanation/compiled-steps.md)."""
+    """Compile the inner steps: always, never, or auto, which times the first steps of the run and compiles if
+    that saves time. Compiled steps round differently (docs/explanation/compiled-steps.md)."""
 
     def __post_init__(self) -> None:
         for name in (*LEAST, "seed"):

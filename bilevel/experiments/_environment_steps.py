@@ -32,7 +32,7 @@ class StepCosts(NamedTuple):
         )
 
     def outer_steps(self, within: int) -> int:
-        """Find the largest number of outer steps that take at most so many environment steps."""
+        """Find the largest number of outer steps that take at most this many environment steps."""
         last_begin, last_cost = self.segments[-1]
         left = within - self.total(last_begin)
         if left >= 0:
@@ -41,10 +41,11 @@ class StepCosts(NamedTuple):
 
 
 def step_costs(config: RunConfig) -> StepCosts:
-    """Measure the environment steps of a run's outer steps, by a few of them with one seed.
+    """Measure the environment steps of a run's outer steps, by taking a few outer steps with one seed.
 
-    Every episode counts to the game's horizon, as its end may depend on chance, so the costs are upper
-    bounds, and equal ones are equal numbers of episodes. Those of outer losses and metrics are included.
+    Every episode counts to the game's horizon, because its end may depend on chance. So the costs are upper
+    bounds, and equal costs mean equal numbers of episodes. Episodes for outer losses and metrics are
+    included.
 
     Raises:
         ValueError: agents learn from exact values, or play episodes that the toolkit does not count.
@@ -71,12 +72,13 @@ def step_costs(config: RunConfig) -> StepCosts:
 
 
 def within_environment_steps(config: RunConfig, environment_steps: int) -> RunConfig:
-    """Set the outer steps of a run to those that a number of environment steps per seed allows.
+    """Set the number of outer steps of a run to the largest that an amount of environment steps per seed
+    allows.
 
     Args:
         config: the run; if agents learn from exact values, it stays as it is.
-        environment_steps: upper bound, with every episode of training counted to the game's horizon, those
-            of outer losses and metrics included; the final evaluation does not count.
+        environment_steps: upper bound, with every episode of training counted to the game's horizon, also
+            those for outer losses and metrics; the final evaluation does not count.
 
     Raises:
         ValueError: they do not suffice for one outer step; or as `step_costs`, or as `RunConfig`.

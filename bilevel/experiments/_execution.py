@@ -27,7 +27,8 @@ LOADING = 0.2
 
 
 def worth_compiling(learner: Learner, state: State, outer_steps: int) -> bool:
-    """True if compiled steps save more time over the rest of a run of `outer_steps` than compiling takes.
+    """True if compiled steps would save more time over the rest of a run of `outer_steps` than compiling
+    takes.
 
     One more estimate is timed and discarded; `forecast` predicts the cost of compiling, and cached packages
     only have to be loaded. Only whole solves in C are compiled automatically, as PyTorch's compiler takes a

@@ -102,7 +102,7 @@ def final_shares(results: Run) -> np.ndarray | None:
 
     Returns:
         [seed, giver, receiver], or on the edges of a sparse graph of many agents [seed, edge]; None if the
-        method does not share, or without shares.
+        method does not share rewards.
 
     >>> from bilevel.experiments import train
     >>> final_shares(train("chicken", "tos", seeds=3, outer_steps=2, out="run")).shape
@@ -122,7 +122,7 @@ def recovered_edges(results: Run, part: Literal["precision", "recall"]) -> np.nd
     """Precision or recall of learned sharing edges, for each seed (`bilevel.edge_recovery`).
 
     Returns:
-        [seed], NaN where undefined; None if the game does not state its influence, or nothing is shared.
+        [seed], NaN where undefined; None if the game does not define `influence`, or no reward is shared.
     """
     shares = final_shares(results)
     if shares is None or results.config.game.influence is None:

@@ -97,10 +97,11 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def sizes(game: Game) -> dict[str, Any]:
-    """Choose seeds and evaluation episodes of a run, where a game needs others than the defaults.
+    """Choose seeds and evaluation episodes of a run, for games that need other than the default numbers.
 
     Returns:
-        Setting -> value: few of other libraries' environments, which are stepped one by one; none of others.
+        Setting -> value: small numbers for environments of other libraries, which are stepped one by one;
+        empty for other games.
 
     >>> import games
     >>> sizes(games.from_gymnasium("FrozenLake-v1")), sizes(games.make("chicken"))
@@ -110,7 +111,7 @@ def sizes(game: Game) -> dict[str, Any]:
 
 
 def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
-    """Look up a game and a method with the settings that work for this pair.
+    """Look up a game and a method with their preset settings for each other.
 
     Args:
         game_name: one of `games.names()`.

@@ -1,4 +1,4 @@
-"""Evaluation of a run's policies in another game: other settings, or another number of agents."""
+"""Transfer of learned policies to a game with other settings, or another number of agents."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ PLAIN = {"outer_step", "random_seeds", "theta", "opt_state", "phi", "outer_opt_s
 def moved_learner(
     learner: Learner, state: State, config: RunConfig, settings: dict[str, Any]
 ) -> tuple[RunConfig, Learner, State]:
-    """Move learned policies and sharing into a game with other settings.
+    """Transfer learned policies and sharing to a game with other settings.
 
     Parameters that all agents share, and outer variables whose size does not depend on the number of agents,
-    as those of an edge network, apply to any number of agents. Outer variables that are not learned are those
-    of the method in the other game.
+    such as those of an edge network, apply to any number of agents. Outer variables that are not learned are
+    those that the method has in the other game.
 
     Args:
         learner, state: of a finished run.
         config: of the run.
-        settings: of the game, by dotted names, as {"game.agents": 2000}.
+        settings: of the game, by dotted names, such as {"game.agents": 2000}.
 
     Returns:
         The configuration, its learner, and the state to evaluate.
 
     Raises:
-        ValueError: a setting is unknown or out of range, actions or observations are others, or something
-            learned depends on the number of agents (names it).
+        ValueError: a setting is unknown or out of range, actions or observations differ, or something learned
+            depends on the number of agents (names it).
     """
     changed = configured(config, settings)
     before, game = config.game, changed.game

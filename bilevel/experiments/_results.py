@@ -72,8 +72,8 @@ class Run:
     def environment_steps(self) -> np.ndarray:
         """Environment steps of each seed until the end of each outer step, [outer step, seed].
 
-        All episodes that the method plays in training count, those of outer losses and metrics included; the
-        final evaluation does not. A step counts until its episode ends.
+        All episodes of training count, also those for outer losses and metrics; those of the final evaluation
+        do not. A step counts until its episode ends.
 
         Raises:
             ValueError: agents learned from exact values, without environment steps; or they were not counted.

@@ -35,7 +35,7 @@ RESUMPTIONS = "resumptions.json"
 
 
 class ProvenanceWarning(UserWarning):
-    """Work is resumed under other versions, or another commit, than it began with."""
+    """Work is resumed under other package versions, or another commit, than it began with."""
 
 
 def provenance() -> dict[str, Any]:
@@ -66,8 +66,9 @@ def note_resumption(folder: Path, began: dict[str, Any], unit: str, done: int) -
     write_text(folder / RESUMPTIONS, json.dumps([*before, {unit: done, **now}], indent=2) + "\n")
     if changed:
         warnings.warn(
-            f"{folder} goes on under other versions than before ({', '.join(changed)}): numbers may differ "
-            f"from those of work that went on under the same; {RESUMPTIONS} there says from where on.",
+            f"{folder} is resumed under other versions than before ({', '.join(changed)}): numbers may "
+            f"differ from those of an uninterrupted run; {RESUMPTIONS} in this folder records the steps of "
+            "resumption.",
             ProvenanceWarning,
             stacklevel=2,
         )

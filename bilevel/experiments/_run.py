@@ -291,7 +291,8 @@ def evaluated(run: Run | str | Path, settings: Mapping[str, Any], episodes: int 
     learner, state = loaded.learner()
     for name in settings:
         require(
-            name.startswith("game."), f"Only settings of the game may change, as game.horizon, not {name}."
+            name.startswith("game."),
+            f"Only settings of the game may change, such as game.horizon, not {name}.",
         )
     if settings:
         config, learner, state = moved_learner(learner, state, config, dict(settings))

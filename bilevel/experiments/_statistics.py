@@ -40,7 +40,8 @@ class Interval(NamedTuple):
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Average the middle half over seeds, of lower variance than mean and median for heavy tails.
+    """Average the middle half of the seeds; under heavy tails its variance is lower than that of mean and
+    median.
 
     A quarter of the seeds, rounded down, is discarded at each end; with fewer than 4 it is the mean.
 
@@ -148,7 +149,7 @@ def interquartile_interval(values: np.ndarray, *, resamples: int = RESAMPLES) ->
 
 
 def over_seeds(values: np.ndarray) -> Interval | None:
-    """Interquartile mean over seeds with its interval, where there are enough seeds for one.
+    """Interquartile mean over seeds, with its interval if there are enough seeds.
 
     Args:
         values: [seed].
@@ -245,8 +246,8 @@ def difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = 
 def paired_difference_interval(one: np.ndarray, other: np.ndarray, *, resamples: int = RESAMPLES) -> Interval:
     """Difference of interquartile means, A minus B, where seed i of both had the same data.
 
-    As `difference_interval`, but the two scores of a seed are resampled together, so that its common effect
-    cancels.
+    Unlike in `difference_interval`, the two scores of a seed are resampled together, so the effect of the
+    seed cancels.
 
     Args:
         one: [seed], the scores of A.

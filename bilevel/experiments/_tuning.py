@@ -1,4 +1,4 @@
-"""Search of every method's own settings before a comparison, by random trials of equal numbers.
+"""Random search of each method's settings before a comparison, with equal numbers of trials.
 
 Trial i draws its settings from the seed, the method and i alone, and is an ordinary run folder, so a search
 that is interrupted, or continued with a larger budget, repeats nothing and reaches the same result.
@@ -73,9 +73,9 @@ class SearchTrial:
 class Search:
     """A search of the settings of each method of a comparison.
 
-    Each method has the same number of trials, of which the first has its default settings; the others are
-    drawn at random (`search_table` lists the ranges). The trial with the highest welfare of the final
-    policies, a mean over its seeds, is chosen. These seeds are apart from the comparison's.
+    Each method has the same number of trials. The first has the method's default settings; the settings of
+    the others are drawn at random (`search_table` lists the ranges). The trial with the highest welfare of
+    the final policies, a mean over its seeds, is chosen. The comparison has other seeds.
 
     Raises:
         ValueError: the budget or the number of seeds is out of range, or a label is tuning, the name of the
@@ -122,7 +122,7 @@ class Search:
 
     @property
     def first_seed(self) -> int:
-        """First seed of all trials, beyond all that a comparison from its first seed can have."""
+        """First seed of all trials, above every seed that the comparison can have."""
         return next(iter(self.comparison.configs.values())).seed + MOST_SEEDS
 
     def space(self, label: str) -> SearchSpace:
@@ -145,7 +145,8 @@ class Search:
         return trials
 
     def require_same_settings(self, out: Path) -> None:
-        """Raise ValueError, naming the settings, if a folder of the search has a run with others."""
+        """Raise ValueError, naming the settings, if a folder of the search has a run with different
+        settings."""
         tuned = Tuned(self, {})
         for trial in itertools.chain(*self.trials.values()):
             require_same_settings(trial.folder(out), trial.config)
@@ -188,7 +189,7 @@ class Tuned:
     """Label -> mean welfare over seeds of each trial; minus infinity if it failed."""
 
     def chosen(self, label: str) -> SearchTrial:
-        """Return the trial of a method with the highest welfare; the first of equal ones."""
+        """Return the trial of a method with the highest welfare; of equal trials, the first."""
         welfare = self.welfare[label]
         return self.search.trials[label][welfare.index(max(welfare))]
 

@@ -52,7 +52,7 @@ class FunctionalTuner:
         outer_optimizer: any torch optimizer of the weights' parameters; elementwise ones, such as Adam, keep
             seeds independent.
         virtual_steps: steps of the look-ahead, 1 or more.
-        estimator: one of `bilevel.hypergradient`, by name or as an object, as `Compiled(Unrolled())`.
+        estimator: one of `bilevel.hypergradient`, by name or as an object, such as `Compiled(Unrolled())`.
 
     Raises:
         ValueError: a setting is out of range, weights have buffers, or the outer optimizer does not

@@ -173,12 +173,13 @@ def directional(ahead: LookAhead) -> LookAheadResult:
 
 
 def finite_difference(ahead: LookAhead) -> LookAheadResult:
-    """As `directional`, with the derivative along u by central differences of the training losses.
+    """Hypergradient for one step, like `directional`, with central differences of the losses along u.
 
-    Parameters move by eps^(1/3) of their norm, eps being the precision of their dtype, where rounding and the
-    third derivative weigh about the same. The differences, weighted, must add up to the weighted loss's
-    derivative along u, which is known. Where they do not, because a ReLU network changes its linear piece or
-    losses are flat for their precision, forward mode is used, or, where torch has none, other lengths.
+    Parameters move by eps^(1/3) of their norm, with eps the precision of their dtype, at which rounding and
+    the third derivative contribute about equally to the error. The differences, weighted, must add up to the
+    weighted loss's derivative along u, which is known. If they do not, because a ReLU network moves to
+    another linear piece or losses are flat at their precision, forward mode is used, or, if torch does not
+    support it, other lengths.
 
     Raises:
         ValueError: the parameters have fewer digits than float32; or torch has no forward mode of these

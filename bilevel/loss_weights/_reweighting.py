@@ -1,4 +1,4 @@
-"""Sample weights without a network, by the alignment of gradients with that of clean data."""
+"""Sample weights by the alignment of each sample's gradient with the gradient on clean data."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ class Reweighter(Resumable):
 
         Args:
             train_losses: computes the loss of each sample, [sample] (reduction="none").
-            validation_loss: computes the loss on clean data, one number; its changes of buffers, as batch
-                norm's, and of plain attributes are undone, and it has its own random stream.
+            validation_loss: computes the loss on clean data, one number; its changes of buffers, such as
+                those
+            of batch norm, and of plain attributes are undone, and it has its own random stream.
 
         Returns:
             The weighted training loss, and the validation loss of the model before the step.

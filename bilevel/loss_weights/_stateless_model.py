@@ -120,7 +120,7 @@ class StatelessModel(nn.Module):
         set_random_state(snapshot.random_state)
 
     def copy_buffers(self, snapshot: ModelSnapshot | None = None) -> Buffers:
-        """Copy the model's own buffers, as batch norm's running means, of now or of a snapshot."""
+        """Copy the model's current buffers, such as running means of batch norm, or those of a snapshot."""
         if snapshot is None:
             own = self._buffers_in_place() if self._now is None else self._own_buffers
             pairs = [(b, b) for b in own]

@@ -92,7 +92,7 @@ class History(Resumable):
 
 @dataclass(frozen=True)
 class Clipping:
-    """Clipping of each entry, then of the norm over all parameters, as torch's own; limits are above 0."""
+    """Clipping of each entry, then of the norm over all parameters, as in torch; limits are above 0."""
 
     max_norm: float | None = None
     max_value: float | None = None

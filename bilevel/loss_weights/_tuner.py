@@ -146,7 +146,7 @@ class LossWeightTuner(Resumable):
         self.model_first = first == "model"
         self.clipping = Clipping(max_norm, max_value)
         self.composite = isinstance(self.estimator, ThroughStep)
-        """True if look-aheads avoid fused kernels that lack a derivative, as attention's."""
+        """True if look-aheads avoid fused kernels that lack a derivative, such as those of attention."""
         self._checked_calls = False
         self.outer = parameters_of(outer_optimizer)
         self._known = [module for module in self.learned.modules() if isinstance(module, Learned)]

@@ -42,7 +42,7 @@ class LossWeights(Learned):
         init: initial weights: one for all, or one for each name.
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
         bounds: with bounded: the minimum and the maximum weight.
-        batch: leading axes, for a batch of learners, as seeds.
+        batch: leading axes, for a batch of learners, such as seeds.
 
     Raises:
         ValueError: a name comes twice; init is for other names, or not allowed under the constraint.
@@ -229,7 +229,7 @@ class LossNetwork(LossWeights):
     """Losses combined by a monotone network: sum_k w_k L_k + v . softplus(U L + b).
 
     w, U and v are 0 or more (projected after each outer step), so that a greater loss never improves the
-    total; v starts at 0, which gives the plain sum. The effect of one loss may depend on the others.
+    total; v starts at 0, which gives the plain sum. The effect of one loss may depend on the other losses.
 
     Args:
         names: names of the losses.

@@ -133,10 +133,10 @@ class Prosocial(LossWeightMethod):
     mean: r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away.
     sum: r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.
     neighborhood: the mean over the agents that may give to j on the sharing graph, itself included; conserves
-    the total where all neighborhoods have the same size. difference: the sum minus that if j had taken the
-    default action, a reference that shares no reward and needs a game that computes it
-    (`Game.difference_rewards`): the same expected policy gradient as by the sum, with less variance. Except
-    for neighborhood the graph is irrelevant.
+    the total if all neighborhoods have the same size. difference: the sum of all rewards minus what it would
+    be if j had taken the default action, a reference that shares no reward and requires
+    `Game.difference_rewards`; it has the same expected policy gradient as the sum, with less variance. Only
+    neighborhood uses the graph.
 
     Needs: all agents' rewards (neighborhood: the neighbors'; difference: a model of the game). With many
     agents gradients of the mean and of the sum have high variance.
@@ -196,12 +196,13 @@ class SpatialDiscount(LossWeightMethod):
     """Spatial discount: other agents' rewards by distance, r~_i = sum_j alpha^d(i, j) r_j.
 
     d(i, j) is the number of edges between i and j on the sharing graph (on a directed one, from j to i).
-    alpha = 0 is selfish, and alpha = 1 the sum over all agents that a path joins. Where no graph is stated
-    all agents are neighbors: r~_i = r_i + alpha times the sum of the others. Time and memory grow with the
-    number of pairs within the largest distance.
+    alpha = 0 is selfish, and alpha = 1 the sum over all connected agents. If the game defines no graph, all
+    agents are neighbors: r~_i = r_i + alpha sum_(j != i) r_j. Time and memory grow with the number of pairs
+    within the largest distance.
 
-    Needs: rewards of the agents within the largest distance. Conserves nothing: a reward counts in full for
-    its agent, and once more, discounted, for each agent around; shares of learned sharing sum to 1 instead.
+    Needs: rewards of the agents within the largest distance. Not conserved: a reward counts in full for its
+    agent, and again, discounted, for each agent within the largest distance, whereas shares of learned
+    sharing sum to 1.
 
     Raises:
         ValueError: a setting is out of range; at build, there are more than 20 million pairs.
@@ -223,7 +224,7 @@ class SpatialDiscount(LossWeightMethod):
     discount: float = 0.5
     """Spatial discount alpha, from 0 to 1."""
     max_distance: int | None = None
-    """Largest distance, 0 or more; None: the last with alpha^d of 0.001 or more."""
+    """Largest distance d, 0 or more; None: the largest with alpha^d of at least 0.001."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,7 +83,7 @@ class ChosenGifts(Transfer):
 
     @property
     def reporting(self) -> Reporting | None:
-        """None with purses, as their rest depends on all steps of an episode."""
+        """None with purses, because their balance depends on all steps of an episode."""
         return None if self.game.rules.source.limited else Reporting("episodes")
 
     def _split(self, trajectory: Trajectory) -> tuple[Tensor, Tensor | float]:

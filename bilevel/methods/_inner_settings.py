@@ -35,13 +35,13 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
     learning_rate: Annotated[Scheduled, Range(above=0)] = 1.0
     """Learning rate of the policies, above 0; or a schedule, such as 0:1, 200:0.1."""
     steps: Whole = 1
-    """Policy updates in each outer step, 1 or more."""
+    """Policy updates per outer step, 1 or more."""
     episodes: Annotated[int, Range(min=2)] = 64
     """Episodes per seed for each policy update and each evaluation in training, 2 or more; unused if values
     are exact."""
     entropy_coef: Annotated[Scheduled, Range(min=0)] = 0.0
     """Coefficient of the entropy bonus, in reward units per nat, 0 or more; or a schedule, such as 0:0.3,
-    200:0. The entropy is summed over an episode's steps or, where values are exact, averaged over
+    200:0. The entropy is the sum over an episode's steps or, with exact values, the mean over
     observations."""
 
     @abc.abstractmethod
@@ -55,7 +55,7 @@ class InnerLoop(SettingsGroup, abc.ABC, part="inner"):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyGradient(InnerLoop, variant="policy-gradient"):
-    """Policy gradients of exact values, or of a surrogate of sampled returns.
+    """Policy gradients, from exact values or from a surrogate loss on sampled episodes.
 
     >>> import games
     >>> from bilevel.methods import Selfish
@@ -68,13 +68,13 @@ class PolicyGradient(InnerLoop, variant="policy-gradient"):
     exact: bool = True
     """Use exact values if the game has them; otherwise, sample episodes."""
     surrogate: SurrogateName = "reinforce"
-    """Surrogate of sampled returns: unbiased derivatives of any order (dice; loaded-dice, with less
-    variance) or of first order (reinforce: enough with one inner step);
+    """Surrogate loss of sampled returns, with unbiased derivatives of any order (dice; loaded-dice, with less
+    variance) or of first order only (reinforce, which suffices for one inner step);
     docs/studies/sampled-hypergradients.md."""
     entropy_scale: EntropyScale = "none"
-    """Unit of the entropy bonus: none, reward units per nat; advantage-std, each agent's standard deviation
-    of advantages per nat, so that the bonus means the same for rewards of any size, as with the norm_adv of
-    ppo (docs/explanation/inner-learners.md); for sampled episodes."""
+    """Unit of the entropy bonus, for sampled episodes: reward units per nat (none), or each agent's standard
+    deviation of advantages per nat (advantage-std), with which the effect of the bonus does not depend on the
+    scale of rewards, like that of norm_adv in ppo (docs/explanation/inner-learners.md)."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         scaled = self.entropy_scale != "none"

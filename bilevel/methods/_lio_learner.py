@@ -165,7 +165,7 @@ def _require_can_model(learner: ModelingLearner) -> None:
             learner.outer.reset == "never"
         ),
         f"{type(estimator).__name__} would need a state, or fresh episodes, of steps that are only modeled: "
-        "choose an estimator that differentiates recorded steps, as unrolled, or opponents known.": (
+        "choose an estimator that differentiates recorded steps, such as unrolled, or opponents known.": (
             not estimator.stateful and not isinstance(estimator, Evolution)
         ),
     }

@@ -71,7 +71,7 @@ class Mediator(LossWeightMethod):
 
     Needs: a party that acts for agents; a game with a script. Conserves the total: no reward is transferred.
     With many agents all rarely commit at first, and learning is slow; and an agent to which the script gives
-    a costly role, as at the lever of the Escape Room, does not gain by committing.
+    a costly role, such as pulling the lever in Escape Room, does not gain by committing.
 
     Values are exact in one-shot games; others are sampled. Tabular policies have a logit for every action, so
     that gradient steps treat all alike.

@@ -309,7 +309,7 @@ class OuterMethod(LossWeightMethod, abc.ABC):
         require(
             isinstance(self.training, Joint) or not estimator.stateful,
             f"The state of {estimator} holds every step that was taken, and {self.training.variant} training "
-            "takes steps that it does not see: choose a stateless estimator, as truncated(steps=5).",
+            "takes steps that it does not see: choose a stateless estimator, such as truncated(steps=5).",
         )
         if isinstance(self.training, Curriculum):
             ranges = {name: within for name, (_, within) in scheduled(self).items()}

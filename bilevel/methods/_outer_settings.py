@@ -15,17 +15,18 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True)
 class OuterLoop(SettingsGroup, part="outer"):
-    """Optimizer of the outer variables, and the inner steps that their hypergradient differentiates.
+    """Outer loop: its optimizer, the hypergradient estimator, and the reinitialization of policies.
 
-    The hypergradient differentiates through K inner steps. `reset` determines the policies they start from.
+    The hypergradient differentiates through K inner steps; `reset` determines the policies with which they
+    start.
 
     With `never`, learning is online: policies are trained in a single run, and each outer step differentiates
     the next K steps of it. That is cheap, and K may be 1. But with small K the hypergradient is greedy: it
     optimizes immediate returns, regardless of the effect on later learning.
 
     With `each-outer-step`, every outer step differentiates K steps of training from new initial policies. K
-    must be large enough for policies to learn: with K = 1 they are never more than one step from
-    initialization.
+    must be large enough for policies to learn: with K = 1 they are never more than one update away from their
+    initial values.
 
     Raises:
         ValueError: as for `SettingsGroup`; or `reset` would discard what a stateful estimator carries.
@@ -41,8 +42,8 @@ class OuterLoop(SettingsGroup, part="outer"):
     learning_rate: Annotated[Scheduled, Range(above=0)] = 0.1
     """Learning rate of the outer variables, above 0; or a schedule, such as 0:0.1, 200:0.01."""
     hypergradient: Estimator = Unrolled()
-    """Estimator of the hypergradient, with settings if it needs any, such as truncated(steps=5) or
-    implicit(solver=normal-cg); bilevel hypergradients lists them."""
+    """Estimator of the hypergradient, optionally with settings, such as truncated(steps=5) or
+    implicit(solver=normal-cg); `bilevel hypergradients` lists them."""
     reset: Literal["never", "each-outer-step"] = "never"
     """Reinitialization of policies: never (online learning; greedy with few inner steps), or each-outer-step
     (new random policies; needs enough inner steps to learn in)."""
@@ -52,13 +53,13 @@ class OuterLoop(SettingsGroup, part="outer"):
         estimator = self.hypergradient
         require(
             isinstance(estimator, Estimator),
-            f"outer.hypergradient must be an estimator, as Truncated(steps=5), not {estimator!r}.",
+            f"outer.hypergradient must be an estimator, such as Truncated(steps=5), not {estimator!r}.",
         )
         require(
             self.reset == "never" or not estimator.stateful,
-            "With reset each-outer-step nothing goes on from one outer step to the next, and "
-            f"{estimator} would have no state to carry on: leave reset at never, or choose a stateless "
-            "estimator, as truncated(steps=5) or evolution.",
+            "With reset each-outer-step no state is carried from one outer step to the next, but "
+            f"{estimator} needs one: leave reset at never, or choose a stateless "
+            "estimator, such as truncated(steps=5) or evolution.",
         )
 
 
@@ -132,7 +133,7 @@ class Curriculum(Training, variant="curriculum"):
     """
 
     phases: tuple[Phase, ...]
-    """The phases, in order, as 0-100(moves=policies), 100-300(cost_weight=0.5);
+    """The phases, in order, such as 0-100(moves=policies), 100-300(cost_weight=0.5);
     docs/how-to/schedules-and-curricula.md."""
 
     def training_phases(self) -> tuple[Phase, ...]:
@@ -163,9 +164,9 @@ class LearnedLossWeights(SettingsGroup, part="loss_weights", variant="learned"):
 
     objective: ObjectiveName = "own-return"
     """Objective of the loss weights: own-return (each agent's), welfare (the sum), maximin, nash-welfare,
-    gini-welfare, or one of `register_objective`."""
+    gini-welfare, or a name registered with `register_objective`."""
     learning_rate: Annotated[Scheduled, Range(min=0)] = 0.03
     """Learning rate of the loss weights, 0 or more; or a schedule. They use the outer loop's
     optimizer and estimator; in methods without an outer loop, adam and unrolled."""
     max_factor: Annotated[float, Range(above=1)] = 10.0
-    """Maximum factor, and inverse of the minimum, of a learned weight over its coefficient, above 1."""
+    """Maximum ratio of a learned weight to its coefficient, above 1; the minimum is its inverse."""

@@ -101,16 +101,16 @@ class ToS(OuterMethod):
     sharing: StaticSharing | StateDependentSharing | EdgeNetworkSharing = StaticSharing()
     """Form of the shares."""
     objective: ObjectiveName = "welfare"
-    """Outer objective: welfare (the sum of returns), own-return (for each giver's row, its own), maximin,
-    nash-welfare, gini-welfare, or one of `register_objective`."""
+    """Outer objective: welfare (the sum of returns), own-return (each giver's own return, for its row of
+    shares), maximin, nash-welfare, gini-welfare, or a name registered with `register_objective`."""
     own_share: float | None = None
     """Initial own share, above 0 and below 1; None: equal shares for all neighbors
     (docs/studies/initial-sharing.md describes the effect)."""
     cost: Literal["l1", "kl"] = "l1"
     """Measure of giving: l1, the share given away; kl, minus the logarithm of the own share."""
     cost_weight: Annotated[Scheduled, Range(min=0)] = 0.0
-    """Weight of that cost in the giver's term of the objective, 0 or more, in units of value; or a schedule,
-    as 0:0, 200:0.5."""
+    """Weight of the cost of giving in the giver's term of the objective, 0 or more, in units of value; or a
+    schedule, such as 0:0, 200:0.5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -222,7 +222,7 @@ def draw_cooperation(
     x_axis: XAxis = "outer-steps",
     labels: Sequence[str] = (),
 ) -> None:
-    """Draw curves of the cooperation rate, with that of the welfare optimum where the game knows it."""
+    """Draw curves of the cooperation rate, with a line for that of the welfare optimum, if known."""
     draw_curves(axes, runs, "cooperation", x_axis=x_axis, labels=labels)
     axes.set_ylabel("cooperation rate")
     levels = known_levels(next(iter(runs.values())).config.game, "cooperation")

@@ -77,8 +77,8 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
 
     Returns:
         The files written: welfare.png; if agents transfer rewards, sharing.png; if the game defines
-        cooperation, cooperation.png; if loss weights were learned, loss_weights.png; and if agents share
-        and the game states who affects whom (`Game.influence`), structure.png.
+        cooperation, cooperation.png; if loss weights were learned, loss_weights.png; and if agents share and
+        the game defines `Game.influence`, structure.png.
 
     Raises:
         ValueError: as for `draw_curves`.
@@ -176,7 +176,7 @@ def write_comparison_figures(
 
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
-        incentives.png, equality.png, loss_weights.png and, if the game states who affects whom, giving.png.
+        incentives.png, equality.png, loss_weights.png and, if the game defines `influence`, giving.png.
         Comparisons of more than 6 methods have several rows of panels, each with the baseline and up to 4
         others, and equality in a row for each method.
 
@@ -338,8 +338,8 @@ def draw_intervals(axes: Axes, rows: Sequence[Compared], measure: str) -> None:
 def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
     """Draw welfare against the share given away: interquartile means with their 95 % intervals.
 
-    Where the minimal transfer has a closed form, a line marks the least share that makes the optimum dominant
-    with any sharing, 1 - g*.
+    If the minimal transfer has a closed form, a line marks 1 - g*, the minimal share given away with which
+    the optimum is dominant.
     """
     of_label, game = looks([row.label for row in rows]), rows[0].results.config.game
     for row in rows:
@@ -457,7 +457,7 @@ def _profiles(runs: Mapping[str, Run], title: str) -> Figure:
 
 
 def _equality(rows: Sequence[Compared], title: str) -> Figure:
-    """Equality against welfare; of many methods, side by side, as error bars would merge."""
+    """Equality against welfare; with many methods, side by side, because error bars would overlap."""
     if len(rows) <= MAX_TOGETHER:
         return panel_figure([[partial(draw_equality, rows=rows)]], title, ONE_PANEL)
     size = (11.0, 1.6 + 0.36 * len(rows))

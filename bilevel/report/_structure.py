@@ -33,11 +33,11 @@ PARTS: tuple[tuple[str, str, Any], ...] = (
 
 
 def structure_figure(run: Run) -> Figure | None:
-    """Draw learned shares beside the influence graph; None if there are none, or over 2000 agents.
+    """Draw learned shares beside the influence graph; None without either, or with over 2000 agents.
 
-    A useful edge leads from an agent to one whose actions affect it, and a learned one has more than half of
-    an equal share of what its giver gives away (`bilevel.edge_recovery`) in at least half of the seeds. With
-    more than 64 agents, the graph alone.
+    A useful edge leads from an agent to one whose actions affect it. An edge is learned if it has more than
+    half of an equal share of what its giver gives away (`bilevel.edge_recovery`) in at least half of the
+    seeds. With more than 64 agents, the figure has the graph alone.
 
     Args:
         run: a finished run.
@@ -103,7 +103,8 @@ def draw_recovered(axes: Axes, game: Game, shares: NDArray[np.floating]) -> tupl
 
 
 def _places(game: Game) -> NDArray[np.float64]:
-    """Places of the agents in the unit square, [agent, 2]: those of the game's network, else on a circle."""
+    """Positions of the agents in the unit square, [agent, 2]: those of the game's network, else on a
+    circle."""
     places = getattr(getattr(game, "network", None), "places", None)
     if places is not None:
         return np.asarray(places)

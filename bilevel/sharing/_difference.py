@@ -1,4 +1,4 @@
-"""Difference rewards: an agent's effect on welfare, against a default action."""
+"""Difference rewards: an agent's effect on welfare, relative to a default action."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from games.core import Game, require
 
 @dataclass(frozen=True, eq=False)
 class DifferenceRewards:
-    """Difference rewards, where the game has them (`Game.difference_rewards`).
+    """Difference rewards, for games that define them (`Game.difference_rewards`).
 
-    D_i = G(z) - G(z_-i, c): the welfare of a step minus that if agent i had taken the default action c. An
-    outer variable without parameters, [seed, 0]; nothing is transferred, and nothing conserved.
+    D_i = G(z) - G(z_-i, c): the welfare of a step, minus its welfare if agent i had taken the default action
+    c. An outer variable without parameters, [seed, 0]; no reward is transferred, and the total is not
+    conserved.
 
     Raises:
         ValueError: the game has no difference rewards, or no such action.
 
     Source:
         Wolpert and Tumer, Optimal payoff functions for members of collectives, Advances in Complex Systems
-        4(2-3), 2001. The counterfactual baseline of COMA (Foerster et al., arXiv 1705.08926) replaces the
-        default action by the policy's mean over actions.
+        4(2-3), 2001. The counterfactual baseline of COMA (Foerster et al., arXiv 1705.08926) averages over
+        the policy's actions instead of taking a default action.
 
     >>> import games
     >>> from bilevel.sharing import Trajectory
@@ -39,7 +40,7 @@ class DifferenceRewards:
 
     game: Game
     default_action: int
-    """Number of the default action, from 0."""
+    """Index of the default action, from 0."""
     exact = True
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class ByDifference(Transfer):
 
     @property
     def matrix(self) -> Tensor:
-        """The matrix of the sum of all rewards: an exact value of it has the same policy gradient."""
+        """The matrix of ones, the sum of all rewards: its exact values have the same policy gradient."""
         agents = self.variable.agents
         return self.phi.new_ones(len(self.phi), agents, agents)
 

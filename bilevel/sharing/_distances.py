@@ -27,7 +27,7 @@ def pairs_within(edges: Edges, max_distance: int | None) -> tuple[Tensor, Tensor
 
     Args:
         edges: the graph; a distance is the number of edges of the shortest path from giver to receiver.
-        max_distance: largest distance, 0 or more; None: all pairs that a path joins.
+        max_distance: largest distance, 0 or more; None: all connected pairs.
     Returns:
         The pairs, int64 [2, pair], sorted by giver and then receiver, and their distances, int64 [pair].
     Raises:
@@ -71,7 +71,7 @@ class RewardWeights:
     """Fixed weights of other agents' rewards: r~_j = sum over pairs (i, j) of w_ij r_i.
 
     An outer variable without parameters, [seed, 0]. Unlike shares, the weights of a giver need not sum to 1,
-    so that the total is not conserved in general. Rewards of an agent that has left are 0.
+    so the total is not conserved in general. Rewards of an agent that has left are 0.
 
     >>> swap = RewardWeights(torch.tensor([[0, 1], [1, 0]]), torch.tensor([1.0, 0.5]), agents=2)
     >>> swap.transfer(swap.initial(seed=0, seeds=1)).matrix
@@ -96,7 +96,7 @@ class RewardWeights:
 
 @dataclass(frozen=True, eq=False)
 class WeightedRewards(Transfer):
-    """Rewards by fixed weights, in memory that does not grow with the number of pairs times the samples."""
+    """Weighted rewards, computed without a tensor of the size pairs x samples."""
 
     variable: RewardWeights
     phi: Tensor
@@ -124,13 +124,13 @@ class WeightedRewards(Transfer):
 def spatial_discount(edges: Edges, discount: float, max_distance: int | None = None) -> RewardWeights:
     """Spatially discounted rewards: r~_i = sum_j alpha^d(i, j) r_j, with the distance d on the sharing graph.
 
-    alpha = 0 is selfish, and alpha = 1 the sum over all agents that a path joins. The total is not conserved:
-    a reward counts in full for its agent, and once more, discounted, for each agent around.
+    alpha = 0 is selfish, and alpha = 1 the sum over all connected agents. The total is not conserved: a
+    reward counts in full for its agent, and again, discounted, for each agent within the largest distance.
 
     Args:
         edges: the sharing graph; a distance is the number of edges on the shortest path from j to i.
         discount: alpha, from 0 to 1.
-        max_distance: largest distance, 0 or more; None: up to the last with alpha^d of 0.001 or more.
+        max_distance: largest distance d, 0 or more; None: the largest with alpha^d of at least 0.001.
     Returns:
         The weights alpha^d of all pairs within the largest distance.
     Raises:
@@ -165,9 +165,9 @@ def check_spatial_discount(discount: float, max_distance: int | None) -> None:
 def neighborhood_mean(edges: Edges) -> RewardWeights:
     """Mean reward of a neighborhood: r~_j = mean of r_i over the agents i that may give to j, j included.
 
-    Conserves the total where all neighborhoods have the same size, as on rings and periodic grids. On other
-    graphs the reward of an agent next to small neighborhoods counts more than once, and next to large ones
-    less. An agent that has left counts as a reward of 0.
+    Conserves the total if all neighborhoods have the same size, as on rings and periodic grids. On other
+    graphs, the weights of an agent's reward sum to more than 1 if its neighbors have small neighborhoods, and
+    to less than 1 if they have large ones. An agent that has left counts as a reward of 0.
 
     >>> path = Edges(torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 1, 0, 1, 2, 1, 2]]), agents=3)
     >>> neighborhood_mean(path).transfer(torch.zeros(1, 0)).matrix[0]

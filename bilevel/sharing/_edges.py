@@ -26,8 +26,8 @@ class Edges:
     """A sparse sharing graph, with an edge from each agent to itself: its own share.
 
     Raises:
-        ValueError: the edges are not integer [2, edge], name an agent that does not exist, stand twice, are
-            not sorted by giver, or an agent's own edge is missing.
+        ValueError: the edges are not integer [2, edge], contain an unknown agent or duplicates, are not
+            sorted by giver, or an agent's own edge is missing.
 
     >>> ring = Edges(torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2]]), agents=3)
     >>> ring.softmax(torch.zeros(1, 6))  # seed, edge
@@ -75,7 +75,7 @@ class Edges:
 
     @functools.cached_property
     def slot(self) -> Tensor:
-        """Position of each edge among its giver's, [edge]."""
+        """Position of each edge among those of its giver, [edge]."""
         first = self.degree.cumsum(0) - self.degree
         return torch.arange(self.pairs.shape[1]) - first[self.pairs[0]]
 
@@ -89,7 +89,7 @@ class Edges:
         return weights / weights.new_zeros(shape).index_add(1, giver, weights)[:, giver]
 
     def matrix(self, shares: Tensor) -> Tensor:
-        """The whole matrix, [seed, giver, receiver], of shares [seed, edge]."""
+        """Dense matrix, [seed, giver, receiver], of shares [seed, edge]."""
         dense = shares.new_zeros(len(shares), self.agents, self.agents)
         dense[:, self.pairs[0], self.pairs[1]] = shares
         return dense
@@ -109,7 +109,7 @@ def edges_of(game: Game) -> Edges:
 
 @dataclass(frozen=True, eq=False)
 class SharedOnEdges(Transfer):
-    """Sharing by one share for each edge in all steps: r~_j = sum over edges (i, j) of T_ij r_i.
+    """Sharing along edges, with constant shares: r~_j = sum over edges (i, j) of T_ij r_i.
 
     Conserves the total. The share for an agent that has left stays with its giver.
 
@@ -156,7 +156,7 @@ def move_along(edges: Edges, shares: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def edge_report(edges: Edges, shares: Tensor) -> Report:
-    """Report the mean share given away and all shares [seed, edge]; of few agents as a matrix."""
+    """Report the mean share given away and all shares, [seed, edge]; for few agents, as a matrix."""
     if edges.agents <= MAX_DENSE_REPORT:
         return matrix_report(edges.matrix(shares))
     return {"given_away": (1 - shares[:, edges.own]).mean(-1), "edge_share": shares}
@@ -165,7 +165,7 @@ def edge_report(edges: Edges, shares: Tensor) -> Report:
 def shares_kept(edges: Edges, self_interest: float) -> Tensor:
     """Shares of the reward-transfer rule, float64 [edge]: keep a share s, split the rest evenly.
 
-    As `self_interest_sharing`, on the edges of a sparse graph.
+    The same rule as `self_interest_sharing`, on the edges of a sparse graph.
 
     >>> shares_kept(Edges(torch.tensor([[0, 0, 1], [0, 1, 1]]), agents=2), 0.8)
     tensor([0.8000, 0.2000, 1.0000], dtype=torch.float64)
@@ -217,7 +217,7 @@ class FixedEdges:
 class LearnedEdges:
     """Learned static shares on the edges of a sparse graph: a softmax of logits for each giver.
 
-    Logits are [seed, giver, slot]: a row has as many slots as the giver with the most receivers; those
+    Logits are [seed, giver, slot], with as many slots as the largest number of receivers of a giver; slots
     without an edge have no gradient.
 
     Raises:
@@ -257,10 +257,10 @@ class EdgeNetwork:
     """State-dependent shares by one network for all edges: both agents' observations -> a logit.
 
     A giver's shares are the softmax over its edges. The parameters do not depend on the number of agents, so
-    that what was learned on a small graph applies to a large one with the same observations.
+    a network trained on a small graph applies to a large one with the same observations.
 
     Raises:
-        ValueError: a layer has no unit, the own share is out of range, or `interval` is below 1.
+        ValueError: a layer has no units, the own share is out of range, or `interval` is below 1.
 
     >>> edges = Edges(torch.tensor([[0, 0, 1], [0, 1, 1]]), agents=2)
     >>> EdgeNetwork(edges, None, spaces.Discrete(5)).initial(seed=0, seeds=3).shape  # seed, 1, parameter
@@ -277,7 +277,8 @@ class EdgeNetwork:
     activation: ActivationName = "tanh"
     """Activation between layers."""
     interval: int = 1
-    """Steps for which the network's outputs stay fixed, 1 or more; the graph is that of each step."""
+    """Number of steps for which the network's outputs stay fixed, 1 or more; the graph is that of each
+    step."""
     exact = False
 
     def __post_init__(self) -> None:
@@ -296,7 +297,7 @@ class EdgeNetwork:
 
     @property
     def network(self) -> Perceptron:
-        """The network: both observations, and 1 on an own edge -> a logit."""
+        """The network: both agents' observations, and 1 for an own edge -> a logit."""
         return Perceptron((2 * self.encoder.features + 1, *self.hidden, 1), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:

@@ -51,7 +51,7 @@ class ObservationEncoder:
         return self.encode(trajectory.observations, like)
 
     def encode_decisions(self, trajectory: Trajectory, like: Tensor, interval: int) -> Tensor:
-        """As `encode_observations`, with each step's features those at the start of its decision interval."""
+        """Encode observations, repeating those at the start of each decision interval within it."""
         features = self.encode_observations(trajectory, like)
         if interval == 1:
             return features
@@ -164,17 +164,17 @@ class MatrixSequence(VaryingShares):
 class SharingNetwork:
     """State-dependent sharing: each giver's row is the softmax of a network of its own observation.
 
-    Rows sum to 1 in every step, whatever the networks' outputs, and shares between strangers are exactly 0.
-    Where the graph changes from step to step (`Game.neighbors_now`), rows are spread over the neighbors of
-    that step.
+    Rows sum to 1 in every step, whatever the networks' outputs, and shares for agents that are not neighbors
+    are exactly 0. If the graph changes from step to step (`Game.neighbors_now`), the softmax is over the
+    neighbors in that step.
 
     Raises:
-        ValueError: the graph or the own share is invalid (see `Sharing`), a layer has no unit, or `interval`
+        ValueError: the graph or the own share is invalid (see `Sharing`), a layer has no units, or `interval`
             is below 1.
 
     Source:
-        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights
-        of the high level, fixed for several decisions of the low one; here trained end to end.
+        Yi et al., Learning to Share in Networked MARL, NeurIPS 2022, arXiv 2112.08702: the weights of the
+        high-level policy, fixed for several decisions of the low-level policies; here trained end to end.
 
     >>> from gymnasium import spaces
     >>> from bilevel.sharing import Sharing

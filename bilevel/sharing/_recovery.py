@@ -1,4 +1,4 @@
-"""Learned sharing against the influence graph: precision and recall of edges, distance from the least."""
+"""Learned sharing compared with the influence graph: precision and recall of edges, distance to T*."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class EdgeRecovery(NamedTuple):
     """
 
     precision: Tensor
-    """Fraction of the learned edges that are useful, float64 [...]; NaN where none is learned."""
+    """Fraction of the learned edges that are useful, float64 [...]; NaN if no edge is learned."""
     recall: Tensor
-    """Fraction of the useful edges that are learned, float64 [...]; NaN where agents do not affect others."""
+    """Fraction of the useful edges that are learned, float64 [...]; NaN if there are no useful edges."""
     learned: Tensor
     """Number of learned edges, int64 [...]."""
     density: float
@@ -42,11 +42,11 @@ def useful_edges(game: Game) -> Tensor:
     """Edges along which sharing aligns interests: from each agent to those whose actions affect it.
 
     Args:
-        game: a game that states its `influence`.
+        game: a game that defines `influence`.
     Returns:
-        Giver and receiver, int64 [2, edge]: target and source of each edge of influence.
+        Giver and receiver, int64 [2, edge]: target and source of each edge of the influence graph.
     Raises:
-        ValueError: the game does not state it.
+        ValueError: the game does not define it.
 
     >>> import games
     >>> useful_edges(games.make("aid", agents=3))  # i helps i + 1, which should give to i
@@ -93,20 +93,21 @@ def edge_recovery(
     giver gives away: T_ij > (1 - T_ii) / (2 (k_i - 1)), where i may give to k_i - 1 other agents. A giver
     that gives away 1 % of its reward or less has no learned edge.
 
-    The rule depends on where a giver gives, not on how much it keeps: an agent that gives 25 % to the right
-    one of two neighbors has learned that edge. Equal sharing, as by the common reward or before learning, has
-    all edges: recall 1, and as precision the `density` of useful edges. Precision above it shows structure.
-    A giver that spreads more than half of what it gives evenly over all others has all edges, too.
+    The rule depends on to whom an agent gives, not on how much it keeps: an agent that gives 25 % to the
+    right one of two neighbors has learned that edge. Under equal sharing, such as the common reward or
+    sharing before learning, all edges are learned: recall is 1, and precision is the `density` of useful
+    edges. Higher precision shows structure. If a giver splits more than half of what it gives away equally
+    among all other agents, all its edges are learned, too.
 
     Args:
         shares: [..., giver, receiver]; or shares on `Game.edges`, [..., edge].
-        game: a game that states its `influence`.
-        threshold: share above which an edge is learned, whatever else its giver gives; None: the rule above.
+        game: a game that defines `influence`.
+        threshold: share above which an edge is learned, whatever its giver gives away; None: the rule above.
     Returns:
-        Precision, recall and number of learned edges, [...] each, and the density of useful edges; an agent's
-        own share is no edge.
+        Precision, recall and number of learned edges, [...] each, and the density of useful edges; own shares
+        do not count as edges.
     Raises:
-        ValueError: the game does not state its influence, or the shares have another shape.
+        ValueError: the game does not define `influence`, or the shares have another shape.
 
     >>> import games
     >>> ring = games.make("aid", agents=4, observe_graph=False)  # i helps i + 1
@@ -129,12 +130,11 @@ def edge_recovery(
 
 
 def distance_to_minimal_transfer(shares: Tensor | NDArray[np.floating], game: Game) -> Tensor:
-    """Distance of learned sharing from the least that makes cooperation dominant.
+    """Distance of learned sharing to the minimal transfer T*, which makes cooperation dominant.
 
     The mean over givers of half the sum over receivers of |T_ij - T*_ij|: the fraction of its reward that an
-    agent would have to give to others than it does. T* is the symmetric sharing of
-    `games.minimal_transfer_on_graph`; the only one on a directed ring, and one of many where an agent has
-    several helpers.
+    agent would have to reallocate. T* is the symmetric sharing of `games.minimal_transfer_on_graph`; it is
+    unique on a directed ring, and one of many if an agent has several helpers.
 
     Args:
         shares: as for `edge_recovery`.

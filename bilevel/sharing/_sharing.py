@@ -66,9 +66,9 @@ def identity_sharing(agents: int) -> Tensor:
 def self_interest_sharing(neighbors: Tensor, self_interest: float) -> Tensor:
     """Reward-transfer rule: each agent keeps a share s and splits the rest evenly among its neighbors.
 
-    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the others among the k_i neighbors of i, itself included.
-    s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other neighbors
-    keeps everything.
+    T_ii = s, and T_ij = (1 - s) / (k_i - 1) for the other neighbors, where i has k_i neighbors, itself
+    included. s = 1 is selfish; s = 1 / N on a complete graph is the common reward. An agent without other
+    neighbors keeps everything.
 
     Args:
         neighbors: graph, boolean [giver, receiver], True on the diagonal.

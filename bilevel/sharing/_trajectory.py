@@ -98,7 +98,7 @@ def per_episode(values: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def per_step(values: Tensor, trajectory: Trajectory) -> Tensor:
-    """Mean over all steps of all episodes; 0 if there are none.
+    """Mean over all steps of all episodes; 0 without steps.
 
     Args:
         values: [seed, ..., time, episode].

@@ -103,7 +103,7 @@ class Transfer(Protocol):
         return torch.zeros_like(own).unsqueeze(2).expand(-1, -1, own.shape[1], -1, -1)
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """Metrics of the transfer on sampled episodes; None: values are exact."""
+        """Metrics of the transfer on sampled episodes (None: values are exact)."""
         return {}
 
     @property
@@ -217,7 +217,7 @@ def only_among_present(amounts: Tensor, trajectory: Trajectory) -> Tensor:
 
 
 def matrix_report(matrix: Tensor) -> Report:
-    """Report the agents' mean share given away, and every share.
+    """Report the mean share given away, and every share.
 
     Args:
         matrix: shares, [seed, giver, receiver].
@@ -315,7 +315,7 @@ class OuterVariable(Protocol):
 
     @property
     def exact(self) -> bool:
-        """True if it applies to exact values, as sharing matrices do."""
+        """True if it applies to exact values, like a sharing matrix."""
 
     def initial(self, seed: int, seeds: int) -> Tensor:
         """Draw the initial value, float64 [seed, ...], on the CPU; a repetition depends on its seed alone."""
@@ -382,7 +382,7 @@ class CommonReward:
 class SharedByAll(Transfer):
     """Sharing by the common reward.
 
-    By the mean the total is conserved, and the share of an agent that has left stays with its giver.
+    The mean conserves the total, and the share for an agent that has left stays with its giver.
     """
 
     variable: CommonReward

@@ -60,7 +60,7 @@ class Study:
     seeds: int = 20
     """Trials with each weighting, 1 or more."""
     seed: int = 0
-    """Random seed of the first trial; the others count up from it."""
+    """Random seed of the first trial; later trials have the next seeds."""
 
     def __post_init__(self) -> None:
         known = self.task.weightings

@@ -44,7 +44,7 @@ class Trial:
     measures: Mapping[str, float]
     """Values of the task's measures, by name; NaN where undefined."""
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    """Numbers over training, as learned weights; the steps of each are in `<name> at`."""
+    """Numbers over training, such as learned weights; the steps of each are in `<name> at`."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """Further data for the figure, as the weight of each sample."""
     seconds: float = 0.0

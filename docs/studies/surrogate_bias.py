@@ -139,7 +139,7 @@ class Study:
     surrogates: tuple[Name, ...] = ("reinforce", "dice", "loaded-dice")
     """The compared surrogates."""
     inner_steps: tuple[int, ...] = (1, 2, 3)
-    """Policy updates in each outer step, 1 or more."""
+    """Policy updates per outer step, 1 or more."""
     episodes: tuple[int, ...] = (16, 64, 256)
     """Episodes that each policy update, and the outer loss, draws, 2 or more."""
     samples: int = 1000

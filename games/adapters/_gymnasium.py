@@ -226,14 +226,15 @@ def from_gymnasium(
 
     Args:
         make_env: an id for `gymnasium.make`; a class, or a function, that makes one environment; or one that
-            takes `num_envs` and makes a vector, as `functools.partial(gymnasium.make_vec, "CartPole-v1")`.
+            takes `num_envs` and makes a vector, such as `functools.partial(gymnasium.make_vec,
+            "CartPole-v1")`.
         horizon: maximum number of steps of an episode; by default the `max_episode_steps` of its spec.
         discount: per step, from 0 to 1.
         workers: number of processes that step single environments; 0: this process.
         reuse: see `from_pettingzoo`.
         flat: flatten observations of any shape to vectors.
         channels_last: read observations with three axes as [row, column, channel] rather than planes.
-        settings: arguments of the constructor, in place of its defaults.
+        settings: arguments of the constructor; others keep their defaults.
     Returns:
         A game whose settings are those of the constructor.
     Raises:

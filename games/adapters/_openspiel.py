@@ -149,7 +149,7 @@ def from_openspiel(
         flat: flatten observations of any shape to vectors.
         discount: per step, from 0 to 1.
         workers: number of processes that step the copies; 0: this process.
-        parameters: OpenSpiel parameters, in place of the game's defaults.
+        parameters: OpenSpiel parameters; others keep the game's defaults.
     Returns:
         A game whose settings are OpenSpiel's parameters.
     Raises:

@@ -216,7 +216,7 @@ def from_pettingzoo(
         flat: flatten observations of any shape to vectors.
         channels_last: read observations with three axes as [row, column, channel], like PettingZoo's images,
             rather than as planes.
-        settings: arguments of the constructor, in place of its defaults.
+        settings: arguments of the constructor; others keep their defaults.
     Returns:
         A game whose settings are those of the constructor.
     Raises:

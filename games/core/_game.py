@@ -49,7 +49,7 @@ class Game(abc.ABC):
     sentence). It holds no tensor and no state; all randomness comes from the generator passed in, and every
     tensor lives on that generator's device. What is drawn from it has the batch as its first axis, so that
     each seed of a batch has a stream of its own: `games.uniform((batch, ...), generator)`, or torch's own
-    functions, as `torch.randint(3, (batch,), generator=generator)`.
+    functions, such as `torch.randint(3, (batch,), generator=generator)`.
 
     Shapes: `batch` counts copies, `agent` runs from 0 to `num_agents - 1`.
 
@@ -126,7 +126,7 @@ class Game(abc.ABC):
 
     @property
     def neighbors(self) -> Tensor:
-        """The graph of sharing: boolean [giver, receiver], True on the diagonal; complete by default."""
+        """The sharing graph: boolean [giver, receiver], True on the diagonal; complete by default."""
         if self.edges is None:
             return torch.ones(self.num_agents, self.num_agents, dtype=torch.bool)
         graph = torch.zeros(self.num_agents, self.num_agents, dtype=torch.bool)
@@ -135,25 +135,25 @@ class Game(abc.ABC):
 
     @property
     def edges(self) -> Tensor | None:
-        """The graph of sharing as a list, where it is sparse: int64 [2, edge], giver above receiver.
+        """The sharing graph as a list of edges, if it is sparse: int64 [2, edge], givers and receivers.
 
-        Sorted by giver, with an edge from each agent to itself; the same in all states. Sharing then takes
-        memory and time by the number of edges. None: `neighbors` states the graph.
+        Sorted by giver, with an edge from each agent to itself; the same in all states. The memory and time
+        of sharing then grow with the number of edges. None: `neighbors` is the graph.
         """
         return None
 
     @property
     def influence(self) -> Tensor | None:
-        """The true influence graph: int64 [2, edge], source above target; None where not stated.
+        """The influence graph: int64 [2, edge], sources and targets; None if the game does not define it.
 
-        An edge says that the source's actions affect the target's rewards of the same step. It leads to
-        another agent. Learned sharing can be compared with it (`bilevel.sharing.edge_recovery`); agents do
-        not observe it.
+        An edge means that the source's actions affect the target's rewards in the same step; source and
+        target are different agents. `bilevel.sharing.edge_recovery` compares learned sharing with it; agents
+        do not observe it.
         """
         return None
 
     def neighbors_now(self, state: State) -> Tensor | None:
-        """The graph of sharing in this state, boolean [batch, giver, receiver]; None: always `neighbors`.
+        """The sharing graph in this state, boolean [batch, giver, receiver]; None: always `neighbors`.
 
         Every edge is one of `neighbors`, too, and every agent is its own neighbor.
         """
@@ -284,7 +284,7 @@ class Game(abc.ABC):
         return None
 
     def difference_rewards(self, actions: Tensor, default: int) -> Tensor:
-        """Difference rewards of a step: its welfare minus that if one agent had taken the default action.
+        """Difference rewards: welfare of a step, minus its welfare if the agent had taken the default action.
 
         Only games whose welfare of a step is a function of its joint action implement them.
 
@@ -301,7 +301,7 @@ class Game(abc.ABC):
         """
         raise ValueError(
             f"{type(self).__name__} cannot compute the welfare of other actions, which difference rewards "
-            "need: choose a game that implements difference_rewards, as aid or public-goods, or another "
+            "need: choose a game that implements difference_rewards, such as aid or public-goods, or another "
             "method."
         )
 
@@ -453,7 +453,7 @@ class DrawnGame(Game):
 
     @abc.abstractmethod
     def advance(self, state: State, actions: Tensor, draws: Tensor) -> Step:
-        """Play one step, as `step` does, from uniform draws in [0, 1), float32 [batch, step_draws]."""
+        """Play one step like `step`, from uniform draws in [0, 1), float32 [batch, step_draws]."""
 
     def reset(self, batch: int, generator: torch.Generator) -> State:
         return self.begin(uniform((batch, self.start_draws), generator))

@@ -31,27 +31,26 @@ class AidState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Aid(ExactGame):
-    """Aid: helping costs `cost`, and gives `benefit` to the agents that the helper's edges point to.
+    """Aid: helping costs `cost`, and gives `benefit` to the agents to which the helper's edges lead.
 
-    With `split` an agent's help is worth `benefit` in total, divided among its targets by the edges' weights;
-    otherwise it is worth `benefit` times the weight to each. Nobody gains by its own help, so selfish agents
-    never help. In the optimum an agent helps if its help is worth more to all its targets together than it
-    costs. Payoffs do not depend on earlier steps.
+    With `split` the benefit is divided among these agents in proportion to the edges' weights; otherwise each
+    gets `benefit` times the weight. No agent gains by its own help, so selfish agents never help. In the
+    optimum an agent helps if the total benefit exceeds the cost. Payoffs do not depend on earlier steps.
 
     With `rewiring` the graph changes: each edge gets a new target with this probability, drawn from all
-    agents but its source, once at the start of an episode or after each step. Sources and weights stay, and
-    so does the optimum.
+    agents but its source, once at the start of an episode or after each step. Sources and weights, and so the
+    optimum, do not change.
 
-    An observation is the number of edges that leave the agent, and rewards are shared along edges, in both
-    directions; of a changing graph `neighbors_now` gives the edges. With `observe_graph` off the graph is
-    hidden: agents observe nothing and all are neighbors, so the sharing graph must be learned. Values are
-    exact in every case, in time and memory that grow with the number of edges.
+    An observation is the number of edges that leave the agent. Agents on an edge can share rewards, in both
+    directions; if the graph changes, `neighbors_now` returns the current one. With `observe_graph` off the
+    graph is hidden: agents observe nothing, and all are neighbors, so methods have to learn with whom to
+    share. Values are exact in every case, in time and memory that grow with the number of edges.
 
     Raises:
         ValueError: the graph does not fit the number of agents, or a number is out of range.
     Source:
-        Made for this toolkit. On a ring it is the donation game of evolutionary graph theory, played in one
-        direction: Ohtsuki, Hauert, Lieberman and Nowak, A simple rule for the evolution of cooperation on
+        Designed for this toolkit. On a ring it is the donation game of evolutionary graph theory, played in
+        one direction: Ohtsuki, Hauert, Lieberman and Nowak, A simple rule for the evolution of cooperation on
         graphs and social networks, Nature 441, 2006.
 
     >>> game = Aid(agents=3)
@@ -66,19 +65,20 @@ class Aid(ExactGame):
     agents: int = 32
     """Number of agents; at least 2."""
     graph: Graph = Ring()  # noqa: RUF009 - a frozen dataclass
-    """Kind of graph: an edge from i to j lets i's help reach j."""
+    """Kind of graph; an edge from i to j means that the help of i benefits j."""
     benefit: float = 3.0
-    """Worth of an agent's help, in rewards; 0 or more."""
+    """Benefit of an agent's help, in reward units; 0 or more."""
     cost: float = 1.0
-    """Cost of helping, in rewards; above 0."""
+    """Cost of helping, in reward units; above 0."""
     split: bool = True
-    """Divide the benefit among an agent's targets, rather than give each of them all of it."""
+    """Divide the benefit among the agents that are helped; otherwise each gets all of it."""
     rewiring: float = 0.0
     """Probability that an edge gets a new target; from 0 to 1."""
     rewire_every: Literal["episode", "step"] = "step"
-    """Times at which edges get new targets: the start of an episode, or after each step."""
+    """Time of rewiring: at the start of each episode, or after each step."""
     observe_graph: bool = True
-    """Let agents observe the number of their edges, and share along edges only; otherwise hide the graph."""
+    """Let agents observe the number of their edges, and share along edges only; otherwise the graph is
+    hidden."""
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
@@ -105,7 +105,7 @@ class Aid(ExactGame):
 
     @property
     def network(self) -> Network:
-        """The network along which help is worth its weights; before any rewiring."""
+        """The network along which help is given, before any rewiring."""
         return _network(self.graph, self.agents, self.split)
 
     @property

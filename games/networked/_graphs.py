@@ -18,18 +18,18 @@ MAX_AGENTS, MAX_EDGES = 1_000_000, 20_000_000
 class Graph(abc.ABC):
     """Kind of graph with its settings, from which `network` builds a network of any number of agents.
 
-    Graphs are frozen dataclasses of numbers, so that games can hold them as settings. Unless a kind says
-    otherwise its edges lead in both directions and have weight 1.
+    Graphs are frozen dataclasses of numbers, so that they can be settings of games. By default edges lead in
+    both directions and have weight 1.
     """
 
     @property
     def symmetric(self) -> bool:
-        """True if any agent can be moved to any other's place by a permutation that keeps the graph."""
+        """True if the graph is vertex-transitive: some automorphism maps any agent to any other."""
         return False
 
     @abc.abstractmethod
     def build(self, agents: int) -> Network:
-        """Build the network of this many agents; ValueError if there is none."""
+        """Build the network of this many agents; ValueError if the graph does not fit the number."""
 
     def network(self, agents: int) -> Network:
         """Return the network of this many agents, built once.
@@ -63,7 +63,7 @@ def require_edges(count: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Ring(Graph):
-    """Ring on which each agent affects the next ones, up to `reach` places away.
+    """Ring on which each agent affects the next agents, up to the distance `reach`.
 
     Raises:
         ValueError: the reach is below 1; from `network`, the ring is too small for it.
@@ -75,7 +75,7 @@ class Ring(Graph):
     reach: int = 1
     """Largest distance between neighbors; at least 1."""
     directed: bool = True
-    """Let edges lead to the next agents only; otherwise also to the previous ones."""
+    """Let edges lead to the next agents only; otherwise to the previous agents, too."""
 
     symmetric = True
 
@@ -98,7 +98,7 @@ class Ring(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class Grid(Graph):
-    """Rectangular grid on which each agent and those above, below, left and right affect each other.
+    """Rectangular grid on which adjacent agents affect each other, vertically and horizontally.
 
     Raises:
         ValueError: there are no rows; from `network`, the agents do not fill the rows, or are too few.

@@ -26,27 +26,29 @@ SAFE, SURE = "#FFFFFF", "#D55E00"
 
 @dataclass(frozen=True, kw_only=True)
 class Inoculation(MatrixGame):
-    """Inoculation against an infection on a graph, which also protects those whom it would reach.
+    """Inoculation against an infection on a graph; it also protects other agents.
 
-    An agent protects itself for `cost`, or takes the risk. Then an infection starts at one agent, drawn from
-    all, and spreads along edges, in both directions, to all agents that it can reach without passing through
-    protected ones; each infected agent loses `harm`. Rewards are expectations over the place where it starts:
-    an agent that takes the risk, in a connected group of k such agents, loses harm * k / N.
+    An agent protects itself for `cost`, or takes the risk. Then an infection starts at a random agent and
+    spreads along edges, in both directions, to all agents that it can reach without passing through protected
+    agents; each infected agent loses `harm`. Rewards are expectations over the first infected agent: an agent
+    that takes the risk, in a connected component of k such agents, loses harm * k / N.
 
-    An agent gains by protecting itself if it would otherwise be in a group of more than N cost / harm; the
-    others of the group, whom it also protects, are not among its reasons. So equilibria may be worse than the
-    optimum, by a factor that grows with N on some graphs; the best has groups that protection keeps small.
+    An agent gains by protecting itself if its component would otherwise have more than N cost / harm agents;
+    its own reward does not include the benefit to the rest of the component. So equilibria may be worse than
+    the optimum, on some graphs by a factor that grows with N; in the optimum, protection keeps components
+    small.
 
-    The best welfare and exact values come from all 2^N profiles, for up to 12 agents; more agents can play,
-    in time and memory that grow with the number of edges, but then both are unknown. With `observe_graph` off
-    all agents are neighbors; agents observe nothing in either case.
+    Best welfare and exact values are computed from all 2^N profiles, for up to 12 agents. Games of more
+    agents are sampled, in time and memory that grow with the number of edges, and have neither. With
+    `observe_graph` off all agents are neighbors; agents observe nothing in either case.
 
     Raises:
         ValueError: the graph does not fit the number of agents, or a number is out of range; from
             `build_payoffs` and `values`, there are more than 12 agents.
     Source:
         Aspnes, Chang and Yampolskiy, Inoculation strategies for victims of viruses and the sum-of-squares
-        partition problem, Journal of Computer and System Sciences 72(6), 2006. Sizes and costs are ours.
+        partition problem, Journal of Computer and System Sciences 72(6), 2006. The default sizes and costs
+        were chosen here.
 
     >>> game = Inoculation(agents=4, harm=4.0)
     >>> game.payoffs()[0, 1, 1, 0]  # two that risk it between two that are protected

@@ -35,26 +35,26 @@ class IrrigationState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Irrigation(ExactGame):
-    """Irrigation along a canal: farmers take water one after the other, and leave the rest to those below.
+    """Irrigation along a canal: farmers take water in turn, and leave the rest to those further down.
 
-    `water` reaches agent 0. Each agent takes all of what reaches it, or a half, a third, ..., one Nth, and
-    what it leaves flows on to the next; `loss` of it seeps away on the way. A harvest is the water taken to
-    the power of `exponent`, so that the same water grows more in several fields than in one. An agent's own
-    harvest is largest when it takes everything, and then agent 0 has all the water. Agents choose
-    simultaneously, in each step anew, and observe nothing.
+    `water` reaches agent 0. Each agent takes all of the water that reaches it, or a half, a third, ..., one
+    Nth. The rest flows on to the next agent, except for a fraction `loss` that seeps away. The harvest is the
+    water taken to the power of `exponent`, so the same water yields more in several fields than in one. An
+    agent's own harvest is largest if it takes everything; if all agents do, agent 0 has all the water. Agents
+    choose simultaneously in each step, and observe nothing.
 
-    Without loss the best welfare is that of equal parts: agent i takes 1 / (N - i) of what reaches it, and
-    all together harvest N (water / N)^exponent. With loss it is found by dynamic programming from the last
-    agent upwards, over the parts that can be taken. Values are exact: as the harvest is a power of a product
-    of independent factors, so is its expectation.
+    Without loss the optimum divides the water equally: agent i takes 1 / (N - i) of what reaches it, and the
+    welfare is N (water / N)^exponent. With loss it is found by dynamic programming from the last agent
+    upwards, over the fractions that can be taken. Values are exact: a harvest is a power of a product of
+    independent factors, so its expectation is a product of expectations.
 
-    Neighbors are adjacent along the canal; with `observe_graph` off all agents are. Agents do not have the
-    same role.
+    Neighbors are adjacent along the canal; with `observe_graph` off all agents are neighbors. Agents are not
+    interchangeable.
 
     Raises:
         ValueError: there are too few or too many agents, or a number is out of range.
     Source:
-        Made for this toolkit, after Ostrom and Gardner, Coping with Asymmetries in the Commons:
+        Designed for this toolkit, after Ostrom and Gardner, Coping with Asymmetries in the Commons:
         Self-Governing Irrigation Systems Can Work, Journal of Economic Perspectives 7(4), 1993, and Ambec and
         Sprumont, Sharing a river, Journal of Economic Theory 107(2), 2002.
 
@@ -67,11 +67,11 @@ class Irrigation(ExactGame):
     """
 
     agents: int = 4
-    """Number of farmers, from 2 to 1000; agent 0 is the highest."""
+    """Number of farmers, from 2 to 1000; agent 0 is the first along the canal."""
     water: float = 4.0
     """Water that reaches agent 0 in each step; above 0."""
     exponent: float = 0.5
-    """Power of the water that gives the harvest; above 0 and below 1."""
+    """Exponent of the harvest as a function of the water; above 0 and below 1."""
     loss: float = 0.0
     """Part of the water that is lost between one agent and the next; from 0 to less than 1."""
     observe_graph: bool = True

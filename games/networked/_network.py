@@ -38,7 +38,7 @@ class Network:
     weights: NDArray[np.float64]
     """Weight of each edge, [edge]; 0 or more."""
     places: NDArray[np.float64] | None = None
-    """Places of the agents in pictures, in the unit square, [agent, 2]; None: on a circle."""
+    """Positions of the agents in pictures, in the unit square, [agent, 2]; None: on a circle."""
 
     def __post_init__(self) -> None:
         count = len(self.edges)
@@ -76,7 +76,7 @@ class Network:
         return Network(self.agents, self.edges, self.weights / np.where(totals > 0, totals, 1), self.places)
 
     def sharing_edges(self) -> Tensor:
-        """List the edges of sharing: the network's in both directions, and one from each agent to itself.
+        """List the edges of the sharing graph: those of the network, in both directions, and own edges.
 
         Returns:
             giver and receiver, int64 [2, edge], sorted by giver: the form of `Game.edges`.
@@ -90,11 +90,11 @@ class Network:
         return torch.from_numpy(np.unique(pairs, axis=0).T.copy())
 
     def influence(self, values: Tensor, targets: Tensor | None = None) -> Tensor:
-        """Sum what each agent receives along its edges: y_j = sum of w_ij x_i over the edges from i to j.
+        """Sum the weighted values at the sources of each agent's incoming edges: y_j = sum_i w_ij x_i.
 
         Args:
             values: x, floating [..., agent].
-            targets: targets of the edges in a graph that changes, integer [..., edge]; None: the network's.
+            targets: targets of the edges, if the graph changes, integer [..., edge]; None: the network's.
         Returns:
             y, [..., agent]; differentiable in the values. A member of a batch equals that member alone.
         """
@@ -129,7 +129,7 @@ def both_directions(pairs: ArrayLike) -> NDArray[np.int64]:
 
 
 def circle(agents: int) -> NDArray[np.float64]:
-    """Places on a circle in the unit square, clockwise from the top: [agent, 2]."""
+    """Positions on a circle in the unit square, clockwise from the top: [agent, 2]."""
     angles = 2 * np.pi * np.arange(agents) / agents
     return 0.5 + 0.5 * np.stack((np.sin(angles), -np.cos(angles)), -1)
 

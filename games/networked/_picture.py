@@ -40,10 +40,10 @@ def draw_network(
     """Draw a network under a title, and its key below: uint8 [height, width, 3].
 
     Args:
-        network: agents, their places, and edges. Discs that would overlap are moved apart.
+        network: agents, their positions, and edges. Discs that would overlap are moved apart.
         fills: color of each agent and of its label, [agent].
         title: one line of text.
-        edges: edges to draw in place of the network's, [edge, 2].
+        edges: edges to draw instead of the network's, [edge, 2].
         colors: color of each edge, [edge]; None: all gray.
         widths: width of each edge's line, [edge]; None: all thin.
         labels: texts in the agents' discs, [agent]; None: their numbers.

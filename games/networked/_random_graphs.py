@@ -16,7 +16,7 @@ from games.networked._network import Network, both_directions, circle, in_unit_s
 networkx = lazy_loader.load("networkx")
 
 MAX_SPRINGS = 300
-"""Largest number of agents whose places in pictures are found by simulated springs, which takes O(N^2)."""
+"""Maximum number of agents for which pictures have a force-directed layout, which takes O(N^2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class SmallWorld(Graph):
     """Small world: a ring of near neighbors, some of whose edges are rewired to random agents.
 
     Raises:
-        ValueError: the degree is odd or below 2, or the probability is none; from `network`, there are too
-            few agents.
+        ValueError: the degree is odd or below 2, or the rewiring probability is not from 0 to 1; from
+            `network`, there are too few agents.
     Source:
         Watts and Strogatz, Collective dynamics of 'small-world' networks, Nature 393, 1998.
 
@@ -62,10 +62,10 @@ class SmallWorld(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleFree(Graph):
-    """Scale-free graph: agents join one by one, preferring neighbors that have many already.
+    """Scale-free graph by preferential attachment: agents join one by one, at agents with many neighbors.
 
     Raises:
-        ValueError: a new agent joins nobody; from `network`, there are too few agents.
+        ValueError: `links` is below 1; from `network`, there are too few agents.
     Source:
         Barabasi and Albert, Emergence of scaling in random networks, Science 286, 1999.
 
@@ -74,7 +74,7 @@ class ScaleFree(Graph):
     """
 
     links: int = 2
-    """Number of neighbors with which an agent joins; at least 1."""
+    """Number of neighbors of an agent when it joins; at least 1."""
     seed: int = 0
     """Random seed of the graph, a nonnegative integer."""
 
@@ -95,9 +95,9 @@ class ScaleFree(Graph):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomGeometric(Graph):
-    """Random geometric graph of agents at random points of the unit square, joined if they are near.
+    """Random geometric graph: agents at random points of the unit square, with edges up to a distance.
 
-    Agents may be isolated, and parts of the graph may be apart.
+    Agents may be isolated, and the graph may be disconnected.
 
     Raises:
         ValueError: the radius is not above 0.
@@ -132,7 +132,7 @@ def _require_seed(seed: int) -> None:
 
 
 def _spring_places(graph: Iterable[Any]) -> Any:
-    """Places found by simulated springs, [agent, 2]; None for large graphs."""
+    """Positions by a force-directed layout, [agent, 2]; None for large graphs."""
     if len(list(graph)) > MAX_SPRINGS:
         return None
     places = networkx.spring_layout(graph, seed=0, iterations=200)

@@ -41,14 +41,14 @@ class Routers(NamedTuple):
 
 @cached_constants
 def random_routers(count: int, ports: int, seed: int) -> Routers:
-    """Draw places of routers until they are connected by their links.
+    """Draw positions of routers until their links connect all of them.
 
     Args:
         count: number of routers.
         ports: largest number of links of a router.
-        seed: random seed of the places.
+        seed: random seed of the positions.
     Raises:
-        ValueError: the routers are rarely connected.
+        ValueError: no connected routers were found in a number of draws.
 
     >>> from games.networked import random_routers
     >>> random_routers(20, ports=3, seed=0).links.shape

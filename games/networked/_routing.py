@@ -1,4 +1,4 @@
-"""Routing: packets choose links from router to router, and links that are full turn packets away."""
+"""Routing: packets choose links from router to router, and full links reject packets."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Routing(DrawnGame):
     Following the code of DGN (Jiang et al., arXiv 1810.09202), packets rather than routers are agents, and
     packets that arrive are replaced. Unlike there, a packet is paid when it leaves its last link, not when it
     enters it; no two routers have two links; a packet's target is not where it starts; packets enter in
-    random order, not in index order; and neighbors are not limited to three. The horizon is ours.
+    random order, not in index order; and neighbors are not limited to three. The horizon was chosen here.
 
     Raises:
         ValueError: there are too few routers, ports or packets, no connected routers are found, or a number
@@ -94,7 +94,7 @@ class Routing(DrawnGame):
     blocked_cost: float = 0.2
     """Cost of choosing a link that is full; 0 or more."""
     seed: int = 0
-    """Random seed of the routers' places, a nonnegative integer."""
+    """Random seed of the routers' positions, a nonnegative integer."""
     horizon: int = 100
     """Steps of an episode; at least 1."""
 

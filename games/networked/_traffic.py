@@ -75,8 +75,8 @@ class Traffic(DrawnGame):
     is not known. `max_pressure` and `fixed_time` are scripts: max-pressure keeps queues bounded whenever any
     signals can, if roads are long and a change of phase costs nothing.
 
-    Grid, blocks of 100 m, phases, times and the waiting cost are the source's; capacity (three lanes, 7.5 m
-    for a vehicle), saturation flow, turning ratios, demand and horizon (an hour) are ours.
+    Grid, blocks of 100 m, phases, times and the waiting cost are those of the source; capacity (three lanes,
+    7.5 m for a vehicle), saturation flow, turning ratios, demand and horizon (an hour) were chosen here.
 
     Raises:
         ValueError: there is no intersection, or a number is out of range.

@@ -36,8 +36,8 @@ class MechanismThresholds:
     taxed_dominant: bool
     """True if the taxes suffice: no gain is greater than the tax."""
     sharing: float | None
-    """Reward sharing: the minimum share of its reward that each agent must give, in equal parts to others,
-    1 - s* of `minimal_transfer`; None: no share is enough."""
+    """Reward sharing: the minimum share of its reward that each agent must give, split equally among the
+    others, 1 - s* of `minimal_transfer`; None: no share is enough."""
     contract: float
     """Contract: the smallest payment of a defector, divided evenly among the other agents."""
     incentive: float

@@ -13,7 +13,7 @@ from games.networked import Aid
 
 
 class GraphTransfer(NamedTuple):
-    """Minimal transfer on a regular graph: the greatest shares that can be kept, and how.
+    """Minimal transfer on a regular graph: maximum own shares, and a sharing matrix that attains g*.
 
     >>> from games import make
     >>> found = minimal_transfer_on_graph(make("aid", agents=10_000))
@@ -22,13 +22,14 @@ class GraphTransfer(NamedTuple):
     """
 
     s: float
-    """s*: the greatest share that all can keep, if each splits the rest evenly among its neighbors."""
+    """s*: the maximum own share, the same for all agents, if each splits the rest equally among its
+    neighbors."""
     g: float
-    """g*: the greatest share that all can keep, if each may give as it likes."""
+    """g*: the maximum own share, the same for all agents, under any sharing matrix."""
     edges: Tensor
-    """Giver and receiver of a sharing that achieves g*, int64 [2, edge], sorted by giver; with own edges."""
+    """Giver and receiver of a sharing that attains g*, int64 [2, edge], sorted by giver; with own edges."""
     shares: Tensor
-    """Its shares, float64 [edge]: g* for the agent itself, the rest in equal parts for its helpers."""
+    """Its shares, float64 [edge]: g* for the agent itself, the rest split equally among its helpers."""
 
 
 def transfer_obstacle(game: Game, *, along_graph: bool = True) -> str:
@@ -54,7 +55,8 @@ def transfer_obstacle(game: Game, *, along_graph: bool = True) -> str:
     if not regular:
         return (
             "The closed form is for regular graphs, on which all agents have equally many edges in and out, "
-            "of one weight, as ring and periodic grid: use minimal_transfer for a few agents on others."
+            "of one weight, such as ring and periodic grid: for few agents on other graphs, use "
+            "minimal_transfer."
         )
     worth = game.benefit * float(network.out_weights[0])
     if worth <= game.cost:
@@ -73,28 +75,29 @@ def _others(game: Aid, along_graph: bool) -> Tensor:
 
 
 def minimal_transfer_on_graph(game: Aid, *, along_graph: bool = True) -> GraphTransfer:
-    """Minimal reward transfer of `aid` in closed form, where all agents have equally many edges.
+    """Minimal reward transfer of `aid` in closed form, on regular graphs.
 
-    Agent i is to help, which costs c and is worth b w to each of the d agents j to which its edges lead. With
-    the sharing T it gains sum_j T_ji b w - T_ii c by helping, whatever the others do. Let every agent keep s
-    and split the rest evenly among K others: d b w (1 - s) / K >= s c, so that
+    Helping costs agent i an amount c and benefits each of the d agents j to which its edges lead by b w.
+    Under the sharing matrix T, agent i gains sum_j T_ji b w - T_ii c by helping, whatever the other agents
+    do. If every agent keeps s and splits the rest equally among K other agents, helping is dominant if d b w
+    (1 - s) / K >= s c, so
 
         s* = d b w / (d b w + K c).
 
-    With any shares, summing the condition over all agents i gives b w sum_j (1 - T_jj) >= c sum_i T_ii, as j
-    gives at most 1 - T_jj to its helpers. The mean share kept, and so the smallest, is thus at most
+    For any T, summing the condition over all agents i gives b w sum_j (1 - T_jj) >= c sum_i T_ii, because j
+    gives at most 1 - T_jj to its helpers. So the mean own share, and with it the smallest, is at most
 
         g* = b w / (b w + c),
 
-    which is achieved if each agent keeps g* and splits the rest evenly among the d agents that may help it.
+    which is attained if each agent keeps g* and splits the rest equally among the d agents that may help it.
 
     Args:
         game: `aid` on a fixed graph on which all agents have d edges in and d out, of one weight, and on
             which helping is the optimum.
-        along_graph: let only `game.edges` share, the agents with an edge between them (K neighbors);
-            otherwise, or where the graph is hidden, all may (K = N - 1). g* is the same.
+        along_graph: allow sharing only along `game.edges`, among K neighbors; otherwise, or if the graph is
+            hidden, among all agents (K = N - 1). g* is the same.
     Returns:
-        s*, g* and a sharing that achieves g*.
+        s*, g* and a sharing that attains g*.
     Raises:
         ValueError: the graph changes or is irregular, or helping is not the optimum.
     Source:

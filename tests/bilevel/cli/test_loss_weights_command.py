@@ -64,7 +64,7 @@ def test_the_list_and_the_help_tell_of_them(call: Call) -> None:
     assert "most methods can also learn the weights of the agents' loss terms" in said.out
     assert said.out.rstrip().endswith("--loss-weights learned.")
     helped = call("train", "--game", "escape-room", "--method", "selfish", "--help").out
-    assert "--loss-weights: learned or none (here none)" in helped
+    assert "--loss-weights: learned, none (selected: none)" in helped
     helped = call("train", "--game", "escape-room", "--method", "selfish", *LEARN, "--help").out
     for setting in ("objective", "learning-rate", "max-factor"):
         assert f"--loss-weights.{setting}" in helped

@@ -37,7 +37,7 @@ def test_a_run_that_goes_on_under_others_says_so_once(
     stop_after(folder, EVERY)
     assert resumptions(folder.path) == []
     become(OTHER, monkeypatch)
-    with pytest.warns(ProvenanceWarning, match=r"run goes on under other versions than before") as said:
+    with pytest.warns(ProvenanceWarning, match=r"run is resumed under other versions than before") as said:
         stop_after(folder, STEPS - 1)
     assert f"(torch {HERE['versions']['torch']} then, 1.0.0 now, commit" in str(said[0].message)
     results = train(folder)  # the same as before: no warning, which would be an error
@@ -93,6 +93,6 @@ def test_trials_that_go_on_under_others_say_so(tmp_path: Path, monkeypatch: pyte
         run_study(study(Coin(), seeds=seeds), tmp_path)
     assert resumptions(tmp_path) == []
     become(OTHER, monkeypatch)
-    with pytest.warns(ProvenanceWarning, match="goes on under other versions"):
+    with pytest.warns(ProvenanceWarning, match="is resumed under other versions"):
         run_study(study(Coin(), seeds=3), tmp_path)
     assert resumptions(tmp_path) == [{"trials": 4, **OTHER}]

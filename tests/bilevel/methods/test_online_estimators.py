@@ -177,7 +177,7 @@ def test_a_seed_with_a_window_does_not_depend_on_how_many_there_are() -> None:
 @pytest.mark.parametrize("text", [WINDOW, PARTICLES])
 def test_reset_needs_a_stateless_estimator(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"With reset each-outer-step nothing goes on .* leave reset at never"
+        ValueError, match=r"With reset each-outer-step no state is carried .* leave reset at never"
     ):
         ToS().with_settings({"outer.hypergradient": text, "outer.reset": "each-outer-step"})
     ToS().with_settings({"outer.hypergradient": "truncated(steps=5)", "outer.reset": "each-outer-step"})

@@ -1,4 +1,4 @@
-"""Learned sharing against the influence graph: precision, recall, and distance from the least."""
+"""Learned sharing compared with the influence graph: precision, recall, and distance to T*."""
 
 from __future__ import annotations
 
