@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-import docstring_parser
 import tyro
 
 from bilevel.cli._settings import read_settings, split_leading, text_rules
-from bilevel.core import docstring_paragraphs
+from bilevel.core import field_docs
 from bilevel.experiments import preset
 from bilevel.methods import METHODS, Method, hints_of, parts_of
 from games.core import require, require_name
@@ -146,9 +143,9 @@ def _method_options(method: Method, unfilled: Mapping[str, Any]) -> Iterator[tup
     for part in parts:
         value = getattr(method, part)
         if part in unfilled:
-            yield part, _group(unfilled[part]), dataclasses.field()
+            yield part, unfilled[part], dataclasses.field()
         elif value is not None and _fields(type(value)):
-            yield part, _group(type(value)), dataclasses.field(default=value)
+            yield part, type(value), dataclasses.field(default=value)
     own = [name for name in hints_of(type(method)) if name not in parts]
     if own:
         options = [_option(type(method), name, getattr(method, name)) for name in own]
@@ -159,26 +156,10 @@ def _method_options(method: Method, unfilled: Mapping[str, Any]) -> Iterator[tup
 def _option(kind: type, name: str, default: Any) -> tuple[str, Any, Any]:
     """A field of a dataclass of options, with its documentation as help."""
     if dataclasses.is_dataclass(default):
-        return name, _group(type(default)), dataclasses.field(default=default)
+        return name, type(default), dataclasses.field(default=default)
     hint = hints_of(kind)[name]
-    help_text = tyro.conf.arg(help=_field_docs(kind).get(name, ""))
+    help_text = tyro.conf.arg(help=field_docs(kind).get(name, ""))
     return name, Annotated[hint, help_text], dataclasses.field(default=default)
-
-
-def _group(kind: Any) -> Any:
-    """A dataclass of options, with its docstring's prose as the help of the group."""
-    return Annotated[kind, tyro.conf.arg(help="\n\n".join(docstring_paragraphs(kind)))]
-
-
-@functools.cache
-def _field_docs(kind: type) -> dict[str, str]:
-    """Fields of a dataclass -> the docstrings under them, its bases' too."""
-    docs: dict[str, str] = {}
-    for base in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
-        with contextlib.suppress(OSError, TypeError, SyntaxError):  # a class without a file
-            fields = docstring_parser.parse_from_object(base).params
-            docs |= {field.arg_name: " ".join((field.description or "").split()) for field in fields}
-    return docs
 
 
 def _fields(kind: Any) -> Sequence[dataclasses.Field[Any]]:

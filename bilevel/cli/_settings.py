@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import functools
 import importlib.util
 import io
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import docstring_parser
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
+from bilevel.core import docstring_paragraphs
 from games.core import require
 
 LONGEST = 3500
@@ -39,7 +48,7 @@ def read_settings(
         kind: the dataclass.
         arguments: options of these settings only.
         prog: the command, for its help.
-        description: description of the command, for its help; None: the dataclass's docstring.
+        description: description of the command, for its help; None: the prose of the dataclass's docstring.
         default: the default settings; None: the dataclass's own.
         config: markers of `tyro.conf`, for all settings.
         rules: constructors of other types than numbers and names (`text_rules`, `graph_rules`).
@@ -50,14 +59,14 @@ def read_settings(
     """
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), _joined_lines():
+        with contextlib.redirect_stderr(said):
             return tyro.cli(
                 kind,
                 prog=prog,
-                description=description,
+                description="\n\n".join(docstring_paragraphs(kind)) if description is None else description,
                 args=arguments,
                 default=tyro.MISSING_NONPROP if default is None else default,
-                registry=rules,
+                registry=_with_flowed_help(rules or ConstructorRegistry()),
                 config=tuple(config),
             )
     except Refused as refused:
@@ -74,24 +83,6 @@ def read_settings(
         if len(text) > LONGEST:
             text = f"{text[: LONGEST // 2]}\n[...]\n{text[-LONGEST // 2 :]}"
         sys.stderr.write(text)
-
-
-@contextlib.contextmanager
-def _joined_lines() -> Iterator[None]:
-    """Join the lines of settings' docstrings in a `with` block: tyro keeps breaks before indented lines."""
-    parse = docstring_parser.parse_from_object
-
-    def parse_joined(settings: Any) -> docstring_parser.Docstring:
-        found = parse(settings)
-        for setting in found.params:
-            setting.description = setting.description and " ".join(setting.description.split())
-        return found
-
-    docstring_parser.parse_from_object = parse_joined
-    try:
-        yield
-    finally:
-        docstring_parser.parse_from_object = parse
 
 
 def _refusal(leaving: SystemExit) -> ValueError | None:
@@ -251,3 +242,39 @@ def _rules(forms: Mapping[Any, _Form]) -> ConstructorRegistry:
         )
 
     return registry
+
+
+def _with_flowed_help(rules: ConstructorRegistry) -> ConstructorRegistry:
+    """Add a rule by which each paragraph of a setting's or a group's help has no line break of the source.
+
+    tyro joins the lines of a docstring before it removes their indentation, and so joins few of them.
+    """
+    within = False
+
+    @rules.struct_rule
+    def read_dataclass(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal within
+        if within or not dataclasses.is_dataclass(info.type):
+            return None
+        within = True
+        try:
+            found = ConstructorRegistry.get_struct_spec(info)  # by the rules below this one, which are tyro's
+        finally:
+            within = False
+        if not isinstance(found, StructConstructorSpec):
+            return None
+        fields = (
+            dataclasses.replace(field, helptext=functools.partial(_flowed, field)) for field in found.fields
+        )
+        return dataclasses.replace(found, fields=tuple(fields))
+
+    return rules
+
+
+def _flowed(field: StructFieldSpec) -> str | None:
+    """Help of a field, one line for each paragraph; of a group without its own, the prose of its class."""
+    text = field.helptext() if callable(field.helptext) else field.helptext
+    kind = field.type if field.default is tyro.MISSING_NONPROP else type(field.default)
+    if text is None:
+        return "\n\n".join(docstring_paragraphs(kind)) if dataclasses.is_dataclass(kind) else None
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -18,6 +18,7 @@ from ._streams import random_seeds_of as random_seeds_of
 from ._streams import streams_of as streams_of
 from ._text import counted as counted
 from ._text import docstring_paragraphs as docstring_paragraphs
+from ._text import field_docs as field_docs
 from ._text import fits as fits
 from ._text import read_settings as read_settings
 from ._text import spelled as spelled

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import dataclasses
+import functools
 import inspect
 import itertools
 import keyword
@@ -166,6 +169,30 @@ def docstring_paragraphs(kind: type) -> tuple[str, ...]:
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
     prose = itertools.takewhile(lambda paragraph: not paragraph.lstrip().startswith(SECTIONS), paragraphs)
     return tuple(" ".join(paragraph.split()) for paragraph in prose)
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Docstrings under the fields of a dataclass and its bases, each on one line.
+
+    >>> from bilevel.methods import Staged
+    >>> field_docs(Staged)["outer_steps"]
+    "Outer steps in which the outer variables learn, 1 or more, and fewer than the run's."
+    """
+    return dict(_field_docs(kind))
+
+
+@functools.cache
+def _field_docs(kind: type) -> dict[str, str]:
+    import docstring_parser  # noqa: PLC0415  # installed with the command line, which shows them
+
+    docs: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+        with contextlib.suppress(OSError, TypeError, SyntaxError):  # a class without a file
+            fields = docstring_parser.parse_from_object(base).params
+            docs |= {
+                field.arg_name: " ".join(field.description.split()) for field in fields if field.description
+            }
+    return docs
 
 
 def counted(count: int, noun: str) -> str:

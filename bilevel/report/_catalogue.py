@@ -7,13 +7,12 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import docstring_parser
 import optree
 import torch
 from gymnasium import spaces
 
 import games
-from bilevel.core import counted, docstring_paragraphs
+from bilevel.core import counted, docstring_paragraphs, field_docs
 from games.core import ExactGame, Game
 from games.matrix import MatrixGame
 from games.theory import dilemma_test
@@ -145,11 +144,7 @@ def _welfare(value: float | None, unit: str) -> str:
 
 
 def _settings(game: Any) -> tuple[Setting, ...]:
-    texts: dict[str, str] = {}
-    for kind in reversed(type(game).__mro__):
-        if dataclasses.is_dataclass(kind):
-            documented = docstring_parser.parse_from_object(kind).params
-            texts |= {field.arg_name: " ".join((field.description or "").split()) for field in documented}
+    texts = field_docs(type(game))
     values = {field.name: repr(getattr(game, field.name)) for field in dataclasses.fields(game)}
     return tuple(
         Setting(name, text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 4]} ...", texts.get(name, ""))
