@@ -20,19 +20,12 @@ from bilevel.experiments import (
     interquartile_interval,
     interquartile_mean,
 )
-from bilevel.report._style import GRAY, looks, style, wrapped
-from bilevel.report._table import percent
+from bilevel.report._levels import Level, draw_levels
+from bilevel.report._style import looks, style, wrapped
 from games.core import Game, require_name
 
 POINTS = 60
 """Maximum number of outer steps at which a curve is drawn, as intervals take time."""
-SAME = 1e-9
-"""Relative difference up to which levels are merged."""
-LABEL_HEIGHT = 0.08
-"""Height of a level's label as a share of the drawn range."""
-
-Level = tuple[str, float]
-"""A label and its height."""
 
 
 def draw_band(
@@ -183,38 +176,6 @@ def known_levels(game: Game, metric: str) -> list[Level]:
     return [(label, height) for label, height in named if height is not None]
 
 
-def draw_levels(axes: Axes, levels: Sequence[Level], form: Callable[[float], str] = "{:.4g}".format) -> None:
-    """Mark levels among the curves drawn before: one line per height, labels in free space."""
-    merged: list[tuple[list[str], float]] = []
-    for text, height in sorted(levels, key=lambda level: -level[1]):
-        last = merged[-1] if merged else None
-        if last is not None and last[1] - height <= SAME * max(1.0, abs(height)):
-            last[0].extend([text] if text not in last[0] else [])
-        else:
-            merged.append(([text], height))
-    ends = (np.asarray(line.get_ydata(), dtype=float)[-POINTS // 2 :] for line in axes.lines)
-    curves = np.concatenate([np.zeros(0), *ends])  # beside the labels, which are at the right
-    room = LABEL_HEIGHT * np.ptp([*(height for _, height in merged), *curves]) if merged else 0.0
-    above = np.inf
-    for words, height in merged:
-        higher, lower = (int(((gap >= 0) & (gap < room)).sum()) for gap in (curves - height, height - curves))
-        below = higher > lower or above - height < room
-        above = height
-        axes.axhline(height, color=GRAY, linewidth=1, linestyle="--", zorder=1)
-        axes.annotate(
-            f"{', '.join(words)} {form(height)}",
-            (1, height),
-            (0, -3 if below else 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            va="top" if below else "bottom",
-            fontsize=10,
-            color="#444444",
-            zorder=1.5,  # behind the curves
-        )
-
-
 def draw_cooperation(
     axes: Axes,
     runs: Mapping[str, Run],
@@ -226,7 +187,7 @@ def draw_cooperation(
     draw_curves(axes, runs, "cooperation", x_axis=x_axis, labels=labels)
     axes.set_ylabel("cooperation rate")
     levels = known_levels(next(iter(runs.values())).config.game, "cooperation")
-    draw_levels(axes, levels, percent)
+    draw_levels(axes, levels, lambda rate: f"{100 * rate:.4g} %")
     percent_axis(axes, top=1.1 if any(height > 0.95 for _, height in levels) else 1.03)
 
 

@@ -153,7 +153,7 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
             mean = (
                 f"learned sharing matrix (tos)\nmean ± standard deviation over seeds{transfer_note(shared)}"
             )
-            axes[2].set_title(mean)
+            axes[2].set_title(mean, fontsize=11)
         handles, labels = rows[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return save(figure, path)
@@ -208,12 +208,15 @@ def write_comparison_figures(
         figures["incentives"] = transfer_figure(others, title)
     without = [row.label for row in rows if "equality" not in row.intervals]
     if len(without) < len(rows):
-        note = f"\n(equality is undefined for {', '.join(without)})" if without else ""
+        note = _undefined_note("equality", without)
         figures["equality"] = _equality(rows, f"{game}: {statistic}{note}")
     giving = [row for row in rows if "given_away" in row.intervals]
     if giving and rows[0].results.config.game.influence is not None:
+        note = _undefined_note(
+            "share given away", [row.label for row in rows if "given_away" not in row.intervals]
+        )
         figures["giving"] = panel_figure(
-            [[partial(draw_giving, rows=giving)]], f"{game}: {statistic}", ONE_PANEL
+            [[partial(draw_giving, rows=giving)]], f"{game}: {statistic}{note}", ONE_PANEL
         )
     learned = mean_weight_curves(runs)
     if learned:
@@ -359,7 +362,12 @@ def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
     if isinstance(game, Aid) and not transfer_obstacle(game):
         least = 1 - minimal_transfer_on_graph(game).g
         axes.axvline(
-            least, color=GRAY, linestyle=DASHED, linewidth=1.5, zorder=0, label=f"1 - g* = {least:.3g}"
+            least,
+            color=GRAY,
+            linestyle=DASHED,
+            linewidth=1.5,
+            zorder=0,
+            label=f"least share for a\ndominant optimum,\n1 - g* = {least:.3g}",
         )
     if game.best_welfare is not None:
         axes.axhline(
@@ -368,6 +376,7 @@ def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
     axes.set_xlabel("share given away")
     axes.set_ylabel(f"welfare ({_unit({row.label: row.results for row in rows})})")
     axes.set_xlim(-0.05, 1.05)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.margins(y=0.1)
     axes.locator_params(nbins=6)
 
@@ -454,6 +463,11 @@ def _profiles(runs: Mapping[str, Run], title: str) -> Figure:
     groups = _groups(runs)
     rows = [[partial(draw_profiles, runs=group, labels=list(runs))] for group in groups]
     return panel_figure(rows, title, (ONE_PANEL[0], ONE_PANEL[1] + 3.8 * (len(rows) - 1)))
+
+
+def _undefined_note(measure: str, labels: Sequence[str]) -> str:
+    """Line of a title on the methods that a figure leaves out."""
+    return f"\n({measure} is undefined for {', '.join(labels)})" if labels else ""
 
 
 def _equality(rows: Sequence[Compared], title: str) -> Figure:

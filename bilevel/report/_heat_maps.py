@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bilevel.experiments import Run, agent_metric
 from bilevel.report._style import style, wrapped
+from games.core import Game
 
 MAX_WITH_DEVIATION = 4
 """Maximum number of agents for which cells show means and standard deviations over seeds."""
@@ -41,6 +42,8 @@ class Transfers(NamedTuple):
     """Amounts, [giver, receiver, seed]; of payments one giver, the planner."""
     order: str = ""
     """Quantity by which the agents of each seed are sorted, largest first; empty: not sorted."""
+    impossible: np.ndarray | None = None
+    """Mask of the transfers that the graph of sharing excludes, [giver, receiver]; None: none."""
 
     @property
     def mean(self) -> np.ndarray:
@@ -65,8 +68,23 @@ def final_transfers(results: Run) -> Transfers | None:
     else:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
     unit = "share" if kind == "share" else config.game.value_unit if config.exact else "reward per episode"
-    found = Transfers(kind, unit, values)
+    found = Transfers(kind, unit, values, impossible=impossible_transfers(config.game, values))
     return sorted_by_role(found) if config.game.fully_symmetric and roles_differ(found) else found
+
+
+def impossible_transfers(game: Game, values: np.ndarray) -> np.ndarray | None:
+    """Mask of the transfers between agents that are not neighbors, [giver, receiver].
+
+    None if all agents are neighbors, if a method ignores the graph, or for agents too many for numbers.
+
+    Args:
+        game: its `neighbors` are the graph of sharing.
+        values: amounts, [giver, receiver, seed].
+    """
+    if len(values) != game.num_agents or game.num_agents > MAX_NUMBERED:
+        return None
+    excluded = ~game.neighbors.numpy(force=True)
+    return excluded if excluded.any() and not values[excluded].any() else None
 
 
 def roles_differ(transfers: Transfers) -> bool:
@@ -96,8 +114,10 @@ def sorted_by_role(transfers: Transfers) -> Transfers:
 
 
 def transfer_note(transfers: Transfers) -> str:
-    """Lines for a title: the order of the agents, and a warning where no seed is near the mean."""
+    """Lines for a title: order of the agents, empty cells, and a warning if no seed is near the mean."""
     note = f"\nagents sorted by {transfers.order}" if transfers.order else ""
+    if transfers.impossible is not None:
+        note += "\nempty: not neighbors"
     far = transfers.values.shape[-1] > 1 and _distances(transfers).min() > FAR
     return f"{note}\n(no seed is near this mean)" if far else note
 
@@ -153,6 +173,8 @@ def draw_transfers(
         return
     deviates = transfers.values.shape[-1] > 1 and agents <= MAX_WITH_DEVIATION
     for (giver, receiver), value in np.ndenumerate(mean):
+        if transfers.impossible is not None and transfers.impossible[giver, receiver]:
+            continue
         text = f"{value:.2f}" + (f"\n± {deviation[giver, receiver]:.2f}" if deviates else "")
         axes.text(
             receiver,

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bilevel.core import counted
 from bilevel.experiments import Run, final_shares
-from bilevel.report._heat_maps import Transfers, draw_transfers
+from bilevel.report._heat_maps import Transfers, draw_transfers, impossible_transfers, transfer_note
 from bilevel.report._style import AMBER, BLUE, RED, style, wrapped
 from bilevel.sharing import edges_of, learned_edges, useful_edges
 from games.core import Game
@@ -55,15 +56,24 @@ def structure_figure(run: Run) -> Figure | None:
         figure = Figure(figsize=(12.5 if whole else 7.5, 6.6))
         axes = figure.subplots(1, 1 + whole, squeeze=False)[0]
         if whole:
-            draw_transfers(axes[0], Transfers("share", "share", np.moveaxis(shares, 0, -1)))
-            axes[0].set_title("learned shares, mean over seeds")
+            values = np.moveaxis(shares, 0, -1)
+            transfers = Transfers("share", "share", values, impossible=impossible_transfers(game, values))
+            draw_transfers(axes[0], transfers)
+            axes[0].set_title(
+                f"learned shares, mean over {counted(config.seeds, 'seed')}{transfer_note(transfers)}"
+            )
         counts = draw_recovered(axes[-1], game, shares)
-        axes[-1].set_title("edges from giver to receiver,\nlearned in at least half of the seeds")
+        axes[-1].set_title("edges from giver to receiver\n(learned: in at least half of the seeds)")
         handles: list[Any] = [
             Line2D([], [], color=color, linestyle=dashes, linewidth=2, label=f"{label} ({count})")
             for (label, color, dashes), count in zip(PARTS, counts, strict=True)
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3 if whole else 1)
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=3 if whole else 1,
+            title="useful: the receiver's actions affect the giver; learned: a share above equal parts",
+        )
         title = f"{config.method_name} on {config.game_name}: learned sharing and the influence graph"
         figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=12)
     return figure

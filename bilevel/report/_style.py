@@ -38,7 +38,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "selfish": (RED, DOTTED, "v"),
     "prosocial": (BLUE, DASHED, "s"),
     "fixed": ("#9A6700", DASH_DOTTED, "D"),
-    "spatial-discount": ("#6C757D", SHORT_DASHED, "8"),
+    "spatial-discount": ("#6C757D", SHORT_DASHED, r"$\clubsuit$"),
     "tos": (GREEN, "-", "o"),
     "svo": ("#795548", DASH_DOTTED, "*"),
     "inequity-aversion": ("#1B1F6B", DASHED, "h"),

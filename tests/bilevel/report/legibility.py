@@ -112,7 +112,7 @@ def recorded() -> Iterator[list[Figure]]:
 def problems(figure: Figure) -> list[str]:
     """Everything that cannot be read in a figure, one sentence each; none: it is legible."""
     FigureCanvasAgg(figure).draw()
-    return [*_faint(figure), *_alike(figure), *_covered(figure), *_clipped(figure)]
+    return [*_faint(figure), *_alike(figure), *_covered(figure), *_crossed(figure), *_clipped(figure)]
 
 
 def _texts(figure: Figure) -> list[Text]:
@@ -210,6 +210,17 @@ def _covered(figure: Figure) -> Iterator[str]:
         for text in _texts(figure):
             if text not in inner and box.overlaps(text.get_window_extent()):
                 yield f"A legend lies over the text {text.get_text()!r}."
+
+
+def _crossed(figure: Figure) -> Iterator[str]:
+    """Texts among data that a line crosses."""
+    for axes in figure.axes:
+        for text in axes.texts:
+            box = text.get_window_extent()
+            for line in _lines(axes):
+                path = line.get_transform().transform_path(line.get_path())
+                if text.get_visible() and path.intersects_bbox(box, filled=False):
+                    yield f"The line {line.get_label()!r} crosses the text {text.get_text()!r}."
 
 
 def _clipped(figure: Figure) -> Iterator[str]:

@@ -9,12 +9,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from bilevel.experiments import Run, RunFolder, default_config
 from bilevel.report import colors, draw_curves, draw_welfare, save, style, write_overview, write_run_figures
-from bilevel.report._curves import draw_cooperation, draw_levels
+from bilevel.report._curves import draw_cooperation
+from bilevel.report._levels import LevelLabel, draw_levels
 
 
 def made_up(
@@ -80,8 +82,8 @@ def test_the_welfare_figure_says_unit_optimum_and_interval() -> None:
 @pytest.mark.parametrize(
     ("game", "labels"),
     [
-        ("escape-room", ["welfare optimum 50.0 %"]),
-        ("public-goods", ["welfare optimum 100.0 %"]),
+        ("escape-room", ["welfare optimum 50 %"]),
+        ("public-goods", ["welfare optimum 100 %"]),
         ("chicken", []),
     ],
 )
@@ -149,7 +151,9 @@ def labels_of(levels: list[tuple[str, float]], curve: list[float]) -> dict[str, 
     """Words -> whether they stand above or below their line."""
     axes = Figure().subplots()
     axes.plot(range(len(curve)), curve)
+    axes.margins(y=0.2)
     draw_levels(axes, levels)
+    FigureCanvasAgg(axes.figure).draw()
     return {text.get_text(): {"bottom": "above", "top": "below"}[text.get_va()] for text in axes.texts}
 
 
@@ -169,6 +173,29 @@ def test_words_keep_out_of_the_way_of_curves_and_of_each_other() -> None:
         "next 8.8": "below",
         "low 0": "above",
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_moves_along_its_level_to_where_no_curve_is(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    axes = Figure(figsize=(6, 4)).subplots()
+    x = np.linspace(0, 1, 40)
+    free = random.uniform(0, 0.4)  # left end of the only place between the curves
+    for side in (-1, 1):
+        axes.plot(x, np.where((x > free) & (x < free + 0.55), side, 0.05 * side))
+    draw_levels(axes, [("optimum", 0.0)])
+    figure = axes.figure
+    for limits in ((-1.1, 1.1), (-1.5, 1.2)):
+        axes.set_ylim(*limits)
+        FigureCanvasAgg(figure).draw()
+        (label,) = axes.texts
+        assert isinstance(label, LevelLabel)
+        box = label.get_window_extent()
+        for line in axes.lines:
+            path = line.get_transform().transform_path(line.get_path())
+            assert not path.intersects_bbox(box, filled=False)
+        left, right = axes.transData.transform([(free, 0), (free + 0.55, 0)])[:, 0]
+        assert left < box.x0 < box.x1 < right
 
 
 def test_the_overview_of_two_games(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from bilevel.sharing import edges_of
 from games import minimal_transfer_on_graph
 from games.networked import Aid, Grid, ScaleFree
 from tests.bilevel.report.compared import made_up, printed
+from tests.bilevel.report.legibility import recorded
 
 SEEDS = 4
 
@@ -47,7 +48,7 @@ def test_the_figure_counts_edges_learned_missed_and_wrong() -> None:
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["useful, learned (1)", "useful, not learned (3)", "learned, not useful (1)"]
     matrix, graph = figure.axes[:2]
-    assert matrix.get_title() == "learned shares, mean over seeds"
+    assert matrix.get_title() == f"learned shares, mean over {SEEDS} seeds"
     assert [text.get_text() for text in graph.texts if text.get_text()] == ["0", "1", "2", "3"]
 
 
@@ -120,9 +121,36 @@ def test_welfare_is_drawn_against_the_share_given_away_beside_the_least(tmp_path
     axes = Figure().subplots()
     draw_giving(axes, compared)
     labels = axes.get_legend_handles_labels()[1]
-    assert set(labels) == {"fixed", "tos", "1 - g* = 0.25", "welfare optimum"}
+    assert set(labels) == {
+        "fixed",
+        "tos",
+        "least share for a\ndominant optimum,\n1 - g* = 0.25",
+        "welfare optimum",
+    }
     assert axes.get_xlabel() == "share given away"
+    without = sharing_run(Aid(agents=6), shares, "share")
+    del without.final["given_away"]
+    with recorded() as figures:
+        write_comparison_figures(
+            compare_runs({"tos": sharing_run(Aid(agents=6), shares, "share"), "lio": without}), tmp_path
+        )
+    titles = [figure.get_suptitle() for figure in figures]
+    assert any(title.endswith("(share given away is undefined for lio)") for title in titles)
     irregular = compare_runs({"tos": sharing_run(Aid(agents=6, graph=ScaleFree()), shares, "share")})
     again = Figure().subplots()
     draw_giving(again, irregular)
     assert set(again.get_legend_handles_labels()[1]) == {"tos", "welfare optimum"}
+
+
+def test_shares_between_agents_that_are_not_neighbors_have_no_number() -> None:
+    game = Aid(agents=5)
+    shares = torch.eye(5)
+    shares[0] = torch.tensor([0.5, 0.0, 0.0, 0.0, 0.5])
+    shown = structure_figure(sharing_run(game, shares, "share"))
+    everywhere = structure_figure(sharing_run(game, torch.full((5, 5), 0.2), "share"))
+    assert shown is not None
+    assert everywhere is not None
+    assert shown.axes[0].get_title().endswith("\nempty: not neighbors")
+    numbers = {(text.get_position()[1], text.get_position()[0]) for text in shown.axes[0].texts}
+    assert numbers == {tuple(pair) for pair in game.neighbors.nonzero().tolist()}
+    assert len(everywhere.axes[0].texts) == 25  # a method that ignores the graph
