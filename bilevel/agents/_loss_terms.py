@@ -75,7 +75,7 @@ def value_losses(values: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
 
 
 def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Tensor, clip: float) -> Tensor:
-    """As `value_losses`, with the greater error of the value and of the value clipped around the old one.
+    """`value_losses` with clipping: the greater of the errors of the value and of the clipped value.
 
     Source: released code of Schulman et al., PPO, arXiv 1707.06347 (it is not in the paper).
     """

@@ -199,7 +199,7 @@ class ValueTable(FeedForward):
 
 
 def critic_like(policy: Policy) -> Policy:
-    """Build a critic of the policy's kind, with parameters of its own and one output, the value.
+    """Build a critic of the policy's kind, with separate parameters and one output, the value.
 
     A table for a table; for a network the same layers, also recurrent ones, with one output unit.
 
@@ -223,7 +223,7 @@ class PolicyWithCritic:
     """A policy and a critic; it acts as the policy alone.
 
     Theta is [..., agent, policy's parameters | critic's]; optimizers, hypergradients and checkpoints treat it
-    as any policy's.
+    like that of any policy.
 
     >>> from bilevel.agents import Tabular
     >>> both = PolicyWithCritic.of(Tabular(num_observations=5, num_actions=2))

@@ -154,7 +154,7 @@ class GRU:
     small, so that initial policies are nearly uniform.
 
     Raises:
-        ValueError: there is no hidden layer, or one without units; or there is no recurrent unit.
+        ValueError: there is no hidden layer, or one without units; or the recurrent state has none.
 
     >>> policy = GRU(num_features=4, num_actions=3, hidden=(8,), units=6)
     >>> theta = torch.zeros(2, policy.num_parameters)  # two agents

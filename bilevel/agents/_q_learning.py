@@ -20,7 +20,7 @@ class QNetwork:
     """Action values: a perceptron per agent of its observation and of extra features.
 
     Raises:
-        ValueError: a layer has no unit, or the activation is unknown.
+        ValueError: a layer has no units, or the activation is unknown.
 
     >>> network = QNetwork(num_features=4, num_extra=2, num_actions=3)
     >>> theta = torch.zeros(5, network.network.num_parameters)  # five agents
@@ -227,7 +227,7 @@ def draw(buffer: ReplayBuffer, samples: int, generator: torch.Generator) -> Tree
     """Draw items of a replay buffer uniformly, with replacement.
 
     Args:
-        buffer: a buffer with an item or more of each seed.
+        buffer: a buffer with at least one item of each seed.
         samples: items per seed.
         generator: source of all random draws.
 

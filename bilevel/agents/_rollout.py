@@ -70,7 +70,7 @@ def count_environment_steps(seeds: int, *, to_horizon: bool = False) -> Iterator
     """Count the environment steps of all rollouts in a `with` block, for each seed.
 
     A step counts until its episode ends; steps that pad an ended episode to the horizon do not. Rollouts of
-    several copies of the seeds, as the perturbed runs of evolution strategies, count for their seeds.
+    several copies of the seeds, such as the perturbed runs of evolution strategies, count for these seeds.
 
     Args:
         seeds: number of seeds. A rollout has a multiple of them, copy by copy of all seeds.
@@ -109,8 +109,9 @@ def rollout(
 ) -> Trajectory:
     """Play `episodes` whole episodes per seed, `game.horizon` steps of each.
 
-    Observations and rewards of a copy after its end are replaced by 0, so they may be anything, even NaN. All
-    draws are from the generator, on theta's device; `games.core.Streams` have one stream per seed.
+    Observations and rewards after the end of an episode are replaced by 0, so a game may return anything
+    there, even NaN. All draws are from the generator, on theta's device; `games.core.Streams` have one stream
+    per seed.
 
     Raises:
         FloatingPointError: a reward is not a finite number (names the step, seed and agent).
@@ -128,7 +129,7 @@ def rollout_blocks(
     generator: torch.Generator,
     steps: int,
 ) -> Iterator[Trajectory]:
-    """Play as `rollout`, and yield blocks of `steps` successive time steps, one in memory at a time.
+    """Play episodes like `rollout`, and yield blocks of `steps` time steps, one in memory at a time.
 
     The draws, and so the episodes, are the same for every block length; the last block may be shorter.
     """

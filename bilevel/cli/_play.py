@@ -55,7 +55,7 @@ class PlaySettings:
         agents = self.game.num_agents
         require(
             self.cooperators is None or 0 <= self.cooperators <= agents,
-            f"cooperators must be from 0 to {agents}, as so many agents play, not {self.cooperators}.",
+            f"cooperators must be from 0 to {agents}, the number of agents, not {self.cooperators}.",
         )
 
 

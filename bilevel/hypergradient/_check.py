@@ -36,7 +36,7 @@ ReferenceName = Literal["finite-differences", "unrolled", "supplied"]
 
 @dataclass(frozen=True)
 class HypergradientCheck:
-    """A hypergradient beside finite differences; `str` says in one sentence how far apart they are.
+    """A hypergradient compared with finite differences; `str` gives their distance in one sentence.
 
     >>> from bilevel.hypergradient import BilevelProblem, OneStep, check_hypergradient
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi
@@ -92,7 +92,7 @@ class HypergradientCheck:
 
     @property
     def below_noise(self) -> bool:
-        """True if the gradient is too small beside the rounding noise for a verdict."""
+        """True if the gradient is too small relative to the rounding noise for a verdict."""
         return self.tolerance * self.size < self.error <= 10 * self.noise and self.size <= 10 * self.noise
 
     @property
@@ -300,16 +300,16 @@ def check_hypergradient(
 
     The estimator runs first, and its data are replayed in every difference, in a loop over the directions
     with 2 K steps each. Inputs are converted to float64; tensors in closures of the step and the losses must
-    be able to follow. `compare_hypergradients` measures several estimators.
+    work with float64. `compare_hypergradients` measures several estimators.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
         estimator: the estimator to check.
         epsilon: the step of a difference, in units of phi, above 0. The error is about epsilon^2 times the
-            third derivative: choose it well below the scale on which the steps bend (Adam bends on its own
-            epsilon).
-        max_entries: phi is moved entry by entry up to this many, at least 1; beyond, along 8 random
-            directions of length 1, always the same ones.
+            third derivative: choose it well below the scale on which the derivative of a step changes (for
+            Adam, its own epsilon).
+        max_entries: maximum number of entries of phi, at least 1, that are perturbed one by one; with more,
+            differences are along 8 random directions of length 1, the same in every call.
         tolerance: the relative error that is allowed, above 0.
 
     Returns:

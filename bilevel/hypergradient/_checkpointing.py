@@ -1,4 +1,4 @@
-"""Checkpoint schedules of reverse mode: which states are kept, and which steps are computed again."""
+"""Checkpoint schedules of reverse mode: states to keep, and steps to recompute."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EvenSchedule:
 
 @dataclass(frozen=True)
 class BinomialSchedule:
-    """The fewest steps taken again with a given number of kept states.
+    """The schedule with the fewest recomputed steps for a number of kept states.
 
     If no step may be taken forward more than r times, c kept states reach (c + r choose c) steps; segments
     are cut where the first part comes out with r - 1 and the rest with c - 1.
@@ -138,8 +138,8 @@ class Checkpointing:
         segments="sqrt", levels=l  about (l + 1) times the (l + 1)-th root of n  l n at most
         memory_budget="512MB"      as many as fit                                as few as can be
 
-    Every step is taken forward once besides, and once more with its vector-Jacobian product. A step that is
-    taken again uses the same data, so the gradient is the same bit for bit (if the device computes alike
+    In addition, every step is taken forward once, and once more with its vector-Jacobian product. A step that
+    is taken again uses the same data, so the gradient is the same bit for bit (if the device computes alike
     twice). Data are not counted here: they are kept for every step.
 
     Raises:

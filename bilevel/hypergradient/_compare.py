@@ -26,20 +26,20 @@ from games.core import require
 
 REFERENCES: dict[ReferenceName, str] = {
     "finite-differences": (
-        "Error and cosine: in float64, against central finite differences on the data of the first draw. "
-        "These data stand still in a difference: if what is drawn depends on theta or phi, as episodes "
-        "do, neither the differences nor this table see that; give exact values as the reference then, where "
-        "there are any."
+        "Error and cosine: relative to central finite differences, in float64, on the data of the first "
+        "draw, which stay fixed. If the distribution of the data depends on theta or phi, as that of "
+        "episodes does, finite differences miss this dependence: then supply exact values as the reference, "
+        "if there are any."
     ),
     "unrolled": (
-        "Error and cosine: in float64, against Unrolled on the data of the first draw. Finite "
-        "differences have nothing to say here: on data drawn once the outer loss is a surrogate, whose value "
-        "does not change with theta. Whether Unrolled itself is right is then a matter of the surrogate; "
-        "give exact values as the reference, where there are any."
+        "Error and cosine: relative to Unrolled, in float64, on the data of the first draw. Finite "
+        "differences do not apply: on fixed data the outer loss is a surrogate whose value does not depend "
+        "on theta. The correctness of Unrolled then depends on the surrogate; supply exact values as the "
+        "reference, if there are any."
     ),
     "supplied": (
-        "Error and cosine: of the mean over all draws, against the supplied reference; the noise of "
-        "that mean is a part of the error."
+        "Error and cosine: of the mean over all draws, relative to the supplied reference; the error "
+        "includes the noise of that mean."
     ),
 }
 """The reference of errors, and its limits."""
@@ -76,8 +76,8 @@ class EstimatorMeasured:
     check: HypergradientCheck
     """The gradient beside the reference, in float64."""
     inside_interval: float | None
-    """The share of directions whose reference lies in the estimate's own 95 % interval (0.95 is to be
-    expected of an estimate without bias); None for estimators that know no interval."""
+    """Fraction of directions whose reference lies in the 95 % interval of the estimate (0.95 is expected of
+    an unbiased estimate); None for estimators without an interval."""
     relative_variance: float
     """Trace of the covariance over all draws, over the squared norm of the mean."""
     seconds: float
@@ -121,7 +121,7 @@ class EstimatorRefused:
 
 @dataclass(frozen=True)
 class HypergradientComparison:
-    """Estimators side by side on one problem; `str` gives a line each.
+    """Estimators compared on one problem; `str` gives a line for each.
 
     `bilevel.report` has it as a table and as a figure.
 
@@ -135,7 +135,7 @@ class HypergradientComparison:
     """
 
     rows: tuple[EstimatorMeasured | EstimatorRefused, ...]
-    """In the order asked for."""
+    """In the order of the request."""
     steps: int
     """K, the steps of inner learning."""
     resamples: int
@@ -194,9 +194,9 @@ def compare_hypergradients(
 ) -> HypergradientComparison:
     """Measure the errors, the noise and the costs of estimators on one problem.
 
-    Errors are measured in float64, everything else in the precision of the inputs. An estimator that does
-    not apply has a row with its reason. Everything random is drawn anew `resamples` times: the data, and the
-    draws of an estimator that has a `seed`.
+    Errors are measured in float64, everything else in the precision of the inputs. An estimator that does not
+    apply has a row with its reason. Everything random is drawn `resamples` times: the data, and the samples
+    of an estimator that has a `seed`.
 
     Args:
         problem, theta, opt_state, phi, steps: as for `Estimator.estimate`.
@@ -204,8 +204,8 @@ def compare_hypergradients(
             steps.
         resamples: number of draws of everything random, at least 2.
         build: fits a named estimator to the problem; a ValueError of it becomes a row's reason.
-        generator: the source of the problem's data, so that every estimator sees the same draws; it is
-            restored afterwards. None: each estimator sees draws of its own.
+        generator: the source of the problem's data, so that every estimator has the same draws; it is
+            restored afterwards. None: each estimator has its own draws.
         reference: the true gradient, where it is known (from exact values, say), in the form of an
             estimate's; the mean over all draws is compared with it. None: finite differences.
         epsilon, max_entries: as in `check_hypergradient`.
@@ -213,10 +213,10 @@ def compare_hypergradients(
         listener: called with each estimator's text before its turn.
 
     Returns:
-        A row for each estimator, in the order asked for.
+        A row for each estimator, in the order of `estimators`.
 
     Raises:
-        ValueError: a setting is out of range, there is no such estimator, or the problem itself is not sound.
+        ValueError: a setting is out of range, there is no such estimator, or the problem itself is invalid.
 
     >>> from bilevel.hypergradient import BilevelProblem
     >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state)  # halfway to phi

@@ -50,7 +50,7 @@ NO_DATA = FixedData(None)
 
 @dataclass(frozen=True, kw_only=True)
 class BilevelProblem:
-    """A bilevel problem: choose phi so that K steps of inner learning, which depend on it, end at a low loss.
+    """A bilevel problem: choose phi to minimize the outer loss after K steps of inner learning.
 
     F(phi) = outer_loss(theta_K, phi), where (theta_k+1, state_k+1) = step(theta_k, state_k, phi, data_k).
 
@@ -119,9 +119,9 @@ class Estimate:
 class Estimator(abc.ABC):
     """An estimator of the hypergradient, d(outer loss) / d phi: a frozen dataclass of its settings.
 
-    A stateful one carries a state from one outer step to the next, and looks further back than one outer
-    step. Learning is then online: the state belongs to the theta and opt_state at which the last estimate
-    ended, and another start is refused. The state of a stateless one is None.
+    A stateful one carries a state from one outer step to the next, and differentiates beyond one outer step.
+    Learning is then online: the state belongs to the theta and opt_state at which the last estimate ended,
+    and another start is refused. The state of a stateless one is None.
 
     An estimator that ignores inner learning:
 

@@ -32,16 +32,15 @@ class Evolution(StatelessEstimator):
 
         gradient = mean over e of e (F(phi + sigma e) - F(phi - sigma e)) / (2 sigma).
 
-    Bias: that of smoothing, of order sigma^2 times F's third derivatives: none where F is quadratic. Ranks
-    (`rank_shaping`) give a direction only: the gradient of no objective, in no unit. Shared data miss that
-    data depend on theta and phi; `fresh_data` do not.
-    Variance: for pairs, where F is about linear with P entries of phi, 2 (P + 1) |gradient|^2 / samples over
-    all entries together; unpaired samples half of that, plus the variance of F's even part over sigma^2,
-    which curvature or noise soon make the larger. `standard_error` of the result measures it.
-    Cost: (samples + 1) K steps, no backward pass; the one is the unperturbed run, whose end is the
-    estimate's theta.
-    Memory: samples times (theta and the optimizer's state), whatever K is, and the data of each step.
-    Several objectives share the samples. Draws are named by `seed` and the bits of phi and theta.
+    Bias: that of smoothing, of order sigma^2 times F's third derivatives: none if F is quadratic. Ranks
+    (`rank_shaping`) give only a direction, without magnitude. Estimates on shared data ignore that the data
+    depend on theta and phi; those with `fresh_data` do not. Variance: for pairs, if F is nearly linear in the
+    P entries of phi, 2 (P + 1) |gradient|^2 / samples over all entries together; unpaired samples half of
+    that, plus the variance of F's even part over sigma^2, which dominates under curvature or noise.
+    `standard_error` of the result measures it. Cost: (samples + 1) K steps, no backward pass; the unperturbed
+    run among them ends at the estimate's theta. Memory: samples times (theta and the optimizer's state),
+    whatever K is, and the data of each step. Several objectives share the samples. Draws depend on `seed` and
+    on the bits of phi and theta alone.
 
     Raises:
         ValueError: a setting is out of range.
@@ -61,21 +60,22 @@ class Evolution(StatelessEstimator):
     """
 
     samples: int = 64
-    """Perturbed runs, at least 2; even where they come in pairs."""
+    """Number of perturbed runs, at least 2; even if they come in pairs."""
     sigma: float = 0.05
     """Standard deviation of the perturbations, above 0, in units of phi."""
     antithetic: bool = True
     """Perturb in pairs of opposite sign, which removes the even part of F from the noise."""
     rank_shaping: bool = False
-    """Replace losses by their ranks from -1/2 to 1/2, so that no outlier counts for more than its place; the
-    gradient's length then means nothing."""
+    """Replace losses by their ranks from -1/2 to 1/2, so that an outlier counts by its rank only; the norm of
+    the gradient then has no meaning."""
     members: bool = False
     """The first axis of every leaf of theta and phi counts members that learn independently (seeds), each
-    with its own outer loss: each then has its own estimate, without the noise of the others."""
+    with its own outer loss: each then has its own estimate, without the noise of other members."""
     fresh_data: bool = False
-    """Draw data for every sample, as sampled games need where data follow the policy (else the
-    data of the unperturbed run serve all: common random numbers, less noise). Needs members=True: samples
-    become further members, of which `inner_data` and `outer_data` see samples x members, sample by sample."""
+    """Draw data for every sample, as needed for sampled episodes, whose distribution depends on the policy;
+    otherwise all samples share the data of the unperturbed run (common random numbers, less noise). Needs
+    members=True: samples become further members, of which `inner_data` and `outer_data` see samples x
+    members, sample by sample."""
     seed: int = 0
     """Name of the random stream, any integer."""
 

@@ -53,12 +53,12 @@ class PersistentEvolution(Estimator):
     `Evolution`, which is the first estimate, takes e_t alone, and misses the effect of phi in earlier outer
     steps. The particles are the estimator's state.
 
-    Bias: that of smoothing only (none where the losses are quadratic in all draws), however small K is, as
-    long as phi is constant; where it moves, the estimate lags behind, as in all online learning.
-    Variance: as for `Evolution`, growing with the number of outer steps since the start.
-    Cost: (samples + 1) K steps, no backward pass.
-    Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept between outer
-    steps; the data of each of K steps, drawn along the unperturbed run and shared by all particles.
+    Bias: that of smoothing only (none if the losses are quadratic in all draws), for any K, as long as phi is
+    constant; if phi changes, the estimate lags behind, as in all online learning. Variance: as for
+    `Evolution`, growing with the number of outer steps since the start. Cost: (samples + 1) K steps, no
+    backward pass. Memory: samples times (theta, the optimizer's state) plus samples / 2 times phi, all kept
+    between outer steps; the data of each of K steps, drawn along the unperturbed run and shared by all
+    particles.
 
     Raises:
         ValueError: a setting is out of range.

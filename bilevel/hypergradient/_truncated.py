@@ -30,13 +30,12 @@ class OneStep(StatelessEstimator):
 
         dF/dphi ~ (partial F/partial phi) + (d step/d phi)' dF/dtheta_K.
 
-    Bias: everything but the first term of the series. Where a step contracts by a factor q, that is at most
-    q / (1 - q) times the first term: small for a fast inner learner (Newton's method), while with gradient
-    descent the estimate is about (learning rate x curvature) times the gradient: a direction more than a
-    size. An effect through the optimizer's state (momentum) counts only as far as it moves theta in this
-    step.
-    Cost: K steps, and about two more.
-    Memory: twice (theta and the optimizer's state), each step's data, and the graph of one step.
+    Bias: everything but the first term of the series. Where a step contracts by a factor q, that is at most q
+    / (1 - q) times the first term: small for a fast inner learner (Newton's method), while with gradient
+    descent the estimate is about (learning rate x curvature) times the gradient: the direction rather than
+    the magnitude. Effects through the optimizer's state (momentum) count only as far as they move theta in
+    this step. Cost: about K + 2 steps. Memory: twice (theta and the optimizer's state), each step's data, and
+    the graph of one step.
 
     Source:
         Luketina et al., Scalable gradient-based tuning of continuous regularization hyperparameters (T1-T2),
@@ -55,7 +54,7 @@ class OneStep(StatelessEstimator):
 
 
 class WindowStep(NamedTuple):
-    """One step of inner learning: its start, the outer variables at that time, and its data."""
+    """One step of inner learning: its initial state, outer variables and data."""
 
     theta: Tree
     opt_state: Tree
@@ -67,7 +66,7 @@ class StepWindow(NamedTuple):
     """The last steps of online learning: a nest of tensors of a form that never changes."""
 
     steps: tuple[WindowStep, ...]
-    """The steps, the oldest first; while learning has only begun, zeros stand before them."""
+    """The steps, the oldest first, padded with zeros at the beginning of learning."""
     filled: Tensor
     """Number of steps that were taken, int64."""
 
@@ -117,16 +116,17 @@ class Truncated(Checkpointing, Estimator):
     Memory: the graph of k steps, or k + 1 times (theta and the optimizer's state), each step's data, and the
     graph of one step; less with the settings of `Checkpointing`, for more steps.
 
-    With `window`, learning is online: theta and the optimizer's state go on from one outer step to the next,
-    and each outer step of K < k steps differentiates its own K and the k - K before them, each at the phi,
-    the data and the state of its time (truncated back-propagation through time, with h = k and h' = K):
+    With `window`, learning is online: theta and the optimizer's state are carried from one outer step to the
+    next, and each outer step of K < k steps differentiates its own K and the k - K before them, each with the
+    phi, the data and the state with which it was taken (truncated back-propagation through time, with h = k
+    and h' = K):
 
         dF/dphi ~ (partial F/partial phi) + sum_{k' > K - k} (dS/dphi at phi_k')' a_k'
 
-    This is the derivative along a common shift of all those phis, used as that by the present one; the bias
-    is then also how far phi moved in k steps.
-    Cost with `window`: about K + 2 k steps, and one.
-    Memory with `window`: k + 1 times (theta and the optimizer's state), and the data of k steps.
+    This is the derivative with respect to a common shift of all these phis, used as the derivative with
+    respect to the current phi; its bias grows with the distance that phi moved in k steps. Cost with
+    `window`: about K + 2 k + 1 steps. Memory with `window`: k + 1 times (theta and the optimizer's state),
+    and the data of k steps.
 
     Raises:
         ValueError: a setting is out of range.
@@ -149,10 +149,10 @@ class Truncated(Checkpointing, Estimator):
     """
 
     steps: int
-    """k, the number of differentiated steps, at least 1; where there are fewer, all of them."""
+    """k, the number of differentiated steps, at least 1; all steps if there are fewer."""
     window: bool = False
-    """Differentiate steps before this outer step as well: the inner state must then be carried on from one
-    outer step to the next, and the estimator's state with it (see `Estimator`)."""
+    """Differentiate steps of earlier outer steps, too: the inner state and the estimator's state must then be
+    carried from one outer step to the next (see `Estimator`)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -97,13 +97,13 @@ class Unrolled(Checkpointing, StatelessEstimator):
 
         a_K = dF/dz_K,   a_k = (dS/dz_k)' a_k+1,   dF/dphi = (partial F/partial phi) + sum_k (dS/dphi)' a_k+1.
 
-    Bias: none, for the objective after K steps with the data that were drawn (whether drawing itself depends
-    on theta or phi is a matter of the loss). Cost: about 2 K steps where their graph is kept, 3 K where steps
-    are computed again. Memory: the graph of K steps, while it is at most 1 GiB; beyond that K + 1 times
-    (theta and the optimizer's state), each step's data, and the graph of one step. The settings of
-    `Checkpointing` make it less for more steps, such as segments="sqrt": about 2 sqrt(K) times for K more. Of
-    these only keep_dtype, which rounds states, changes the gradient. Several objectives share one reverse
-    sweep, batched over their cotangents.
+    Bias: none, for the objective after K steps on the drawn data (a loss such as a surrogate has to account
+    for the dependence of the data on theta or phi). Cost: about 2 K steps where their graph is kept, 3 K
+    where steps are computed again. Memory: the graph of K steps, while it is at most 1 GiB; beyond that K + 1
+    times (theta and the optimizer's state), each step's data, and the graph of one step. The settings of
+    `Checkpointing` reduce memory at the cost of more steps, such as segments="sqrt": about 2 sqrt(K) states
+    for K more steps. Of these settings only keep_dtype, which rounds states, changes the gradient. Several
+    objectives share one reverse sweep, batched over their cotangents.
 
     Raises:
         ValueError: a setting is out of range.

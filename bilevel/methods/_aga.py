@@ -90,22 +90,22 @@ class AgA(PolicyMethod):
     g_col, with inner products over all agents' parameters (`adjusted_gradient`). There is no outer loop, and
     no reward is transferred: gradients are mixed, not rewards.
 
-    On sampled episodes g_ind is by the surrogate, g_col and H_col by DiCE. Both are of the same episodes, so
-    that the product H_col' g_col has a bias of order 1 / episodes, and so has the sign. The second derivative
-    of sampled returns has a high variance.
+    On sampled episodes g_ind is by the surrogate, g_col and H_col by DiCE. Both are from the same episodes,
+    so the product H_col' g_col, and the sign, have a bias of order 1 / episodes. The second derivative of
+    sampled returns has a high variance.
 
     Needs: all agents' rewards and policies; a central party that takes the step. Conserves the total.
 
-    The rule of the sign is recalled, in the form of symplectic gradient adjustment's (arXiv 1905.04926), and
-    was not compared with the source's code. The source takes PPO's losses in large games; here only policy
-    gradients are adjusted.
+    The sign rule is from memory, in the form of symplectic gradient adjustment (arXiv 1905.04926); it was not
+    compared with the source's code. The source takes PPO's losses in large games; here only policy gradients
+    are adjusted.
 
     Raises:
         ValueError: a setting is out of range; at build, agents share parameters.
 
     Source:
         Li et al., Aligning Individual and Collective Objectives in Multi-Agent Cooperation, arXiv 2402.12416.
-        In its Cleanup and Harvest lambda is 0.1, 1, 100 or 1000; the default is from no source.
+        In its Cleanup and Harvest lambda is 0.1, 1, 100 or 1000; the default was chosen here.
 
     >>> import games
     >>> from bilevel.methods import Placement

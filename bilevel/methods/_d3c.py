@@ -44,23 +44,24 @@ class D3C(PolicyMethod):
     strategies: the inner steps are taken with perturbed log-weights, and rho_i is the relu of the increase of
     log f_i^A over them; log-weights descend the estimate.
 
-    Win, stay; lose, shift: where the others' learning harms no agent, no weight changes, so the rule stops
-    short of the optimum where learning an unequal outcome harms nobody.
+    Win-stay, lose-shift: weights do not change while the other agents' learning harms no agent, so the rule
+    stops short of the optimum if learning an unequal outcome harms nobody.
 
-    Needs: the others' rewards; with exact values, the gradients of all losses by all policies.
-    Conserves nothing: the metric `imbalance` is the distance of the columns of A from a sum of 1, which would
-    conserve the total. No reward is transferred.
+    Needs: the other agents' rewards; with exact values, the gradients of all losses by all policies. The
+    total is not conserved: the metric `imbalance` is the mean distance of the column sums of A from 1, at
+    which it would be. No reward is transferred.
 
     Raises:
         ValueError: a setting is out of range; at build, there is no bound of the values (see `loss_bound`).
 
     Source:
-        Gemp et al., D3C: Reducing the Price of Anarchy in Multi-Agent Learning, arXiv 2010.00575. Checked in
-        its abstract: agents mix their losses with the others' by following the gradient of a differentiable
-        upper bound on a price of anarchy, which resembles win-stay, lose-shift; evolution strategies where
-        incentives are not differentiable; Braess's network and a prisoner's dilemma. Recalled, not checked:
-        the equations above and the floor. Ours: all defaults, bounds of values, and that the estimate from
-        episodes leaves |grad_i f_i^A|^2 out, the square of a gradient that is mostly noise.
+        Gemp et al., D3C: Reducing the Price of Anarchy in Multi-Agent Learning, arXiv 2010.00575. Checked
+        against its abstract: agents mix their losses with those of the other agents by following the gradient
+        of a differentiable upper bound on a price of anarchy, which resembles win-stay, lose-shift; evolution
+        strategies where incentives are not differentiable; Braess's network and a prisoner's dilemma. From
+        memory, not checked: the equations above and the floor. Chosen here: all defaults, the bounds of
+        values, and the omission of |grad_i f_i^A|^2, the square of a gradient that is mostly noise, from the
+        estimate on episodes.
 
     >>> import games
     >>> from bilevel.methods import Placement
@@ -73,8 +74,8 @@ class D3C(PolicyMethod):
     """
 
     loss_bound: Annotated[float | None, Range()] = None
-    """Upper bound of all agents' values, in the game's units of value: losses are this less the value. None:
-    the game's own, where it has a payoff table (0 where all payoffs are below 0)."""
+    """Upper bound of all agents' values, in the game's units of value: losses are the bound minus the value.
+    None: the game's own, where it has a payoff table (0 where all payoffs are below 0)."""
     own_weight: float = 0.99
     """Initial weight of the own loss, above 0 and below 1; the neighbors' weights are equal."""
     mixing_learning_rate: Annotated[float | None, Range(above=0)] = None

@@ -78,7 +78,8 @@ class MixedBy(Transfer):
         return (weights * trajectory.rewards.unsqueeze(1)).sum(2)
 
     def report(self, trajectory: Trajectory | None) -> Report:
-        """Report weights as share_<giver>_<receiver>; given_away, the mean weight of the others' rewards.
+        """Report weights as share_<giver>_<receiver>; given_away, the mean weight of the other agents'
+        rewards.
 
         imbalance is the mean distance of columns' sums from 1: 0 where the total is conserved.
         """
@@ -96,14 +97,14 @@ class AnarchyBound(NamedTuple):
 
 
 def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyBound:
-    """Bound on the local price of anarchy: the increase of each agent's loss along the others' gradient flow.
+    """Bound on the local price of anarchy: the increase of each loss along the other agents' gradient flow.
 
     Mixed losses f_i^A = sum_j A_ij f_j descend by d theta_m / dt = -g_m, g_m = d f_m^A / d theta_m. Then
 
         rho_i = 1 + relu(d/dt log f_i^A + |g_i|^2 / f_i^A) = 1 + relu(sum_j A_ij h_ij / f_i^A),
 
-    as |g_i|^2 cancels the gain by i's own step, which leaves h_ij = -sum_{m != i} (d f_j / d theta_m) .
-    g_m, the rate at which the others' steps raise f_j. It does not depend on row i, so with e_i the sum over
+    as |g_i|^2 cancels the gain by i's own step, which leaves h_ij = -sum_{m != i} (d f_j / d theta_m) . g_m,
+    the rate at which the other agents' steps raise f_j. It does not depend on row i, so with e_i the sum over
     j of A_ij h_ij / f_i^A the slope, where e_i > 0, is (h_ij - e_i f_j) / f_i^A; else it is 0: win, stay;
     lose, shift. Time is in units of the flow; any other unit scales rho_i - 1.
 
@@ -116,7 +117,7 @@ def anarchy_bound(weights: Tensor, losses: Tensor, jacobian: Tensor) -> AnarchyB
         The bound rho, [seed, agent], and its slope d rho_i / d A_ij, [seed, receiver, giver].
 
     Source:
-        Gemp et al., D3C, arXiv 2010.00575; the rule as recalled from memory, not checked (see `D3C`).
+        Gemp et al., D3C, arXiv 2010.00575; the rule is from memory, not checked (see `D3C`).
 
     Two agents with one parameter each, f = (2, 4), each loss moved by both; agent 0 loses through agent 1:
 

@@ -60,7 +60,7 @@ def policy_learner(
 
 
 def reward_transfer(game: Game, self_interest: float) -> FixedMatrix | FixedEdges:
-    """Sharing by the reward-transfer rule, on the game's matrix, or on its edges if it states them."""
+    """Sharing by the reward-transfer rule, as a matrix, or on the edges of a sparse graph."""
     if game.edges is None:
         return FixedMatrix(self_interest_sharing(game.neighbors, self_interest))
     edges = edges_of(game)
@@ -164,8 +164,8 @@ class Prosocial(LossWeightMethod):
     """Reward of every agent: the mean of all agents' rewards, their sum, the mean over its neighborhood, or
     its difference reward."""
     default_action: int | None = None
-    """Number of the default action of difference rewards; None: the last one, in aid and public goods the one
-    that does not cooperate."""
+    """Index of the default action of difference rewards; None: the last action, which is defection in aid and
+    public goods."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -102,30 +102,30 @@ class FormalContract(OuterMethod):
 
     The contract is a zero-sum transfer, t_i = -theta d_i + theta sum_{j != i} d_j / (N - 1) in each step,
     where d_i = 1 if agent i defects (by the game's definition of cooperation) and 0 otherwise. Two groups of
-    policies learn from the same initial ones and the same random numbers:
+    policies learn from the same initial policies and with the same random numbers:
 
     with the contract: every agent i descends its loss on r~_i = r_i + t_i;
     without it: every agent i descends its loss on r_i.
 
     Agent i accepts if its value with the contract, transfers included, is at least its value without. If all
-    accept, the first group plays, else the second and without transfers: all metrics, and policies that are
-    exported, are those of the group that plays. Outer loop: theta ascends the welfare of the first group
-    after these inner steps, by the hypergradient through them. In a symmetric game of two actions
-    cooperation is dominant from the threshold of `games.mechanism_thresholds` on, the greatest gain of
+    accept, the first group is in force; otherwise the second, without transfers. All metrics and exported
+    policies are those of the group in force. Outer loop: theta ascends the welfare of the first group after
+    these inner steps, by the hypergradient through them. In a symmetric game of two actions cooperation is
+    dominant if theta is at least the threshold of `games.mechanism_thresholds`, the greatest gain of
     defecting: max(T - R, P - S), if positive, in games of two agents.
 
     Departures from the source, whose algorithm is MOCA: there, policies observe theta and are trained under
     contracts drawn at random, and then, with these policies fixed, an agent learns to propose the contract
-    that maximizes its own value, and the others learn to accept or reject it. Here policies are trained under
-    the current theta alone; the proposal is a central one, for welfare, and does not anticipate a rejection;
-    and acceptance is no policy, but the comparison of the two values, on the episodes of each outer step
-    where values are sampled. Contracts of the source are written for each game (in its Cleanup, a payment per
-    cell that is cleaned); here the form is the same for all games.
+    that maximizes its own value, and the other agents learn to accept or reject it. Here policies are trained
+    under the current theta alone; the proposal is a central one, for welfare, and does not anticipate a
+    rejection; and acceptance is not a policy but a comparison of the two values, which are estimated on the
+    episodes of each outer step if they are sampled. Contracts of the source are written for each game (in its
+    Cleanup, a payment per cell that is cleaned); here the form is the same for all games.
 
     Needs: a game that defines cooperation; a party that observes who defects and enforces payments; for the
     outer step, all agents' policies; for acceptance, a game played without the contract. Conserves the total
     of each step. In repeated games with noise, exact values charge actions as carried out, episodes those
-    chosen. The defaults are from no source.
+    chosen. The defaults were chosen here.
 
     Raises:
         ValueError: a setting is out of range; at build, the game has one agent, actions that are not

@@ -24,7 +24,7 @@ class ChosenGifts(Transfer):
     """Gifts chosen by actions (A + a is action a with a gift), as an outer variable without parameters.
 
     It is its own transfer: r~_j = r_j + sum_i G_i split_ij, less G_j where gifts are zero-sum; G_i is a whole
-    gift, or the rest of i's purse, in the steps in which i gives.
+    gift, or what is left in i's purse, in the steps in which i gives.
 
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020; Wang et al., arXiv
@@ -110,15 +110,15 @@ class Gifting(LossWeightMethod):
     """Gifting as a part of actions: every action exists twice, without and with a gift g to other agents.
 
     There is no outer loop: agents learn to give as they learn to act, each on r~_j = r_j + sum_i G_i / k_i,
-    less G_j where gifts are zero-sum. G_i is g in the steps in which agent i gives, or the rest of its purse,
-    and k_i counts its receivers. Gifts are passed to the game (`Game.give`).
+    less G_j where gifts are zero-sum. G_i is g in the steps in which agent i gives, or what is left in its
+    purse, and k_i counts its receivers. Gifts are passed to the game (`Game.give`).
 
     Needs: agents that receive gifts; no central party, and no other agent's policy. Conserves the total with
-    zero-sum gifts; fixed and replenishable purses create rewards, which are never counted as welfare:
-    welfare, returns and the share of the optimum are the game's own.
+    zero-sum gifts; fixed and replenishable purses create rewards, which do not count as welfare: welfare,
+    returns and normalized score are those of the game's own rewards.
 
     Exact values stay exact in one-shot games and, with zero-sum gifts, in repeated ones. Tabular policies
-    have a logit for every action, so that gradient steps treat all alike.
+    have a logit for every action, so gradient steps treat all actions alike.
 
     Raises:
         ValueError: a setting is out of range, or the purse does not match the budget; at build, the game
@@ -127,7 +127,7 @@ class Gifting(LossWeightMethod):
     Source:
         Lupu and Precup, Gifting in Multi-Agent Reinforcement Learning, AAMAS 2020: the budgets; Wang et al.,
         Emergent Prosociality in Multi-Agent Games Through Gifting, arXiv 2105.06593: every action with and
-        without. A suitable amount depends on the game's rewards; the defaults are from no source.
+        without. A suitable amount depends on the game's rewards; the defaults were chosen here.
 
     >>> import games
     >>> from bilevel.methods import Placement
@@ -148,7 +148,7 @@ class Gifting(LossWeightMethod):
     receivers: Literal["neighbors", "everybody"] = "neighbors"
     """The receivers of a gift: the giver's neighbors in the game, or everybody else."""
     observe_purse: bool = False
-    """Append the rest of the purse to observations, which must be vectors or planes."""
+    """Append the balance of the purse to observations, which must be vectors or planes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -119,9 +119,10 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
     """
 
     surrogate: SurrogateName = "reinforce"
-    """As for policy-gradient; with dice, the critic is only a baseline, and gae_lambda must be 1."""
+    """Surrogate loss, as for policy-gradient; with dice, the critic is only a baseline, and gae_lambda must
+    be 1."""
     entropy_scale: EntropyScale = "none"
-    """As for policy-gradient, with the critic's advantages."""
+    """Unit of the entropy bonus, as for policy-gradient, with the critic's advantages."""
 
     def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
         surrogate: Any = SURROGATES[self.surrogate]

@@ -92,17 +92,17 @@ class TruePolicyPerspective(SettingsGroup, part="perspective", variant="true-pol
 class LASE(PolicyMethod):
     """Empathy: share in each step with agents whose action was better for the giver than expected.
 
-    r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbors (all others, in the
-    source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), where b_ij is the mean of
-    Q_i over i's model of j's policy, and max and min are over j's actions; w_ij = 0 where these are equal.
-    Sharing follows this rule: there is no outer loop, and policy gradients ignore that actions change g.
-    Besides its policy each agent learns the critic Q_i, from its own, extrinsic rewards, and, with
+    r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbors (all other agents,
+    in the source), the rest kept, and w_ij = (Q_i(o_i, a) - b_ij) / (max Q_i - min Q_i), where b_ij is the
+    mean of Q_i over i's model of j's policy, and max and min are over j's actions; w_ij = 0 where these are
+    equal. Sharing follows this rule: there is no outer loop, and policy gradients ignore that actions change
+    g. Besides its policy each agent learns the critic Q_i, from its own, extrinsic rewards, and, with
     perspective taking, a network that predicts j's observation, to which i then applies its own policy. g is
-    normalized by the size of j's effect on i: where there is no effect, the critic's noise determines g.
-    Negative rewards are shared, too.
+    normalized by the size of j's effect on i: without an effect, the critic's noise determines g. Negative
+    rewards are shared, too.
 
     Needs: own observations, all agents' actions, an own critic; the ablation true-observation also needs the
-    others' observations, and true-policy their policies as well. Conserves the total of each step.
+    other agents' observations, and true-policy their policies, too. Conserves the total of each step.
 
     Defaults: closeness .1 is the source's delta. Learning rates, steps and sizes were chosen for the batches
     here, since the source's were not available. The source explores epsilon-greedily; here, an entropy bonus

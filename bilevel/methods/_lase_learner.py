@@ -40,7 +40,7 @@ class EmpathyLearner(PolicyLearner):
         self.perspective_optimizer = make_optimizer("adam", learning_rate=rate)
 
     def init(self, seed: int) -> State:
-        """As `PolicyLearner.init`, with the states of the critics' and the perspectives' optimizers."""
+        """Build the initial state, with the states of the critics' and the perspectives' optimizers."""
         state = super().init(seed)
         critics, perspectives, _ = self.empathy.parts(state["phi"])
         state["phi"] = torch.cat((critics, perspectives, state["theta"]), -1)

@@ -65,7 +65,7 @@ class TrueObservation(Perspective):
 
 @dataclass(frozen=True, eq=False)
 class Imagined(Perspective):
-    """Own policy applied to observations predicted by a network of the own observation and the other's index.
+    """Own policy applied to predicted observations, by a network of own observation and other agent's index.
 
     For Discrete observations the network predicts probabilities, and the policy is the mean over them; else
     it predicts the observation. Source: LASE, arXiv 2410.07863.
@@ -94,7 +94,7 @@ class Imagined(Perspective):
         return self.network.initial(generator, *batch, last_layer_scale=0.1)
 
     def imagined(self, theta: Tensor, features: Tensor) -> Tensor:
-        """Predict the others' observations from own ones [seed, agent, sample, feature].
+        """Predict the other agents' observations from own ones, [seed, agent, sample, feature].
 
         Returns [seed, agent, sample, other, feature]; for Discrete observations, probabilities.
         """
@@ -159,7 +159,7 @@ class Imagined(Perspective):
     def _predict_discrete(
         self, theta: Tensor, agent_policies: Tensor, trajectory: Trajectory
     ) -> tuple[Tensor, Tensor]:
-        """As `_predict`, by look-up in a table of all Discrete observations."""
+        """`_predict` for Discrete observations, by look-up in a table."""
         count, device = self.encoder.features, theta.device
         every = torch.eye(count, dtype=theta.dtype, device=device).expand(*theta.shape[:2], -1, -1)
         numbers = torch.arange(count, device=device).expand(*agent_policies.shape[:2], 1, -1)

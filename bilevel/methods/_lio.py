@@ -69,7 +69,8 @@ class Incentives:
 
     @property
     def network(self) -> Perceptron:
-        """Network of each giver: its observation, the others' actions -> an output for each receiver."""
+        """Network of each giver: its observation, the other agents' actions -> an output for each
+        receiver."""
         inputs = self.encoder.features + self.encoder.other_action_features
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
@@ -202,7 +203,7 @@ class ModeledOpponents(SettingsGroup, part="opponents", variant="modeled"):
 
 @dataclass(frozen=True, kw_only=True)
 class LIO(OuterMethod):
-    """Learned incentives: each agent's network rewards the others so as to maximize its own return.
+    """Learned incentives: each agent's network pays the other agents, to maximize the agent's own return.
 
     Inner loop: every agent j descends its loss on r~_j = r_j + sum_i r_eta_i(o_i, a_-i)_j. Outer loop: each
     network eta_i ascends agent i's own, extrinsic return under the policies that these inner steps produce,
@@ -222,10 +223,10 @@ class LIO(OuterMethod):
         Yang et al., Learning to Incentivize Other Learning Agents, arXiv 2006.06051. Its Escape Room settings
         are plain gradient steps of 1e-4 on one episode each; the defaults here suit many episodes per step.
         The decentralized form follows the released code (lio_decentralized.py, for two agents): the models
-        are policies of the same form, take plain gradient steps on the others' true rewards and the
+        are policies of the same form, take plain gradient steps on the other agents' true rewards and the
         incentives, and are fitted by Adam, there by one step with learning rate 1e-3 after each episode. Here
         they are fitted by ten steps with learning rate 1e-2 on the episodes of each policy step, and there
-        may be more than two agents, each with access to the others' incentives.
+        may be more than two agents, each with access to the other agents' incentives.
 
     >>> import games
     >>> from bilevel.methods import Placement, PolicyGradient

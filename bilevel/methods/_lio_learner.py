@@ -27,7 +27,8 @@ class OpponentModels:
 
     Source:
         Yang et al., Learning to Incentivize Other Learning Agents (LIO), arXiv 2006.06051: its decentralized
-        form; the form of the fit (cross-entropy, the others' own observations) is that of the released code.
+        form; the form of the fit (cross-entropy, the modeled agents' own observations) is that of the
+        released code.
     """
 
     policy: Policy
@@ -75,7 +76,7 @@ class OpponentModels:
 
 
 def profiles(theta: Tensor, models: Tensor) -> Tensor:
-    """Policy profile of each observer, the others' as modeled: [seed, observer, agent, parameter]."""
+    """Policy profile of each observer, with modeled other agents: [seed, observer, agent, parameter]."""
     own = torch.eye(theta.shape[1], dtype=torch.bool, device=theta.device).unsqueeze(-1)
     return torch.where(own, theta.unsqueeze(1), models)
 
@@ -84,9 +85,9 @@ class ModelingLearner(OuterLearner):
     """Learner of incentives by hypergradients through modeled steps of the other agents.
 
     In each outer step the policies take their true inner steps. Giver i then fits its models to the actions
-    of the first of these, recomputes the inner steps with its own true policy and the others' models, on the
-    same episodes, and differentiates its own return, on the episodes sampled afterwards, through them. With
-    models that equal the policies this is the gradient through the others' true steps.
+    of the first of these, recomputes the inner steps with its own true policy and its models, on the same
+    episodes, and differentiates its own return, on the episodes sampled afterwards, through them. If the
+    models equal the policies, this is the gradient through the other agents' true steps.
     """
 
     def __init__(self, *args: Any, models: OpponentModels, **kwargs: Any) -> None:

@@ -44,7 +44,7 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     learning_rate: Annotated[Scheduled, Range(above=0)] = 0.001
     """Learning rate of the action values, above 0, or a schedule of it in rounds; decayed in either case."""
     steps: Whole = 100
-    """Batches for the action values in a round, 1 or more (the release: up to 3500)."""
+    """Batches for the action values in a round, 1 or more (in the released code, up to 3500)."""
     episodes: Annotated[int, Range(min=2)] = 4
     """Episodes per seed that a round samples for learning, and again for evaluation, 2 or more."""
     hidden_size: tuple[int, ...] = (32, 32)
@@ -52,7 +52,7 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     activation: ActivationName = "relu"
     """Activation between the layers of an agent's Q-network."""
     discount: Annotated[float | None, UNIT] = None
-    """Discount of the action values per step, from 0 to 1; None: the game's. The release has .8."""
+    """Discount of the action values per step, from 0 to 1; None: the game's. The released code has 0.8."""
     batch_size: Whole = 20
     """Samples of a batch, 1 or more."""
     buffer_size: Whole = 10_000
@@ -63,9 +63,9 @@ class QLearning(SettingsGroup, part="inner", variant="q-learning"):
     """Probability of a random action in the first round, from 0 to 1; or a schedule of it in rounds; decayed
     by exploration_decay in either case."""
     exploration_decay: Fraction = 0.9
-    """Factor on that probability from one round to the next, above 0 and at most 1."""
+    """Factor on this probability from one round to the next, above 0 and at most 1."""
     exploration_min: Annotated[float, UNIT] = 0.05
-    """Minimum of that probability, from 0 to 1."""
+    """Minimum of this probability, from 0 to 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +98,7 @@ class SharingAscent(SettingsGroup, part="outer"):
     every: Whole = 5
     """Rounds from one update of the sharing networks to the next, 1 or more."""
     updates: Whole = 50
-    """Batches for the sharing networks in such a round, 1 or more (the release: 250)."""
+    """Batches for the sharing networks in such a round, 1 or more (in the released code, 250)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +116,13 @@ class LToS(Method):
     is.
 
     A round (an outer step): play `inner.episodes` episodes, learn from the buffer in `inner.steps` batches,
-    update the sharing networks in `outer.updates` batches if it is their turn, update both target networks by
-    `inner.tau`, and play as many episodes again without exploration, for evaluation. Defaults are those of
-    the released code for traffic. Differences: each agent has its own networks, rather than one graph
-    attention network for all; a batch is drawn anew for each step (the release draws 1000 samples a round,
-    fixes their targets, and passes over them up to 100 times for values and 5 times for sharing); values are
-    not divided by 20, nor penalized where positive; updates of sharing networks start from the online rather
-    than the target networks; an episode's end is terminal.
+    update the sharing networks in `outer.updates` batches in every `outer.every`-th round, update both target
+    networks by `inner.tau`, and play as many episodes again without exploration, for evaluation. Defaults are
+    those of the released code for traffic. Differences: each agent has its own networks, rather than one
+    graph attention network for all; a batch is drawn for each step (the released code draws 1000 samples a
+    round, fixes their targets, and passes over them up to 100 times for values and 5 times for sharing);
+    values are not divided by 20, nor penalized if positive; updates of sharing networks start from the online
+    rather than the target networks; an episode's end is terminal.
 
     Raises:
         ValueError: a setting is out of range; at build, actions are not Discrete, the game has one agent, or

@@ -73,8 +73,8 @@ class Mediator(LossWeightMethod):
     With many agents all rarely commit at first, and learning is slow; and an agent to which the script gives
     a costly role, such as pulling the lever in Escape Room, does not gain by committing.
 
-    Values are exact in one-shot games; others are sampled. Tabular policies have a logit for every action, so
-    that gradient steps treat all alike.
+    Values are exact in one-shot games; other games are sampled. Tabular policies have a logit for every
+    action, so gradient steps treat all actions alike.
 
     Raises:
         ValueError: a setting is out of range; at build, the game has one agent, actions that are not

@@ -245,10 +245,10 @@ class PolicyMethod(Method, abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeightMethod(PolicyMethod, abc.ABC):
-    """A method that can learn the weights of its loss terms, where these include a critic's.
+    """A method that can learn the weights of its loss terms, if these include a critic's loss.
 
     Raises:
-        ValueError: as for `Method`; or loss weights are to be learned without a critic.
+        ValueError: as for `Method`; or loss weights are learned without a critic.
 
     >>> from bilevel.methods import PPO, LearnedLossWeights, Selfish
     >>> method = Selfish(inner=PPO(), loss_weights=LearnedLossWeights())

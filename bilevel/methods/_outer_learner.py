@@ -185,7 +185,7 @@ class OuterLearner(PolicyLearner):
         )
 
     def init(self, seed: int) -> State:
-        """As `PolicyLearner.init`, with the states of the outer optimizer and of the estimator."""
+        """Build the initial state, with the states of the outer optimizer and of the estimator."""
         state = super().init(seed)
         if self.loss_weights is not None:
             phi = state["phi"]

@@ -120,7 +120,7 @@ class ToS(OuterMethod):
         variable, objective = self._variable(game), OBJECTIVES.find(self.objective)
         require(
             not (objective.per_agent and isinstance(variable, EdgeNetwork)),
-            f"All givers share the edge network, so they cannot each ascend their own objective, as by "
+            f"All givers share the edge network, so they cannot each ascend their own objective, as with "
             f"{self.objective}: choose welfare or another function of all returns.",
         )
         cost = Cost(self._costs, "cost_weight")

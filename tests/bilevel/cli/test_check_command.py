@@ -59,13 +59,13 @@ def test_chosen_estimators_on_a_sampled_game(call: Call) -> None:
     assert float(rows["unrolled"]["relative_error"]) == 0  # the reference, where values are blind
     assert float(rows["unrolled"]["relative_variance"]) > 0
     assert "fresh_data=True" in rows["evolution"]["reason"]
-    assert "against Unrolled on the data of the first draw" in " ".join(said.out.split())
+    assert "relative to Unrolled, in float64, on the data of the first draw" in " ".join(said.out.split())
 
 
 def test_a_sampled_game_with_exact_values_is_compared_with_them(call: Call) -> None:
     words = (*SMALL, "--inner.no-exact", "--inner.surrogate", "dice", "--estimators", "unrolled")
     said = call("check", *words, "--inner-steps", 1, "--inner.episodes", 512, "--out", "found")
-    assert "against the supplied reference" in " ".join(said.out.split())
+    assert "relative to the supplied reference" in " ".join(said.out.split())
     assert 0 < float(numbers("found")["unrolled"]["relative_error"]) < 0.5
     assert float(numbers("found")["unrolled"]["cosine"]) > 0.9
 

@@ -82,7 +82,7 @@ def test_bad_settings_of_policies_are_refused(settings: dict, sentence: str) -> 
 def test_text_is_for_the_edge_only() -> None:
     with pytest.raises(ValueError, match=r"inner\.learning_rate must be of the type float \| .*Schedule"):
         PolicyGradient(learning_rate="0:1, 5:0.1")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must be an estimator, as Truncated"):
+    with pytest.raises(ValueError, match="must be an estimator, such as Truncated"):
         OuterLoop(hypergradient="unrolled")  # type: ignore[arg-type]
 
 

@@ -231,7 +231,7 @@ def test_an_object_without_a_name_learns_too() -> None:
         ({"outer.hypergradient": "truncated"}, "'truncated' needs the setting 'steps'"),
         ({"outer.hypergradient": "truncated(steps=0)"}, "Truncated needs steps of at least 1, not 0"),
         ({"outer.hypergradient": "truncated(5)"}, "Settings of a hypergradient have names"),
-        ({"outer.hypergradient": 3}, "must be an estimator, as Truncated.*, not 3"),
+        ({"outer.hypergradient": 3}, "must be an estimator, such as Truncated.*, not 3"),
         ({"outer.hypergradient": None}, "must be an estimator, .*, not None"),
         ({"outer.hypergradient": Unrolled}, "must be an estimator, .*, not <class"),
         ({"outer.reset": "always"}, "no outer.reset 'always'.* Known: never, each-outer-step"),
