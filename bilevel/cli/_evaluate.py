@@ -23,6 +23,9 @@ class EvaluateSettings:
     """The game's settings."""
     episodes: int | None = None
     """Episodes per seed, 2 or more; None: as many as the run's own evaluation had."""
+    new_policies: int | None = None
+    """Outer steps in which new policies learn under the run's sharing, which stays fixed, before the
+    evaluation; None: evaluate the run's own policies."""
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -42,7 +45,7 @@ def evaluate_command(arguments: list[str]) -> None:
         if getattr(chosen.game, name) != getattr(config.game, name)
     }
     Console(highlight=False, markup=False, emoji=False).print(
-        results_table([evaluated(run, changed, chosen.episodes)])
+        results_table([evaluated(run, changed, chosen.episodes, chosen.new_policies)])
     )
 
 
@@ -56,7 +59,8 @@ def parse_evaluate(arguments: list[str], folder: str, game: Game) -> EvaluateSet
             "from those of training. To change the number of agents, train policies that share parameters "
             "and do not observe the agent's index (--policy mlp --policy.share-parameters "
             "--policy.no-observe-index), with an edge network if sharing is learned (--sharing "
-            "edge-network). --load FILE.py runs your own file, which registers a game."
+            "edge-network). --new-policies STEPS evaluates the learned sharing instead: new policies learn "
+            "with it, also another number of agents. --load FILE.py runs your own file, which registers a game."
         ),
         default=EvaluateSettings(game=game),
         rules=graph_rules(),

@@ -1,4 +1,4 @@
-"""Transfer of learned policies to a game with other settings, or another number of agents."""
+"""Transfer of learned policies and sharing to a game with other settings, or another number of agents."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bilevel.core import Tree
 from bilevel.experiments._config import RunConfig, configured
-from bilevel.methods import Learner, PolicyLearner, State
+from bilevel.methods import Learner, OuterLearner, PolicyLearner, State
 from bilevel.sharing import EdgeNetwork, edges_of
 from games.core import require
 
@@ -17,7 +18,11 @@ PLAIN = {"outer_step", "random_seeds", "theta", "opt_state", "phi", "outer_opt_s
 
 
 def moved_learner(
-    learner: Learner, state: State, config: RunConfig, settings: dict[str, Any]
+    learner: Learner,
+    state: State,
+    config: RunConfig,
+    settings: dict[str, Any],
+    new_policies: int | None = None,
 ) -> tuple[RunConfig, Learner, State]:
     """Transfer learned policies and sharing to a game with other settings.
 
@@ -29,6 +34,8 @@ def moved_learner(
         learner, state: of a finished run.
         config: of the run.
         settings: of the game, by dotted names, such as {"game.agents": 2000}.
+        new_policies: number of outer steps in which new policies learn under the run's outer variables, which
+            stay fixed; None: keep the run's policies.
 
     Returns:
         The configuration, its learner, and the state to evaluate.
@@ -39,7 +46,7 @@ def moved_learner(
     """
     changed = configured(config, settings)
     before, game = config.game, changed.game
-    for name in ("action_space", "observation_space"):
+    for name in ("action_space", "observation_space") if new_policies is None else ():
         old, new = getattr(before, name), getattr(game, name)
         what = name.partition("_")[0]
         require(old == new, f"The run's policies have the {what}s {old}, but with these settings {new}.")
@@ -49,6 +56,9 @@ def moved_learner(
         raise ValueError(
             f"{config.method_name} learns more than policies and sharing, for its own game alone."
         )
+    if new_policies is not None:
+        phi = _moved_variables(learner, state, config, changed, moved, fresh)
+        return changed, *_with_new_policies(moved, phi, changed, new_policies)
     same = before.num_agents == game.num_agents
     require(
         same or config.method.policy.shared,  # type: ignore[attr-defined]
@@ -63,17 +73,53 @@ def moved_learner(
         "train with --policy.no-observe-index.",
     )
     theta = theta if same else theta[:, :1].expand(-1, game.num_agents, -1)
-    if "outer_opt_state" in state:
-        phi = state["phi"]
-        anywhere = isinstance(moved.variable, EdgeNetwork) and not isinstance(phi, dict)
-        require(
-            anywhere or (same and torch.equal(edges_of(before).pairs, edges_of(game).pairs)),
-            f"What {config.method_name} learned besides policies is for the {before.num_agents} agents and "
-            "the graph of its game: for sharing that applies to others train with --sharing edge-network.",
-        )
-    else:
-        phi = fresh["phi"]
-        if moved.fixed is not None:
-            phi = moved.fixed(max(0, int(state["outer_step"]) - 1)).to(phi).expand_as(phi)
+    phi = _moved_variables(learner, state, config, changed, moved, fresh)
     kept = {name: state[name] for name in ("outer_step", "random_seeds")}
     return changed, moved, {**fresh, **kept, "theta": theta, "phi": phi}
+
+
+def _moved_variables(
+    learner: PolicyLearner,
+    state: State,
+    config: RunConfig,
+    changed: RunConfig,
+    moved: PolicyLearner,
+    fresh: State,
+) -> Tree:
+    """Outer variables of a run in the other game; ValueError if they are for the run's own game."""
+    if "outer_opt_state" not in state:
+        phi: Tensor = fresh["phi"]
+        if moved.fixed is not None:
+            phi = moved.fixed(max(0, int(state["outer_step"]) - 1)).to(phi).expand_as(phi)
+        return phi
+    before, game, learned = config.game, changed.game, state["phi"]
+    anywhere = isinstance(moved.variable, EdgeNetwork) and not isinstance(learned, dict)
+    same = before.num_agents == game.num_agents and torch.equal(edges_of(before).pairs, edges_of(game).pairs)
+    require(
+        anywhere or same,
+        f"What {config.method_name} learned besides policies is for the {before.num_agents} agents and "
+        "the graph of its game: for sharing that applies to others train with --sharing edge-network.",
+    )
+    old, new = before.observation_space, game.observation_space
+    require(
+        old == new or not getattr(learner.variable, "encoder", None),
+        f"The run's sharing is computed from the observations {old}, but with these settings they are {new}.",
+    )
+    return learned
+
+
+def _with_new_policies(
+    moved: PolicyLearner, phi: Tree, config: RunConfig, steps: int
+) -> tuple[PolicyLearner, State]:
+    """Train new policies, of the random seeds after the run's own, under outer variables that stay fixed."""
+    require(steps >= 1, f"new_policies must be 1 outer step or more, not {steps}.")
+    require(
+        type(moved) in (PolicyLearner, OuterLearner) and not isinstance(phi, dict),
+        f"New policies learn under a fixed transfer of rewards, and this run of {config.method_name} has "
+        "more than that: evaluate its own policies.",
+    )
+    learner = PolicyLearner(moved.method, moved.game, moved.placement, moved.variable)
+    state = {**learner.init(config.seed + config.seeds), "phi": phi}
+    for _ in range(steps):
+        state, _ = learner.update(state)
+    return learner, state

@@ -241,15 +241,22 @@ def extend_run(folder: RunFolder, outer_steps: int) -> None:
 
 
 @torch.no_grad()
-def evaluate(run: Run | str | Path, *, episodes: int | None = None, **settings: Any) -> dict[str, np.ndarray]:
+def evaluate(
+    run: Run | str | Path, *, episodes: int | None = None, new_policies: int | None = None, **settings: Any
+) -> dict[str, np.ndarray]:
     """Evaluate the final policies of a finished run, or of the run in a folder, on fresh episodes.
+
+    With `new_policies` the run's sharing is evaluated instead: new policies, each selfish on the shared
+    rewards, learn from the start under the sharing of the run's end, which stays fixed, and are evaluated.
 
     Args:
         run: the run or its folder.
         episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Exact values take none.
+        new_policies: outer steps in which new policies learn, each of the run's `inner.steps` inner steps;
+            their random seeds are those after the run's own. None: evaluate the run's policies.
         settings: other settings of the game, by dotted names, `**{"game.agents": 2000}`. Policies of another
             number of agents must share parameters that do not depend on it (`share_parameters`, without
-            `observe_index`), and learned sharing must be an edge network.
+            `observe_index`), and learned sharing must be an edge network. New policies need the latter only.
 
     Returns:
         Metric name -> [seed].
@@ -263,15 +270,20 @@ def evaluate(run: Run | str | Path, *, episodes: int | None = None, **settings: 
     >>> evaluate("run", episodes=16)["welfare"].shape
     (3,)
     """
-    return evaluated(run, settings, episodes).final
+    return evaluated(run, settings, episodes, new_policies).final
 
 
 @torch.no_grad()
-def evaluated(run: Run | str | Path, settings: Mapping[str, Any], episodes: int | None = None) -> Run:
+def evaluated(
+    run: Run | str | Path,
+    settings: Mapping[str, Any],
+    episodes: int | None = None,
+    new_policies: int | None = None,
+) -> Run:
     """Evaluate a finished run as `evaluate`, for tables.
 
     Args:
-        run, settings, episodes: as for `evaluate`.
+        run, settings, episodes, new_policies: as for `evaluate`.
 
     Returns:
         The run with the configuration and the final measurements of this evaluation.
@@ -294,8 +306,8 @@ def evaluated(run: Run | str | Path, settings: Mapping[str, Any], episodes: int 
             name.startswith("game."),
             f"Only settings of the game may change, such as game.horizon, not {name}.",
         )
-    if settings:
-        config, learner, state = moved_learner(learner, state, config, dict(settings))
+    if settings or new_policies is not None:
+        config, learner, state = moved_learner(learner, state, config, dict(settings), new_policies)
     measured = learner.evaluate(state, episodes=config.evaluation_episodes)
     final = {name: values.cpu().numpy() for name, values in measured.items()}
     return dataclasses.replace(loaded, config=config, final=final)
