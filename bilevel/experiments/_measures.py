@@ -46,7 +46,7 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
     """Equality, 1 - Gini coefficient of the agents' mean returns, for each seed.
 
     Returns:
-        [seed], NaN where undefined, as the returns sum to 0 or less; None if the run has no returns.
+        [seed], NaN if undefined, because the returns sum to 0 or less; None if the run has no returns.
     """
     returns = agent_metric(results.final, "return", results.config.game.num_agents)
     if returns is None:

@@ -73,7 +73,7 @@ class LossWeightTuner(Resumable):
             subclass with the same step, also wrapped by Accelerate or Lightning, also in the middle of a run.
         weights: `LossWeights`, `SampleWeights`, or any module from training losses to one number.
         outer_optimizer: any torch optimizer of the weights' parameters.
-        also: learned hyper-parameters that the training losses read, as a temperature.
+        also: learned hyper-parameters that the training losses read, such as a temperature.
         learning_rate: a learned learning rate that replaces the optimizer's in every group.
         virtual_steps: steps of the look-ahead, 1 or more.
         first: the first to be updated in an outer step, "weights" or "model"; "model" needs one of the

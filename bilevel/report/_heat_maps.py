@@ -18,7 +18,7 @@ MAX_WITH_DEVIATION = 4
 MAX_NUMBERED = 12
 """Maximum number of agents for which cells show means."""
 FAR = 0.25
-"""Least distance of the seeds from their mean, as a share of the color scale's end, that a title notes."""
+"""Minimum distance of the seeds from their mean, as a share of the color scale's end, that a title notes."""
 ROLES = 0.1
 """Median distance of the seeds from their mean, as a share of the color scale's end, above which they are
 taken to differ in the agents' roles."""
@@ -132,7 +132,7 @@ def _ranks(transfers: Transfers) -> np.ndarray:
 
 
 def _distances(transfers: Transfers) -> np.ndarray:
-    """Greatest difference of each seed from the mean, as a share of the color scale's end: [seed]."""
+    """Maximum difference of each seed from the mean, as a share of the color scale's end: [seed]."""
     differences = np.abs(transfers.values - transfers.mean[..., None]).max((0, 1))
     return np.asarray(differences / color_limits([transfers])[1])
 

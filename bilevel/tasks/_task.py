@@ -46,7 +46,7 @@ class Trial:
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Numbers over training, such as learned weights; the steps of each are in `<name> at`."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Further data for the figure, as the weight of each sample."""
+    """Further data for the figure, such as the weight of each sample."""
     seconds: float = 0.0
     """Duration in seconds, measured by `run_study`."""
 

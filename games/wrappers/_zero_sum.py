@@ -97,7 +97,7 @@ class ZeroSumGame(WrappedGame):
         return state, relative_rewards(rewards), done
 
     def present(self, state: State) -> None:
-        """None: no agent leaves, as the others' rewards still count against those that have left."""
+        """None: no agent leaves, as other agents' rewards still count against those that have left."""
 
     def cooperates(self, state: State, actions: Tensor) -> Tensor | None:
         return None  # no action is good for all
