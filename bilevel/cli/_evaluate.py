@@ -60,7 +60,8 @@ def parse_evaluate(arguments: list[str], folder: str, game: Game) -> EvaluateSet
             "and do not observe the agent's index (--policy mlp --policy.share-parameters "
             "--policy.no-observe-index), with an edge network if sharing is learned (--sharing "
             "edge-network). --new-policies STEPS evaluates the learned sharing instead: new policies learn "
-            "with it, also another number of agents. --load FILE.py runs your own file, which registers a game."
+            "with it, also those of another number of agents. --load FILE.py runs your own file, which "
+            "registers a game."
         ),
         default=EvaluateSettings(game=game),
         rules=graph_rules(),
