@@ -22,10 +22,10 @@ class EvaluateSettings:
     game: Game
     """The game's settings."""
     episodes: int | None = None
-    """Episodes per seed, 2 or more; None: as many as the run's own evaluation had."""
+    """Episodes per seed, 2 or more; None: as many as in the run's own evaluation."""
     new_policies: int | None = None
-    """Outer steps in which new policies learn under the run's sharing, which stays fixed, before the
-    evaluation; None: evaluate the run's own policies."""
+    """Outer steps of training for new policies under the run's sharing, which stays fixed; None: evaluate the
+    run's own policies."""
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -59,9 +59,9 @@ def parse_evaluate(arguments: list[str], folder: str, game: Game) -> EvaluateSet
             "from those of training. To change the number of agents, train policies that share parameters "
             "and do not observe the agent's index (--policy mlp --policy.share-parameters "
             "--policy.no-observe-index), with an edge network if sharing is learned (--sharing "
-            "edge-network). --new-policies STEPS evaluates the learned sharing instead: new policies learn "
-            "with it, also those of another number of agents. --load FILE.py runs your own file, which "
-            "registers a game."
+            "edge-network). --new-policies STEPS evaluates the learned sharing instead: it trains new "
+            "policies under this sharing, also for another number of agents. --load FILE.py runs your own "
+            "file, which registers a game."
         ),
         default=EvaluateSettings(game=game),
         rules=graph_rules(),

@@ -1,8 +1,8 @@
 """Files of metrics: a CSV file of scalars, and a separate file for each metric that is an array.
 
-metrics.csv has one row per outer step and seed. A metric with several numbers per seed, such as the sharing matrix of
-many agents, is in metrics.NAME.array: one line of JSON with the dtype and the shape of one outer step,
-[seed, ...], then the steps' arrays in C order.
+metrics.csv has one row per outer step and seed. A metric with several numbers per seed, such as the sharing
+matrix of many agents, is in metrics.NAME.array: one line of JSON with the dtype and the shape of one outer
+step, [seed, ...], then the steps' arrays in C order.
 """
 
 from __future__ import annotations

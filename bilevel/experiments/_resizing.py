@@ -34,8 +34,8 @@ def moved_learner(
         learner, state: of a finished run.
         config: of the run.
         settings: of the game, by dotted names, such as {"game.agents": 2000}.
-        new_policies: number of outer steps in which new policies learn under the run's outer variables, which
-            stay fixed; None: keep the run's policies.
+        new_policies: outer steps of training for new policies under the run's outer variables, which stay
+            fixed; None: keep the run's policies.
 
     Returns:
         The configuration, its learner, and the state to evaluate.
@@ -54,7 +54,7 @@ def moved_learner(
     fresh = moved.init(changed.seed)
     if not (isinstance(learner, PolicyLearner) and isinstance(moved, PolicyLearner)) or state.keys() - PLAIN:
         raise ValueError(
-            f"{config.method_name} learns more than policies and sharing, for its own game alone."
+            f"{config.method_name} learns more than policies and sharing, which applies to its own game only."
         )
     if new_policies is not None:
         phi = _moved_variables(learner, state, config, changed, moved, fresh)
@@ -62,14 +62,14 @@ def moved_learner(
     same = before.num_agents == game.num_agents
     require(
         same or config.method.policy.shared,  # type: ignore[attr-defined]
-        f"Each of the {before.num_agents} agents learned parameters of its own, which are no policies of "
-        f"{game.num_agents} agents: train with shared ones (--policy mlp --policy.share-parameters "
+        f"Each of the {before.num_agents} agents has its own parameters, which cannot be policies of "
+        f"{game.num_agents} agents: train shared parameters (--policy mlp --policy.share-parameters "
         "--policy.no-observe-index).",
     )
     theta: Tensor = state["theta"]
     require(
         theta.shape[2] == fresh["theta"].shape[2],
-        f"The policy observes an agent's index, so that its parameters are for {before.num_agents} agents: "
+        f"The policy observes an agent's index, so its parameters are for {before.num_agents} agents: "
         "train with --policy.no-observe-index.",
     )
     theta = theta if same else theta[:, :1].expand(-1, game.num_agents, -1)
@@ -98,7 +98,7 @@ def _moved_variables(
     require(
         anywhere or same,
         f"What {config.method_name} learned besides policies is for the {before.num_agents} agents and "
-        "the graph of its game: for sharing that applies to others train with --sharing edge-network.",
+        "the graph of its game: for sharing that applies to other games, train with --sharing edge-network.",
     )
     old, new = before.observation_space, game.observation_space
     require(

@@ -246,17 +246,18 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Evaluate the final policies of a finished run, or of the run in a folder, on fresh episodes.
 
-    With `new_policies` the run's sharing is evaluated instead: new policies, each selfish on the shared
-    rewards, learn from the start under the sharing of the run's end, which stays fixed, and are evaluated.
+    With `new_policies` the run's sharing is evaluated instead: new policies are trained from scratch on
+    rewards shared by the run's final sharing, which stays fixed, and then evaluated.
 
     Args:
         run: the run or its folder.
-        episodes: per seed, 2 or more; None: as many as the run's own evaluation had. Exact values take none.
-        new_policies: outer steps in which new policies learn, each of the run's `inner.steps` inner steps;
-            their random seeds are those after the run's own. None: evaluate the run's policies.
+        episodes: per seed, 2 or more; None: as many as in the run's own evaluation. Unused with exact values.
+        new_policies: outer steps of training for new policies, with the run's `inner.steps` inner steps each;
+            their random seeds follow those of the run. None: evaluate the run's policies.
         settings: other settings of the game, by dotted names, `**{"game.agents": 2000}`. Policies of another
             number of agents must share parameters that do not depend on it (`share_parameters`, without
-            `observe_index`), and learned sharing must be an edge network. New policies need the latter only.
+            `observe_index`), and learned sharing must be an edge network. For new policies only the latter is
+            required.
 
     Returns:
         Metric name -> [seed].

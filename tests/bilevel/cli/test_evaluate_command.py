@@ -114,7 +114,7 @@ def test_new_policies_of_an_edge_network_need_no_shared_parameters(call: Call) -
             "selfish",
             SHARED[:-1],
             ("--game.agents", 8),
-            "The policy observes an agent's index, so that its parameters are for 6 agents",
+            "The policy observes an agent's index, so its parameters are for 6 agents",
         ),
         ("tos", SHARED, ("--game.agents", 8), "What tos learned besides policies is for the 6 agents"),
         ("tos", (), ("--game.graph", CROSSED), "What tos learned besides policies"),
