@@ -17,9 +17,14 @@ from bilevel.agents._policy import Policy
 from bilevel.agents._policy_forms import Tabular
 from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
 from bilevel.agents._surrogates import Surrogate, dice, entropy, leave_one_out, returns_to_go
-from bilevel.sharing import Report, Reporting, Trajectory, Transfer, combine_reports
+from bilevel.sharing import Report, Reporting, SharedOnEdges, Trajectory, Transfer, combine_reports
 from games.core import ExactGame, Game, cached_constants, constant
 from games.matrix import CountedFamily
+from games.networked import Aid
+
+MAX_PROFILES = 64
+"""Maximum number of agents whose exact values on a sparse graph take a policy profile for each learner, N^2
+policies; values of more are computed along the edges, equal but for rounding."""
 
 
 class Measured(NamedTuple):
@@ -116,6 +121,11 @@ class ExactPlay(Play):
     policy: Tabular
     draws = False
 
+    @property
+    def _many(self) -> bool:
+        """True if exact values are computed along the edges of a sparse graph."""
+        return self.game.num_agents > MAX_PROFILES
+
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Any:
         return ()
 
@@ -128,6 +138,9 @@ class ExactPlay(Play):
             # needs no policy profile for each learner; None where the game has no such formula
             policies = self.policy.probabilities(own), self.policy.probabilities(others)
             values = self.game.shared_values(*policies, transfer.matrix)
+        elif isinstance(self.game, Aid) and isinstance(transfer, SharedOnEdges) and self._many:
+            policies = self.policy.probabilities(own), self.policy.probabilities(others)
+            values = self.game.shared_values(*policies, transfer.shares)
         if values is None:
             values = self.learner_values(
                 self.policy.probabilities(profiles_of_learners(own, others)), transfer

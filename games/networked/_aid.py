@@ -181,6 +181,27 @@ class Aid(ExactGame):
             received = kept * received + (1 - kept) * others
         return self.horizon * (self.benefit * received - self.cost * helping)
 
+    def shared_values(self, own: Tensor, others: Tensor, shares: Tensor) -> Tensor:
+        """Shared value of each learner, [..., learner], in time and memory of the number of edges.
+
+        Learner i's value is that of the policies own[i] and others[j] for j not i, probabilities
+        [..., agent, observation, action]; shares are those of `edges`, [..., edge]. Values are linear in
+        own[i], so that no policy profile of each learner is needed.
+
+        >>> game = Aid(agents=3)
+        >>> refuse = torch.tensor([[[0.0, 1.0]] * 2] * 3)
+        >>> game.shared_values(1 - refuse, refuse, torch.full((9,), 1 / 3))  # helping alone: (3 - 1) / 3
+        tensor([0.6667, 0.6667, 0.6667])
+        """
+        giver, receiver, kept, returned = _edge_positions(self, shares.device)
+        sources, _, weights = edge_tensors(self.network, shares.dtype, shares.device)
+        now = self.values(others)
+        received = torch.zeros_like(now).index_add(-1, receiver, shares * now[..., giver])
+        worth = torch.zeros_like(now).index_add(-1, sources, weights * shares[..., returned])
+        change = self.cooperation(own) - self.cooperation(others)
+        gained = change * (self.benefit * worth - self.cost * shares[..., kept])
+        return received + self.horizon * gained
+
     def cooperation(self, policies: Tensor) -> Tensor:
         seen = _seen(self, policies.device)
         return policies[..., HELP].gather(-1, seen.view(-1, 1).expand(*policies.shape[:-2], 1)).squeeze(-1)
@@ -230,6 +251,23 @@ class Aid(ExactGame):
 def _network(graph: Graph, agents: int, split: bool) -> Network:
     network = graph.network(agents)
     return network.normalized() if split else network
+
+
+@cached_constants
+def _edge_positions(game: Aid, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Givers and receivers of the sharing edges; positions of own edges, and of those back along the network.
+
+    Integer [edge], [edge], [agent] and [edge of the network].
+    """
+    pairs = game.edges
+    assert pairs is not None
+    giver, receiver = pairs.numpy()
+    codes = giver * game.agents + receiver  # sorted
+    own = np.arange(game.agents) * (game.agents + 1)
+    back = game.network.edges[:, 1] * game.agents + game.network.edges[:, 0]
+    found = (giver, receiver, np.searchsorted(codes, own), np.searchsorted(codes, back))
+    first, second, third, fourth = (constant(values, torch.int64, device) for values in found)
+    return first, second, third, fourth
 
 
 @cached_constants
