@@ -25,6 +25,7 @@ from bilevel.experiments import (
     DtypeName,
     RunConfig,
     Search,
+    SearchTrial,
     Tuned,
     XAxis,
     compare_runs,
@@ -178,7 +179,11 @@ def _tune(search: Search, out: Path) -> Tuned:
     each = f"{counted(search.budget, 'trial')} of {counted(search.seeds, 'seed')} each"
     line = f"Search of settings: {', '.join(search.trials)}; {each}, in {out / 'tuning'}{there}"
     with TrialProgress(line, len(trials), done) as progress:
-        return search.run(out, lambda trial, part: progress.show_words(f"{trial.label}, {trial.name}", part))
+
+        def show(trial: SearchTrial, part: float) -> None:
+            progress.show(f"{trial.label}, {trial.name}", part, trial.config.outer_steps)
+
+        return search.run(out, show)
 
 
 def _default_x_axis(environment_steps: int | None, exact: Sequence[str]) -> XAxis:

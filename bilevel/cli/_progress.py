@@ -35,37 +35,31 @@ from bilevel.methods import Metrics
 from bilevel.report import number
 
 PLAIN_LINES = 10
-"""Number of lines of progress without a terminal."""
+"""Number of lines of progress without a terminal, evenly spaced, if the work is short."""
+MAX_SILENCE = 60.0
+"""Seconds without a terminal after which the next step has a line, too."""
 COMPILED = logging.getLogger("bilevel.compiled")
 """The logger of compilation."""
 
 
-def line_due(done: int, total: int) -> bool:
-    """True `PLAIN_LINES` times, evenly spaced, while done counts from 1 to total; the last time at the end.
+def pace(seconds: float, fraction: float, steps: float, unit: str = "step") -> str:
+    """Time so far, steps per second and the estimated time left; `fraction`, above 0, is that of the work.
 
-    >>> [done for done in range(1, 26) if line_due(done, 25)]
-    [3, 5, 8, 10, 13, 15, 18, 20, 23, 25]
+    >>> pace(75.0, 0.6, steps=30)
+    '0:01:15, 0.4 steps per second, 0:00:50 left'
     """
-    return PLAIN_LINES * done // total > PLAIN_LINES * (done - 1) // total
-
-
-def pace(seconds: float, done: int, total: int) -> str:
-    """Time so far, steps per second and the estimated time left; `done` is 1 or more.
-
-    >>> pace(75.0, 30, 50)
-    '0:01:15, 0.4 per second, 0:00:50 left'
-    """
-    rate = done / max(seconds, 1e-6)
-    spent, left = (str(timedelta(seconds=round(some))) for some in (seconds, (total - done) / rate))
-    return f"{spent}, {rate:.3g} per second, {left} left"
+    left = seconds * (1 - fraction) / fraction
+    spent, rest = (str(timedelta(seconds=round(some))) for some in (seconds, left))
+    return f"{spent}, {steps / max(seconds, 1e-6):.3g} {unit}s per second, {rest} left"
 
 
 class _Progress:
-    """A first line, and in a terminal a bar, once it has a task."""
+    """A first line, and in a terminal a bar, once it has a task; elsewhere a line at times."""
 
     def __init__(self, first_line: str, *columns: ProgressColumn) -> None:
         self._first_line = first_line
-        self._started = time.monotonic()
+        self._started = self._last_line = time.monotonic()
+        self._lines = 0
         self._bar: Progress | None = None
         console = Console(stderr=True)
         if console.is_interactive:
@@ -75,7 +69,7 @@ class _Progress:
 
     def __enter__(self) -> Self:
         tell(self._first_line)
-        self._started = time.monotonic()
+        self._started = self._last_line = time.monotonic()
         if self._bar is not None and self._bar.tasks:
             self._bar.start()
         return self
@@ -83,6 +77,17 @@ class _Progress:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def _line_due(self, fraction: float) -> bool:
+        """True if a further tenth of the work of this command is done, or the last line is a minute old."""
+        now, lines = time.monotonic(), int(PLAIN_LINES * fraction)
+        due = fraction > 0 and (lines > self._lines or now - self._last_line >= MAX_SILENCE)
+        if due:
+            self._lines, self._last_line = lines, now
+        return due
+
+    def _pace(self, fraction: float, steps: float, unit: str = "step") -> str:
+        return pace(time.monotonic() - self._started, fraction, steps, unit)
 
 
 class RunProgress(_Progress):
@@ -122,11 +127,13 @@ class RunProgress(_Progress):
                 tell(f"{name}, {shape} for each seed, goes to {array_path(table, name)}, not to columns.")
         self._arrays_told = True
         self._before = done - 1 if self._before is None else self._before
-        if self._bar is None and not line_due(done, self._total):
+        steps = done - self._before
+        fraction = steps / (self._total - self._before)
+        if self._bar is None and not self._line_due(fraction):
             return
         welfare = number(interquartile_mean(metrics["welfare"].cpu().numpy()))
         if self._bar is None:
-            timing = pace(time.monotonic() - self._started, done - self._before, self._total - self._before)
+            timing = self._pace(fraction, steps)
             tell(f"outer step {done} of {self._total}: welfare {welfare} ({timing})")
         else:
             self._bar.update(self._bar.task_ids[0], completed=done, welfare=welfare)
@@ -151,24 +158,32 @@ class TrialProgress(_Progress):
     def __init__(self, first_line: str, total: int, done: int) -> None:
         super().__init__(first_line, TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
         self._total, self._done, self._before = total, done, done
+        self._steps = 0.0  # of the trials that are done
         if self._bar is not None and done < total:
             # the bar counts what is left, from which it estimates the remaining time
             self._bar.add_task("", total=total - done, done=done, of=total)
 
-    def show(self, weighting: str, seed: int, part: float) -> None:
-        """Show the progress of a trial, a fraction; 1 when it is written."""
-        self.show_words(f"{weighting}, seed {seed}", part)
+    def show(self, words: str, part: float, steps: int | None = None) -> None:
+        """Show the progress of a trial.
 
-    def show_words(self, words: str, part: float) -> None:
-        """Show the progress of a trial, described in words."""
-        self._done += part >= 1
-        done = self._done - self._before
+        Args:
+            words: description of the trial.
+            part: finished fraction of the trial; 1, once, when it is written.
+            steps: number of its training steps; None: unknown, and the pace is in trials.
+        """
+        finished = part >= 1
+        self._done += finished
+        done = self._done - self._before + (0.0 if finished else part)
+        taken = self._steps + part * (steps or 0)
+        self._steps = taken if finished else self._steps
+        fraction = done / (self._total - self._before)
         if self._bar is not None:
-            left = done + (part if part < 1 else 0.0)
-            self._bar.update(self._bar.task_ids[0], completed=left, done=self._done, description=words)
-        elif part >= 1 and line_due(done, self._total - self._before):
-            timing = pace(time.monotonic() - self._started, done, self._total - self._before)
-            tell(f"trial {self._done} of {self._total}: {words} ({timing})")
+            self._bar.update(self._bar.task_ids[0], completed=done, done=self._done, description=words)
+        elif self._line_due(fraction):
+            place = f"trial {self._done + (not finished)} of {self._total}: {words}"
+            percent = "" if finished else f", {int(100 * part)} %"
+            timing = self._pace(fraction, done, "trial") if steps is None else self._pace(fraction, taken)
+            tell(f"{place}{percent} ({timing})")
 
 
 @contextmanager

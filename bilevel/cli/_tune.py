@@ -99,8 +99,14 @@ def _run(study: Study, out: Path) -> None:
     there = f" ({done} of {total} trials are there already)" if done else ""
     seeds = counted(study.seeds, "seed")
     line = f"{study.task_name}: {', '.join(study.weightings)}; {seeds} each, in {out}{there}"
+    steps = getattr(study.settings, "steps", None)
+    steps = steps if isinstance(steps, int) else None
     with TrialProgress(line, total, done) as progress:
-        trials = run_study(study, out, progress.show)
+
+        def show(weighting: str, seed: int, part: float) -> None:
+            progress.show(f"{weighting}, seed {seed}", part, steps)
+
+        trials = run_study(study, out, show)
     measures = study.task.measures
     rows = summarize(measures, trials)
     study.task.draw(trials, out / "figure.png")

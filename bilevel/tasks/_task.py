@@ -88,7 +88,11 @@ class Task(Protocol):
 
     @property
     def settings(self) -> type[Any]:
-        """Frozen dataclass of settings with defaults and a docstring for each; refuses bad values."""
+        """Frozen dataclass of settings with defaults and a docstring for each; refuses bad values.
+
+        If it has `steps`, an integer, that is the number of training steps of a trial; the command line shows
+        the steps per second.
+        """
 
     def run(self, settings: Any, weighting: str, seed: int, progress: Progress) -> Trial:
         """Train once and measure.

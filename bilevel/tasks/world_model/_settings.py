@@ -151,8 +151,8 @@ class WorldModelSettings:
         return (bottom - top) // self.downsample, (right - left) // self.downsample
 
     @property
-    def batches(self) -> int:
-        """Roll-outs of all copies within the environment's steps."""
+    def steps(self) -> int:
+        """Training steps: rollouts of all copies within the environment's steps."""
         return self.environment_steps // (self.num_envs * self.rollout_steps)
 
     @property

@@ -85,10 +85,10 @@ class WorldModelTraining:
             self.model = WorldModel(settings, self.environment.actions)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=settings.learning_rate)
         self.actor = PixelActor(self.environment, self.model, self.generator)
-        self.updates = settings.batches * settings.update_epochs * 2
-        self.plan = [TrainingPhase(PARTS, settings.losses)] * settings.batches
+        self.updates = settings.steps * settings.update_epochs * 2
+        self.plan = [TrainingPhase(PARTS, settings.losses)] * settings.steps
         if weighting in ("staged", "alternating"):
-            self.plan = phases(weighting, settings.batches, settings.losses)
+            self.plan = phases(weighting, settings.steps, settings.losses)
         self._trainers = {phase: self._make_trainer(weighting, phase) for phase in dict.fromkeys(self.plan)}
         self.curves: dict[str, list[float]] = {}
         """Mean returns of fresh episodes and weights, each with its environment steps in `<name> at`."""
@@ -97,7 +97,7 @@ class WorldModelTraining:
 
     def train(self, progress: Progress) -> None:
         """Train all phases of the plan, with evaluations on fresh episodes."""
-        batches, count = self.settings.batches, self.settings.evaluations
+        batches, count = self.settings.steps, self.settings.evaluations
         evaluated = {round((number + 1) * batches / count) for number in range(count)}
         self._evaluate(0)
         for number, phase in enumerate(self.plan, start=1):

@@ -73,7 +73,9 @@ def test_runs_then_reuses_then_adds_a_method(call: Call, monkeypatch: pytest.Mon
         lines[0] == f"run 1 of 2: selfish on prisoners-dilemma: 4 seeds, 5 outer steps, in {FOLDER}/selfish"
     )
     assert any(line.startswith("run 2 of 2: tos on") for line in lines)
-    timed = re.compile(r"outer step 5 of 5: welfare \S+ \(\d+:\d\d:\d\d, \S+ per second, 0:00:00 left\)")
+    timed = re.compile(
+        r"outer step 5 of 5: welfare \S+ \(\d+:\d\d:\d\d, \S+ steps per second, 0:00:00 left\)"
+    )
     assert sum(timed.fullmatch(line) is not None for line in lines) == 2
     assert "prisoners-dilemma, 4 seeds" in said.out
     assert "Compared with selfish" in said.out

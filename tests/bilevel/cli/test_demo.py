@@ -34,7 +34,7 @@ def test_interrupted_then_whole_then_reused(call: Call, monkeypatch: pytest.Monk
         patched.setattr(figures, "write_overview", stop)
         said = call("demo", *SMALL)
     assert said.code == 130
-    timed = r"outer step 2 of 2: welfare \S+ \(\d+:\d\d:\d\d, \S+ per second, 0:00:00 left\)"
+    timed = r"outer step 2 of 2: welfare \S+ \(\d+:\d\d:\d\d, \S+ steps per second, 0:00:00 left\)"
     assert len(re.findall(timed, said.err)) == len(GAMES) * len(METHODS)
     assert said.err.splitlines()[-1] == "Stopped. Run the same command again: what is done is kept."
 

@@ -95,7 +95,8 @@ def test_from_end_to_end_and_again(call: Call, monkeypatch: pytest.MonkeyPatch) 
     assert max(map(len, said.out.splitlines())) <= 80
     lines = said.err.splitlines()
     assert lines[0].endswith(f"clean; 3 seeds each, in {FOLDER}")
-    assert re.fullmatch(r"trial 24 of 24: clean, seed 2 \(.* per second, 0:00:00 left\)", lines[-1])
+    pace = r"\(\d+:\d\d:\d\d, \S+ steps per second, 0:00:00 left\)"
+    assert re.fullmatch(rf"trial 24 of 24: clean, seed 2 {pace}", lines[-1])
     found = {(row["measure"], row["weighting"]): row for row in rows(FOLDER / "table.csv")}
     assert len(found) == 3 * len(NoisyDigits.weightings)
     seeds = rows(FOLDER / "seeds.csv")

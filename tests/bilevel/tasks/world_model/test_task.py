@@ -52,7 +52,7 @@ def test_every_option_learns_weights(changes):
     settings = tiny(**changes)
     trial = run(settings, "learned")
     for name in settings.losses:
-        assert len(trial.curves[f"weight of {name}"]) == settings.batches
+        assert len(trial.curves[f"weight of {name}"]) == settings.steps
     assert all(math.isfinite(value) for value in trial.measures.values())
 
 
