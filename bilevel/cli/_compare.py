@@ -62,8 +62,7 @@ class CompareSettings:
     seeds: int = RunConfig.seeds
     """Number of independent repetitions of every method, 3 or more, with seeds seed, seed + 1, ..."""
     seed: int = RunConfig.seed
-    """First random seed, a nonnegative integer; results of a seed do not depend on the other seeds,
-    bit-for-bit."""
+    """First random seed, a nonnegative integer; results of a seed are bit-for-bit the same in any batch."""
     outer_steps: int = RunConfig.outer_steps
     """Number of outer steps of every run, 1 or more."""
     environment_steps: Annotated[int | None, tyro.conf.arg(metavar="NUMBER")] = None

@@ -78,8 +78,7 @@ class RunConfig:
     seeds: int = 32
     """Number of independent repetitions, 1 or more, trained in one batch with seeds seed, seed + 1, ..."""
     seed: int = 0
-    """First random seed, a nonnegative integer; results of a seed do not depend on the other seeds,
-    bit-for-bit."""
+    """First random seed, a nonnegative integer; results of a seed are bit-for-bit the same in any batch."""
     outer_steps: int = 300
     """Number of outer steps, 1 or more; in methods without outer variables, each is `inner.steps` policy
     updates."""
