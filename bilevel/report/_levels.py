@@ -64,7 +64,7 @@ class LevelLabel(Annotation):
         )
 
     def draw(self, renderer: Any) -> None:
-        if self.get_visible() and self.axes is not None:
+        if self.get_visible() and isinstance(self.axes, Axes):
             self._place(renderer, self.axes)
         super().draw(renderer)
 
@@ -97,7 +97,7 @@ class LevelLabel(Annotation):
             for path in band.get_paths()
         )
         before = axes.texts[: axes.texts.index(self)]
-        return (
+        return float(
             sum(path.intersects_bbox(box, filled=False) for path in lines)
             + BAND * sum(path.intersects_bbox(box, filled=True) for path in bands)
             + LABEL * sum(box.overlaps(text.get_window_extent(renderer)) for text in before)

@@ -25,7 +25,7 @@ KEY = tuple(
     for agent, color in enumerate(("red", "blue"))
     for entry in (
         KeyEntry(Figure(0, agent), f"agent {agent}, {color}"),
-        KeyEntry(Thing(0, AGENTS[agent][0], "diamond"), f"{color} coin"),
+        KeyEntry(Thing(0, AGENTS[agent][0], "diamond", str(agent)), f"{color} coin"),
     )
 )
 MOST_OUTCOMES = 2**20
@@ -168,7 +168,7 @@ class CoinGame(DrawnGame):
 
     def render(self, state: CoinState, index: int = 0, scale: float = 1.0) -> np.ndarray:
         cells = enumerate(state.coins[index].tolist())
-        coins = [Thing(cell, AGENTS[color][0], "diamond") for color, cell in cells if cell >= 0]
+        coins = [Thing(cell, AGENTS[color][0], "diamond", str(color)) for color, cell in cells if cell >= 0]
         agents = [Figure(cell, number) for number, cell in enumerate(state.places[index].tolist())]
         plain = [["ground"] * self.size] * self.size
         return draw_grid(plain, coins, agents, key=KEY, cell=60, scale=scale)

@@ -16,13 +16,13 @@ CAPTION = 24  # height of the line below the map
 COLORS = {
     "ground": "#F2F2F2",
     "wall": "#5B5B5B",
-    "river": "#C9E3F2",
-    "stream": "#C9E3F2",
+    "river": "#5F9ACF",
+    "stream": "#5F9ACF",
     "waste": "#8C6D46",
-    "orchard": "#E3EFDC",
+    "orchard": "#D3E5C7",
     "apple": "#009E73",
     "drift": "#FFFFFF",
-    "beam": "#F7E27A",
+    "beam": "#DDB530",
     "goal": "#F0E442",
 }
 """Colors of cells and things."""
@@ -123,7 +123,13 @@ def _thing(pen: Pen, thing: Thing, place: tuple[float, float], cell: float) -> N
         }[thing.shape]
         pen.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], fill=fill, outline=INK)
     if thing.text:
-        pen.text((x, y), thing.text, size=0.4 * cell)
+        pen.text((x, y), thing.text, size=0.4 * cell, color="white" if _is_dark(fill) else INK)
+
+
+def _is_dark(color: str) -> bool:
+    """True if white text is easier to read on this color than black."""
+    red, green, blue = ((int(color[i : i + 2], 16) / 255) ** 2.2 for i in (1, 3, 5))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.24
 
 
 def _crowd(pen: Pen, figures: Sequence[Figure], place: tuple[float, float], cell: float) -> None:

@@ -24,7 +24,10 @@ GOALS = (-1, -2)  # numbers of the cell behind the goal that each agent scores i
 PAPER_DISCOUNT = 0.9
 KEY = (
     AGENT_KEY,
-    *(KeyEntry(AGENTS[side][0], f"goal that agent {side} scores in") for side in range(2)),
+    *(
+        KeyEntry(Thing(0, AGENTS[side][0], "square", str(side)), f"goal that agent {side} scores in")
+        for side in range(2)
+    ),
     KeyEntry(Thing(0, "#FFFFFF", "square"), "ball, under its owner"),
     KeyEntry("wall", "wall"),
 )
@@ -117,10 +120,15 @@ class Soccer(DrawnGame):
         ground = [[left, *["ground"] * COLUMNS, right] for left, right in goals]
         cells = [divmod(cell, COLUMNS) for cell in state.places[index].tolist()]
         drawn = [row * (COLUMNS + 2) + column + 1 for row, column in cells]
+        marks = [
+            Thing(row * (COLUMNS + 2) + side * (COLUMNS + 1), AGENTS[side][0], "square", str(side))
+            for row in GOAL_ROWS
+            for side in range(2)
+        ]
         ball, steps = int(state.ball[index]), int(state.time[index])
         return draw_grid(
             ground,
-            [Thing(drawn[ball], "#FFFFFF", "square")],
+            [*marks, Thing(drawn[ball], "#FFFFFF", "square")],
             [Figure(cell, agent) for agent, cell in enumerate(drawn)],
             caption=f"agent {ball} has the ball, step {steps}",
             key=KEY,

@@ -252,7 +252,7 @@ class Written(NamedTuple):
 def frame_problems(draw: Callable[[], NDArray[np.uint8]]) -> list[str]:
     """Everything that cannot be read in a frame drawn with `games.render.Pen`, one sentence each.
 
-    Symbols of its key are compared as pictures: they may differ in color or in shape.
+    Symbols of its key are compared as pictures: they may differ in color, in shape or in their texts.
     """
     texts: list[Written] = []
     keys: list[Sequence[tuple[Symbol, str]]] = []
@@ -300,12 +300,16 @@ def _unreadable(frame: NDArray[np.uint8], texts: Sequence[Written]) -> Iterator[
 def _alike_in(keys: Sequence[Sequence[tuple[Symbol, str]]]) -> Iterator[str]:
     """Symbols of a key that some eyes cannot tell apart."""
     for entries in keys:
-        drawn = {}
+        drawn, words = {}, {}
         for symbol, meaning in entries:
             pen = Pen(26, 26)
-            symbol(pen, (4, 4), 18)
+            with mock.patch.object(Pen, "text", autospec=True, side_effect=Pen.text) as text:
+                symbol(pen, (4, 4), 18)
             drawn[meaning] = decoded(pen.picture() / 255)
+            words[meaning] = [call.args[2] for call in text.call_args_list if call.args[2]]
         for (name, one), (other_name, other) in itertools.combinations(drawn.items(), 2):
+            if words[name] != words[other_name]:
+                continue
             inked = ((one < 1) | (other < 1)).any(-1).sum()
             for eyes, matrix in SIMULATED.items():
                 apart = np.linalg.norm(lab(one @ matrix.T) - lab(other @ matrix.T), axis=-1) >= APART
