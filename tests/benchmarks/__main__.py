@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from tests.benchmarks.experiments import EXPERIMENTS
+from tests.benchmarks.growth import MANY_AGENTS
 from tests.benchmarks.measure.compiling import measure_compiling
 from tests.benchmarks.measure.growth import measure_growth
 from tests.benchmarks.measure.machine import describe
@@ -37,8 +38,8 @@ class Bench:
     fast: bool = False
     """Small sizes and short visits: does everything work? The numbers mean little."""
     only: tuple[str, ...] = ()
-    """Which parts to measure (experiments, whole runs, growth, compiling, accuracy), replacing theirs in the
-    numbers on disk; all but the optional ones if none is named."""
+    """Which parts to measure (experiments, whole runs, growth, many agents, compiling, accuracy), replacing
+    theirs in the numbers on disk; all but the optional ones if none is named."""
     before: Path | None = None
     """A checkout of another commit, whose whole runs are timed beside this one's."""
     budget: float = math.inf
@@ -131,6 +132,10 @@ def chosen(
         )
     grown = [] if bench.fast else done.get("growth", [])
     parts["growth"] = lambda: measure_growth(say, grown, deadline, short=bench.fast)
+    many = [] if bench.fast else done.get("many agents", [])
+    parts["many agents"] = lambda: measure_growth(
+        say, many, deadline, short=bench.fast, axes=MANY_AGENTS, cores=2
+    )
     for name in bench.only:
         if name not in parts:
             raise ValueError(f"There is nothing called {name!r} to measure; there are {', '.join(parts)}.")

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from games.networked import SmallWorld
+
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
@@ -61,3 +63,32 @@ AXES = (
         fixed=FEW,
     ),
 )
+
+SAMPLED = {"seeds": 8, "inner.exact": False, "inner.episodes": 32}
+MANY_AGENTS = (
+    Axis(
+        game="aid",
+        setting="game.agents",
+        label="graph of degree 4, sampled",
+        values=(10, 100, 1000, 10_000),
+        fixed={**SAMPLED, "game.graph": SmallWorld(degree=4)},
+    ),
+    Axis(
+        game="aid",
+        setting="game.agents",
+        label="graph of degree 4, exact",
+        values=(10, 100, 1000, 10_000),
+        fixed={**FEW, "game.graph": SmallWorld(degree=4)},
+    ),
+    Axis(
+        game="aid-hidden",
+        setting="game.agents",
+        label="all pairs, sampled",
+        values=(100, 200, 500),
+        fixed=SAMPLED,
+    ),
+    Axis(
+        game="aid-hidden", setting="game.agents", label="all pairs, exact", values=(100, 200, 500), fixed=FEW
+    ),
+)
+"""Learned sharing of many agents, on the edges of a known graph and among all pairs of a hidden one."""

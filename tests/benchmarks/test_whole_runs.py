@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.benchmarks.__main__ import Bench, begun, chosen
-from tests.benchmarks.growth import AXES
+from tests.benchmarks.growth import AXES, MANY_AGENTS
 from tests.benchmarks.measure import growth, whole_runs
 from tests.benchmarks.measure.whole_runs import Job, RunError, Where, measure_whole_runs, rounds_of, run
 from tests.benchmarks.report.page import write_report
@@ -180,6 +180,18 @@ def test_exponents_of_growth(results):
     assert growth_table(results).rstrip().endswith("| 2.00 | 1.000 |")
 
 
+def test_the_page_has_time_and_memory_of_many_agents(results, tmp_path):
+    rows = [
+        {"axis": axis.name, "value": axis.values[0], "seconds": 1.5, "bytes": 0, "resident": 3e8}
+        for axis in MANY_AGENTS
+    ]
+    results.parts["many agents"] = {"about": ABOUT, "growth": rows, "notes": []}
+    text = write_report(results, tmp_path).read_text(encoding="utf-8")
+    assert "## Many agents" in text
+    assert "| graph of degree 4, exact | 10 | 1.50 | 300 |" in text
+    assert "| all pairs, sampled | 100 | 1.50 | 300 |" in text
+
+
 def test_the_page_has_whole_runs_with_their_figure(results, tmp_path):
     text = write_report(results, tmp_path).read_text(encoding="utf-8")
     assert "## Whole runs, from the start of the process" in text
@@ -190,10 +202,10 @@ def test_the_page_has_whole_runs_with_their_figure(results, tmp_path):
 
 def test_whole_runs_and_growth_are_chosen_by_name():
     assert list(chosen(Bench(only=("growth", DILEMMA.name)))) == [DILEMMA.name, "growth"]
-    assert set(WHOLE_RUNS) <= set(chosen(Bench()))
+    assert {*WHOLE_RUNS, "many agents"} <= set(chosen(Bench()))
 
 
-@pytest.mark.parametrize("axis", AXES, ids=lambda axis: axis.name)
+@pytest.mark.parametrize("axis", (*AXES, *MANY_AGENTS), ids=lambda axis: axis.name)
 def test_the_settings_that_grow_exist(axis):
     config = growth.with_settings(
         growth.default_config(axis.game, "tos"), {**axis.fixed, axis.setting: axis.values[0]}
@@ -204,4 +216,5 @@ def test_the_settings_that_grow_exist(axis):
 @linux
 def test_a_point_of_growth_is_measured():
     found = growth.point(dataclasses.replace(AXES[0], fixed={}), 2, 0.0)
+    assert found["resident"] >= found["bytes"]
     assert found["seconds"] > 0

@@ -20,22 +20,30 @@ Say = Callable[[str], None]
 
 
 def measure_growth(
-    say: Say, done: Sequence[Mapping[str, Any]], deadline: float = math.inf, *, short: bool
+    say: Say,
+    done: Sequence[Mapping[str, Any]],
+    deadline: float = math.inf,
+    *,
+    short: bool,
+    axes: Sequence[Axis] = AXES,
+    cores: int = 1,
 ) -> dict[str, list[Any]]:
-    """Measure every point of every axis, each in a process of its own on one core.
+    """Measure every point of every axis, each in a process of its own.
 
     Args:
         say: told of every point.
         done: rows of an earlier call, which stay.
         deadline: when, by `time.perf_counter`, no further axis is begun.
         short: only a few points: does it work?
+        axes: what grows.
+        cores: of each process, with as many threads.
 
     Returns:
         "growth": rows with the axis, its value, seconds and bytes; "notes": what failed.
     """
     results: dict[str, list[Any]] = {"growth": list(done), "notes": []}
     measured = {row["axis"] for row in done}
-    for axis in AXES[:1] if short else AXES:
+    for axis in axes[:1] if short else axes:
         if axis.name in measured:
             continue
         if time.perf_counter() > deadline:
@@ -44,7 +52,7 @@ def measure_growth(
         for value in axis.values[:2] if short else axis.values:
             say(f"growth: {axis.name}, {value}")
             try:
-                with Worker(1) as worker:
+                with Worker(cores) as worker:
                     found = worker.call(
                         "tests.benchmarks.measure.growth:point", axis, value, 0.05 if short else 0.5
                     )
@@ -65,7 +73,7 @@ def point(axis: Axis, value: int, seconds: float) -> dict[str, float]:
 
     Returns:
         "seconds" of an outer step, the median; "bytes", the peak of resident memory above the process with
-        the learner's state.
+        the learner's state; "resident", the peak of the whole process.
     """
     config = with_settings(default_config(axis.game, "tos"), {**axis.fixed, axis.setting: value})
     learner = config.method.build(config.game, config.placement)
@@ -79,7 +87,8 @@ def point(axis: Axis, value: int, seconds: float) -> dict[str, float]:
         start = time.perf_counter()
         state, _ = learner.update(state)
         durations.append(time.perf_counter() - start)
-    return {"seconds": float(np.median(durations)), "bytes": peak() - before}
+    highest = peak()
+    return {"seconds": float(np.median(durations)), "bytes": highest - before, "resident": highest}
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:

@@ -16,7 +16,14 @@ from tests.benchmarks.report.tables import (
     time_tables,
 )
 from tests.benchmarks.report.targets import targets
-from tests.benchmarks.report.whole_runs import ABOUT_GROWTH, ABOUT_RUNS, growth_table, run_table
+from tests.benchmarks.report.whole_runs import (
+    ABOUT_GROWTH,
+    ABOUT_MANY_AGENTS,
+    ABOUT_RUNS,
+    growth_table,
+    many_agents_table,
+    run_table,
+)
 from tests.benchmarks.whole_runs import FEW, WHOLE_RUNS
 
 HOW = """\
@@ -121,6 +128,7 @@ def write_report(results: Results, folder: Path) -> Path:
         *(f"![{title}]({name}.png)" for name, title in FIGURES.items() if name in written),
         *_whole_runs(results),
         *_growth(results),
+        *_many_agents(results),
         *(_experiment(results, name) for name in measured_experiments(results)),
         *_compiling(results),
         *_notes(results),
@@ -179,6 +187,12 @@ def _growth(results: Results) -> list[str]:
     if not results.rows("growth", "growth"):
         return []
     return ["## How an outer step grows", ABOUT_GROWTH, growth_table(results)]
+
+
+def _many_agents(results: Results) -> list[str]:
+    if not results.rows("many agents", "growth"):
+        return []
+    return ["## Many agents", ABOUT_MANY_AGENTS, many_agents_table(results)]
 
 
 def _compiling(results: Results) -> list[str]:

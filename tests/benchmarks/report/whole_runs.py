@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.benchmarks.growth import AXES
+from tests.benchmarks.growth import AXES, MANY_AGENTS
 from tests.benchmarks.report.layout import markdown, number
 from tests.benchmarks.report.results import Results
 from tests.benchmarks.whole_runs import CACHED, COLUMNS, DEFAULT, FEW, WHOLE_RUNS
@@ -39,6 +39,14 @@ ABOUT_GROWTH = """\
 One outer step of `tos` in a fresh process on one core, eager, as one setting grows and all others stay (the
 preset's, but for what is named): the median time, and the peak of resident memory above the process with the
 learner. Exponents are slopes of the logarithms, by least squares over all values."""
+
+
+ABOUT_MANY_AGENTS = """\
+One outer step of `tos`, 8 seeds, in a fresh process on two cores, eager. On a known graph (`aid`, a small world
+of mean degree 4) agents share with their neighbors, and time and memory grow with the number of edges; on a
+hidden one (`aid-hidden`) all share with all, and both grow with its square. Sampled: 32 episodes per seed and
+sample. Peak memory is that of the whole process, Python and PyTorch (about 280 MB) included.
+`python -m tests.benchmarks --only "many agents"` measures this table."""
 
 
 def lengths(rows: Sequence[Row]) -> list[int]:
@@ -189,6 +197,18 @@ def growth_table(results: Results) -> str:
             )
     header = ["setting", "values", "ms", "exponent", "R^2", "MB", "exponent", "R^2"]
     return markdown(header, body)
+
+
+def many_agents_table(results: Results) -> str:
+    """Write seconds and peak memory of an outer step of many agents."""
+    found = results.rows("many agents", "growth")
+    body = [
+        [axis.label, str(row["value"]), number(row["seconds"]), number(row["resident"] / 1e6)]
+        for axis in MANY_AGENTS
+        for row in found
+        if row["axis"] == axis.name
+    ]
+    return markdown(["sharing", "agents", "seconds of an outer step", "peak memory, MB"], body)
 
 
 def _growth(rows: Sequence[Row], value: Callable[[Row], float]) -> list[str]:
