@@ -343,7 +343,9 @@ def _repeated(entry: GameEntry) -> GameEntry:
 REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
 
 CATALOGUE: Registry[GameEntry] = Registry(
-    "game", SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS | NETWORKED
+    "game",
+    SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS | NETWORKED,
+    listed_by="bilevel games",
 )
 
 

@@ -216,7 +216,7 @@ def labeled_methods(words: Sequence[str]) -> dict[str, str]:
     by_label: dict[str, str] = {}
     for word in words:
         label, _, name = word.rpartition("=")
-        require_name(name, METHODS, "method")
+        METHODS.require(name)
         label = label or name
         require(
             label not in by_label,

@@ -29,6 +29,7 @@ METHODS: Registry[type[Method]] = Registry(
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",
     },
+    listed_by="bilevel methods",
 )
 """Name -> method, as the command line selects it; `register_method` adds one."""
 

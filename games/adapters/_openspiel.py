@@ -168,7 +168,7 @@ def from_openspiel(
     options: dict[str, Any] = {"discount": discount, "workers": workers, "reuse": True}
     if isinstance(game, str):
         name = game.partition("(")[0]
-        require_name(name, _pyspiel().registered_names(), "OpenSpiel game")
+        require_name(name, _pyspiel().registered_names(), "OpenSpiel game", "pyspiel.registered_names()")
         source = EnvironmentSource(SpielLoader(game), copy_of, parameters=_parameters, **options)
         return foreign_game(source, parameters, name)
     require(

@@ -23,19 +23,23 @@ def require(condition: bool, sentence: str) -> None:
         raise ValueError(sentence)
 
 
-def require_name(name: str, known: Iterable[str], kind: str) -> None:
+def require_name(name: str, known: Iterable[str], kind: str, listed_by: str | None = None) -> None:
     """Raise ValueError, suggesting the nearest names, unless a name is known.
 
     Args:
         name: from user input.
         known: all names.
         kind: noun for the named things, in the singular.
+        listed_by: command that lists the names, if they are too many for the message; None: list them there.
     Raises:
         ValueError: the name is unknown; upper and lower case differ.
 
     >>> require_name("adm", ["adam", "sgd"], "optimizer")
     Traceback (most recent call last):
     ValueError: There is no optimizer 'adm'. Did you mean 'adam'? Known: adam, sgd.
+    >>> require_name("chickn", ["chicken", "jungle"], "game", listed_by="bilevel games")
+    Traceback (most recent call last):
+    ValueError: There is no game 'chickn'; did you mean 'chicken' (`bilevel games` lists all names)?
     """
     names = list(known)
     if name in names:
@@ -43,8 +47,12 @@ def require_name(name: str, known: Iterable[str], kind: str) -> None:
     folded = {each.lower(): each for each in reversed(names)}
     exact = folded.get(name.lower())
     close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
-    near = [exact] if exact else [folded[each] for each in close]
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    near = " or ".join(map(repr, [exact] if exact else [folded[each] for each in close]))
+    if listed_by is not None:
+        where = f"`{listed_by}` lists all names"
+        advice = f"did you mean {near} ({where})?" if near else f"{where}."
+        raise ValueError(f"There is no {kind} {name!r}; {advice}")
+    hint = f" Did you mean {near}?" if near else ""
     raise ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
 
 

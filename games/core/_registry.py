@@ -21,6 +21,7 @@ class Registry(UserDict[str, T], Generic[T]):
     Args:
         kind: noun for the values, in the singular, for error messages.
         values: the initial ones, by name.
+        listed_by: command that lists the names, if they are too many for an error message.
 
     >>> colors = Registry("color", {"dark-red": (139, 0, 0)})
     >>> colors.register("white", (255, 255, 255))
@@ -29,9 +30,11 @@ class Registry(UserDict[str, T], Generic[T]):
     ValueError: There is no color 'Dark-Red'. Did you mean 'dark-red'? Known: dark-red, white.
     """
 
-    def __init__(self, kind: str, values: Mapping[str, T | str] = {}) -> None:
+    def __init__(
+        self, kind: str, values: Mapping[str, T | str] = {}, *, listed_by: str | None = None
+    ) -> None:
         super().__init__(values)  # type: ignore[arg-type]
-        self.kind = kind
+        self.kind, self.listed_by = kind, listed_by
 
     def __getitem__(self, name: str) -> T:
         value = self.data[name]
@@ -40,9 +43,13 @@ class Registry(UserDict[str, T], Generic[T]):
             value = self.data[name] = getattr(import_module(module), attribute)
         return value
 
+    def require(self, name: str) -> None:
+        """Raise ValueError, suggesting the nearest names, ignoring case, unless a name is there."""
+        require_name(name, self, self.kind, self.listed_by)
+
     def find(self, name: str) -> T:
-        """Look up a name from user input; ValueError suggests the nearest, ignoring case."""
-        require_name(name, self, self.kind)
+        """Look up a name from user input; ValueError as `require`."""
+        self.require(name)
         return self[name]
 
     def register(self, name: str, value: T | str, *, replace: bool = False) -> None:

@@ -96,11 +96,11 @@ def test_settings_replace_the_preset() -> None:
 
 
 def test_unknown_names_and_settings_name_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"no game 'chikken'. Did you mean 'chicken'"):
+    with pytest.raises(ValueError, match=r"no game 'chikken'; did you mean 'chicken'"):
         make("chikken")
     with pytest.raises(ValueError, match=r"no setting of chicken 'punishmnt'. Did you mean 'punishment'"):
         make("chicken", punishmnt=1)
-    with pytest.raises(ValueError, match=r"no game 'Escape-Room'. Did you mean 'escape-room'\?"):
+    with pytest.raises(ValueError, match=r"no game 'Escape-Room'; did you mean 'escape-room' \(`bilevel"):
         make("Escape-Room")
 
 

@@ -76,7 +76,7 @@ def test_a_game_of_ones_own_has_a_page(call: Call) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("jungel",), "There is no game 'jungel'. Did you mean 'jungle'"),
+        (("jungel",), "There is no game 'jungel'; did you mean 'jungle'"),
         (("jungle", "--episodes", 1), "episodes must be 2 or more, not 1."),
         (("--seed", -1), "seed must be from 0"),
     ],

@@ -24,7 +24,7 @@ def test_labels_are_the_names_unless_given() -> None:
     ("words", "says"),
     [
         (["tos", "tos"], "tos is there twice: give one of them a label of its own, as in other=tos."),
-        (["tos", "tso"], "There is no method 'tso'. Did you mean 'tos'"),
+        (["tos", "tso"], "There is no method 'tso'; did you mean 'tos'"),
         (["a=b=tos", "a=b=fixed"], "a=b is there twice"),
         (["mine="], "There is no method ''"),
     ],

@@ -97,7 +97,7 @@ def test_every_kind_of_policy_learns_and_plays(words: tuple[object, ...], call: 
     ("words", "sentence"),
     [
         ((), "Name the game first"),
-        (("jungel",), "There is no game 'jungel'. Did you mean 'jungle'"),
+        (("jungel",), "There is no game 'jungel'; did you mean 'jungle'"),
         (("jungle", "--policy", "clever"), "clever is none of these"),
         (("jungle", "--out", "clip.avi"), "A film's name ends in .gif, .webp or .mp4; clip.avi does not."),
         (("soccer", "--policy", "scripted"), "Soccer has no scripted policy"),

@@ -167,7 +167,7 @@ def test_help(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--game", "prisoners-dilema"), "There is no game 'prisoners-dilema'. Did you mean"),
+        (("--game", "prisoners-dilema"), "There is no game 'prisoners-dilema'; did you mean"),
         (("--game", "chicken", "--optimum", 1, 1), "must be one of 0 0; 0 1; 1 0 (an action's number"),
         (("--game", "braess", "--game.agents", 10), "10 agents with 3 actions have 393660"),
         (("--game", "braess", "--game.slope", -1), "no slope may be negative"),

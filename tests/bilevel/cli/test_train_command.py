@@ -90,8 +90,10 @@ def test_a_finished_run_is_shown_again_but_not_trained(call: Call, monkeypatch: 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--game", "escape"], "There is no game 'escape'. Did you mean 'escape-room'"),
-        (["--method", "toss"], "There is no method 'toss'. Did you mean 'tos'"),
+        (["--game", "escape"], "There is no game 'escape'; did you mean 'escape-room'"),
+        (["--method", "toss"], "There is no method 'toss'; did you mean 'tos'"),
+        (["--game", "zzz"], "There is no game 'zzz'; `bilevel games` lists all names."),
+        (["--method", "zzz"], "There is no method 'zzz'; `bilevel methods` lists all names."),
         (["--game.agents", "0"], "Escape Room needs at least 2 agents; agents is 0."),
         (["--game.levers", "5"], "levers must be below agents = 2, but it is 5."),
         (["--seeds", "0"], "seeds must be 1 or more, not 0."),

@@ -124,9 +124,9 @@ def test_provenance_is_recorded(tmp_path: Path) -> None:
         ("seeds", 2.5, "seeds must be of the type int, but it is 2.5."),
         ("seeds", True, "seeds must be of the type int, but it is True."),
         ("dtype", "float16", "dtype must be"),
-        ("game_name", "chickn", "Did you mean 'chicken'"),
+        ("game_name", "chickn", "did you mean 'chicken'"),
         ("game_name", 3, "game_name must be a name"),
-        ("method_name", "toss", "Did you mean 'tos'"),
+        ("method_name", "toss", "did you mean 'tos'"),
         ("method", 3, "method must be an object"),
         ("method__inner__learning_rate", -1, "inner.learning_rate must be"),
         (

@@ -56,8 +56,8 @@ def test_settings_of_the_game_have_dotted_names() -> None:
 @pytest.mark.parametrize(
     ("arguments", "settings", "sentence"),
     [
-        (("chiken", "tos"), {}, "There is no game 'chiken'. Did you mean 'chicken'"),
-        (("chicken", "tox"), {}, "There is no method 'tox'. Did you mean 'tos'"),
+        (("chiken", "tos"), {}, "There is no game 'chiken'; did you mean 'chicken'"),
+        (("chicken", "tox"), {}, "There is no method 'tox'; did you mean 'tos'"),
         (("chicken",), {}, "Say which method trains"),
         (("chicken", "tos"), {"seedz": 3}, "There is no setting of a run 'seedz'. Did you mean 'seed'"),
         (("escape-room", "tos"), {"game.horizonn": 3}, "There is no setting of escape-room 'horizonn'."),

@@ -276,7 +276,7 @@ def test_names_and_parameters_go_to_openspiel(monkeypatch: pytest.MonkeyPatch) -
     assert from_openspiel("dice").horizon == 3
     assert from_openspiel("dice", turns=5).horizon == 5
     assert from_openspiel("dice(turns=3)").horizon == 3
-    with pytest.raises(ValueError, match=r"no OpenSpiel game 'dise'. Did you mean 'dice'"):
+    with pytest.raises(ValueError, match=r"no OpenSpiel game 'dise'; did you mean 'dice'"):
         from_openspiel("dise")
     with pytest.raises(ValueError, match=r"no setting of dice 'bad'\. Known: turns"):
         from_openspiel("dice", bad=1)
@@ -342,7 +342,7 @@ def test_parameters_are_kept() -> None:
         assert (game.num_agents, int(game.action_space.n), game.horizon) == (3, 5, 5)
     with pytest.raises(ValueError, match=r"no setting of goofspiel 'cards'\. Did you mean 'num_cards'"):
         from_openspiel("goofspiel", cards=5)
-    with pytest.raises(ValueError, match=r"no OpenSpiel game 'gofspiel'\. Did you mean 'goofspiel'"):
+    with pytest.raises(ValueError, match=r"no OpenSpiel game 'gofspiel'; did you mean 'goofspiel'"):
         from_openspiel("gofspiel")
 
 

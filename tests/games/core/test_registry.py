@@ -1,4 +1,5 @@
 import fractions
+import re
 
 import pytest
 
@@ -29,3 +30,16 @@ def test_names_are_lower_case_and_hyphenated(name: str) -> None:
 def test_the_nearest_name_is_suggested_whatever_its_case(name: str) -> None:
     with pytest.raises(ValueError, match=f"no number '{name}'. Did you mean 'one'"):
         Registry("number", {"one": 1, "seventeen": 17}).find(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("oen", "There is no number 'oen'; did you mean 'one' or 'ones' (`count` lists all names)?"),
+        ("ONE", "There is no number 'ONE'; did you mean 'one' (`count` lists all names)?"),
+        ("", "There is no number ''; `count` lists all names."),
+    ],
+)
+def test_names_that_a_command_lists_are_not_all_in_the_message(name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        Registry("number", {"one": 1, "ones": 11, "seventeen": 17}, listed_by="count").find(name)
