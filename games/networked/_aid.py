@@ -227,8 +227,11 @@ class Aid(ExactGame):
             (agent_symbol(*HELPER), "helps"),
             (agent_symbol(*REFUSER), "refuses"),
             (line_symbol(EDGE, arrow=True), "direction of help"),
-            (line_symbol(EDGE), "help in both directions"),
         ]
+        sources, targets = self.network.edges.T
+        mutual = np.isin(sources * self.agents + targets, targets * self.agents + sources).any()
+        if self.rewiring or mutual:
+            key.append((line_symbol(EDGE), "help in both directions"))
         return draw_network(self.network, fills, title, edges=edges, key=key, scale=scale)
 
     def _rewire(self, targets: Tensor, generator: torch.Generator) -> Tensor:
