@@ -183,10 +183,10 @@ FAMILIES = {
         lambda: matrix.SymmetricalStagHunt(), "N-agent stag hunt, everybody against everybody", WILLIS
     ),
     "cyclical-prisoners-dilemma": GameEntry(
-        lambda: matrix.Cyclical(), "prisoner's dilemma of each agent against the next of a ring", WILLIS
+        lambda: matrix.Cyclical(), "prisoner's dilemma of each agent against the next agent on a ring", WILLIS
     ),
     "tycoon-prisoners-dilemma": GameEntry(
-        lambda: matrix.Tycoon(), "prisoner's dilemma of agent 0 against each of the others", WILLIS
+        lambda: matrix.Tycoon(), "prisoner's dilemma of agent 0 against each other agent", WILLIS
     ),
     "circular-prisoners-dilemma": GameEntry(
         lambda: matrix.Circular(), "prisoner's dilemma weighted by nearness on a ring", WILLIS
@@ -220,7 +220,7 @@ SEQUENTIAL = {
 GRIDS = {
     "coin-game": GameEntry(
         lambda: grid.CoinGame(),
-        "pick up coins; taking the other's color costs the other 2",
+        "pick up coins; taking a coin of the other agent's color costs that agent 2",
         f"{LERER}; rules as in the code released with {LOLA_DICE}",
     ),
     "coin-game-two-coins": GameEntry(
@@ -284,10 +284,12 @@ GRIDS = {
         MELTING_POT,
     ),
     "stag-hunt-grid": GameEntry(
-        lambda: grid.StagHuntGrid(), "a stag takes two who meet at it, a hare is safe and small", LASE
+        lambda: grid.StagHuntGrid(),
+        "a stag takes two agents on one cell; a hare takes one and is worth less",
+        LASE,
     ),
     "snowdrift": GameEntry(
-        lambda: grid.Snowdrift(), "whoever clears a drift pays, and everybody gains", LASE
+        lambda: grid.Snowdrift(), "clearing a drift costs one agent and benefits all", LASE
     ),
     "prisoner-corridor": GameEntry(
         lambda: grid.PrisonerCorridor(), "the near goal for one, or the far goals for both", LTOS
@@ -300,12 +302,10 @@ GRIDS = {
 
 
 NETWORKED = {
-    "aid": GameEntry(
-        lambda: networked.Aid(), "help the next agent of a ring, at a cost that only others repay", AID
-    ),
+    "aid": GameEntry(lambda: networked.Aid(), "costly help for the next agent on a ring", AID),
     "aid-hidden": GameEntry(
         lambda: networked.Aid(observe_graph=False),
-        "aid on a ring that agents do not see: all may share with all",
+        "aid on a ring that agents do not observe: all may share with all",
         AID,
     ),
     "aid-rewired": GameEntry(
@@ -315,19 +315,19 @@ NETWORKED = {
         "aid on a graph whose edges change from step to step",
         AID,
     ),
-    "routing": GameEntry(
-        lambda: networked.Routing(), "packets share links that turn away what does not fit", LTOS
-    ),
+    "routing": GameEntry(lambda: networked.Routing(), "packets choose links of limited capacity", LTOS),
     "traffic": GameEntry(
         lambda: networked.Traffic(),
         "signals on a grid of roads, where queues spill back",
         f"{LTOS}; {VARAIYA}",
     ),
     "irrigation": GameEntry(
-        lambda: networked.Irrigation(), "who is higher up the canal takes the water first", IRRIGATION
+        lambda: networked.Irrigation(), "agents further up a canal take water first", IRRIGATION
     ),
     "inoculation": GameEntry(
-        lambda: networked.Inoculation(), "protection costs one, and stops an infection for many", INOCULATION
+        lambda: networked.Inoculation(),
+        "protection is costly to one agent and stops an infection for many",
+        INOCULATION,
     ),
 }
 

@@ -163,7 +163,7 @@ def usage() -> str:
     return (
         "bilevel: learn reward sharing and loss weights by hypergradients, jointly with the policies.\n\n"
         f"usage: bilevel COMMAND [OPTIONS]\n\n{lines}\n\n"
-        "bilevel COMMAND --help says more; for train, name the game and the method first:\n"
+        "bilevel COMMAND --help lists the options; for train, name the game and the method first:\n"
         "  bilevel train --game escape-room --method tos --help"
     )
 

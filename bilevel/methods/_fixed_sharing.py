@@ -128,7 +128,7 @@ class Selfish(LossWeightMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Prosocial(LossWeightMethod):
-    """The common reward: the mean or the sum over agents, the mean over a neighborhood, difference rewards.
+    """The common reward: the mean or sum over agents, the mean over a neighborhood, or difference rewards.
 
     mean: r~_j = sum_i r_i / N, which conserves the total: each agent gives (N - 1) / N of everything away.
     sum: r~_j = sum_i r_i, N times as large, so that learning rate and entropy bonus need not grow with N.

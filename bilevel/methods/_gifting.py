@@ -107,7 +107,7 @@ class ExactGiftPlay(ExactPlay):
 
 @dataclass(frozen=True, kw_only=True)
 class Gifting(LossWeightMethod):
-    """Gifting as a part of actions: every action exists twice, without and with a gift g to other agents.
+    """Gifting as part of actions: every action is available without and with a gift g to other agents.
 
     There is no outer loop: agents learn to give as they learn to act, each on r~_j = r_j + sum_i G_i / k_i,
     less G_j where gifts are zero-sum. G_i is g in the steps in which agent i gives, or what is left in its
