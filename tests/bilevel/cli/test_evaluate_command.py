@@ -109,7 +109,7 @@ def test_new_policies_of_an_edge_network_need_no_shared_parameters(call: Call) -
 @pytest.mark.parametrize(
     ("method", "settings", "words", "message"),
     [
-        ("selfish", (), ("--game.agents", 8), "Each of the 6 agents learned parameters of its own"),
+        ("selfish", (), ("--game.agents", 8), "Each of the 6 agents has its own parameters"),
         (
             "selfish",
             SHARED[:-1],
