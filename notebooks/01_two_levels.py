@@ -17,7 +17,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.two_levels import check_1, check_2, check_3
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)  # double precision, for exact comparisons
@@ -271,7 +271,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", unrolled),
     ("implicit", GREEN, "--", implicit),
-    ("truncated to 3", BROWN, "-.", lambda phi, n: truncated(phi, n, 3)),
+    ("truncated to 3", AMBER, "-.", lambda phi, n: truncated(phi, n, 3)),
     ("truncated to 10", RED, ":", lambda phi, n: truncated(phi, n, min(n, 10))),
 ):
     found = torch.stack([estimate(phi, int(n)) for n in lengths])
@@ -344,7 +344,7 @@ axes.axhline(after_10.min(), color=GRAY, linewidth=1, label=f"minimum: F = {afte
 for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", lambda phi: unrolled(phi, 10)),
     ("implicit", GREEN, "--", lambda phi: implicit(phi, 10)),
-    ("truncated to 3", BROWN, "-.", lambda phi: truncated(phi, 10, 3)),
+    ("truncated to 3", AMBER, "-.", lambda phi: truncated(phi, 10, 3)),
     ("truncated to 1", RED, ":", lambda phi: truncated(phi, 10, 1)),
 ):
     last_phi, losses = descend(estimate)

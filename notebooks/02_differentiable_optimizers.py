@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import torch
 import torchopt
 from checks.differentiable_optimizers import check_1, check_2, check_3
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
 from torch import nn
 from torch.func import functional_call, grad
 
@@ -260,7 +260,7 @@ print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 sizes = torch.logspace(-10, 1, 200)
-for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, BROWN, "-."), (1e-1, BLUE, "-")):
+for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, AMBER, "-."), (1e-1, BLUE, "-")):
     left.plot(
         sizes,
         epsilon / (sizes + epsilon) ** 2,
@@ -340,7 +340,7 @@ lengths = size(128, fast=4)
 counts = [2**power for power in range(1, lengths.bit_length())]
 curves = {
     "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
-    "higher": (BROWN, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
+    "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
     "recompute each step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
     "sqrt(K) checkpoints": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
     "forward mode (one phi)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),

@@ -17,7 +17,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, RED, TEAL, explore, press, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -43,8 +43,8 @@ NAMED = {  # label, and its offset from the point
 figure, axes = plt.subplots(figsize=(9, 6))
 for low, high, left, right, color, words in (
     (1, 2.5, -2, 0, RED, "greed and fear"),
-    (1, 2.5, 0, 1.5, BROWN, "greed only"),
-    (-1.4, 1, -2, 0, TEAL, "fear only"),
+    (1, 2.5, 0, 1.5, AMBER, "greed only"),
+    (-1.4, 1, -2, 0, SKY, "fear only"),
     (-1.4, 1, 0, 1.5, GREEN, "neither: no dilemma"),
 ):
     axes.fill_between([left, right], low, high, color=color, alpha=0.25, linewidth=0)

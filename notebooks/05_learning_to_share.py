@@ -16,7 +16,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.learning_to_share import check_1, check_2, check_3
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 from bilevel.experiments import interquartile_interval
 
@@ -150,7 +150,7 @@ for _ in range(OUTER_STEPS):
     fixed.append(rewards(theta.sigmoid()).sum(-1))
 draw_band(right, range(OUTER_STEPS), welfare, label="learned sharing", color=GREEN)
 draw_band(
-    right, range(OUTER_STEPS), torch.stack(fixed), label="fixed initial sharing", color=BROWN, linestyle="-."
+    right, range(OUTER_STEPS), torch.stack(fixed), label="fixed initial sharing", color=AMBER, linestyle="-."
 )
 right.axhline(AGENTS * BENEFIT, color=BLACK, linewidth=1, linestyle=":", label="social optimum: all dig")
 right.set(xlabel="policy update", ylabel="welfare", title=f"welfare, {SEEDS} seeds")
@@ -290,7 +290,7 @@ SCHEDULES = {  # policy updates per outer step, settings of the library, setting
     "alternating": (5, {"training": "alternating", "training.rounds": 4}, {"rounds": 4}),
     "staged": (1, {"training": "staged", "training.outer_steps": UPDATES // 2}, {"new_at": UPDATES // 2}),
 }
-LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (BROWN, "-.")}
+LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (AMBER, "-.")}
 
 
 def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):

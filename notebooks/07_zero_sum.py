@@ -13,7 +13,7 @@
 import matplotlib.pyplot as plt
 import torch
 from checks.zero_sum import check_1, check_2, check_3, check_4
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -74,9 +74,9 @@ def draw_trajectories(axes, bonus, steps, shares):
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6))
 draw_trajectories(
-    left, 0.0, 30, {0.0: (RED, "-"), 0.35: (BROWN, "--"), 0.5: (BLACK, "-."), 1.0: (PURPLE, ":")}
+    left, 0.0, 30, {0.0: (RED, "-"), 0.35: (AMBER, "--"), 0.5: (BLACK, "-."), 1.0: (PURPLE, ":")}
 )
-draw_trajectories(right, 0.5, 80, {0.0: (RED, "-"), 0.1: (BROWN, "--"), 0.4: (GREEN, "-.")})
+draw_trajectories(right, 0.5, 80, {0.0: (RED, "-"), 0.1: (AMBER, "--"), 0.4: (GREEN, "-.")})
 left.set_title("zero-sum (b = 0), 30 steps")
 right.set_title("bonus b = 0.5, 80 steps")
 plt.show()
@@ -352,7 +352,7 @@ def hypergradient(g, steps, bonus):
 
 
 figure, axes = plt.subplots()
-for bonus, g, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, BROWN, "--"), (0.5, 0.4, GREEN, "-.")):
+for bonus, g, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
     slopes = torch.stack([hypergradient(g, int(steps), bonus) for steps in lengths])
     axes.plot(lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, g = {g}")
     print(f"b = {bonus}, g = {g}: hypergradient from {slopes.min():.3g} to {slopes.max():.3g}")

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from checks.learning_loss_weights import check_1, check_2, check_3
-from lesson import BLACK, BLUE, BROWN, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 from bilevel.loss_weights import LossWeights, LossWeightTuner
 
@@ -84,7 +84,7 @@ def draw(noisy, shifted, outer_rate, steps=size(120, fast=10)):
     left.set(xlabel="weight of the noisy sensor", ylabel="validation loss", ylim=(-0.02, 0.6))
     left.legend()
     right.plot(weights[:, 0], color=BLUE, label="weight of the noisy sensor")
-    right.plot(weights[:, 1], color=BROWN, linestyle="--", label="weight of the shifted sensor")
+    right.plot(weights[:, 1], color=AMBER, linestyle="--", label="weight of the shifted sensor")
     right.plot(thetas, color=BLACK, linestyle=":", label="model $\\theta$ (target: 0)")
     right.set(xlabel="training step", ylabel="weight, model", ylim=(-0.8, 1.6))
     right.legend(loc="upper right")
@@ -256,7 +256,7 @@ def train(weighting, seed):
 
 runs = {name: [train(name, seed) for seed in range(SEEDS)] for name in WEIGHTINGS}
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-COLORS = (GRAY, BLACK, BROWN, RED, BLUE, GREEN)
+COLORS = (GRAY, BLACK, AMBER, RED, BLUE, GREEN)
 DASHES = (":", "-.", (0, (6, 2)), (0, (3, 1, 1, 1)), "-", "--")
 for row, (name, color, dashes) in enumerate(zip(WEIGHTINGS, COLORS, DASHES, strict=True)):
     errors = np.array([error for error, _ in runs[name]])
@@ -316,7 +316,7 @@ left.legend()
 ACCURACY = "test accuracy (%)"
 for method, color, dashes in (
     ("uniform", RED, ":"),
-    ("clean-set-alone", BROWN, "--"),
+    ("clean-set-alone", AMBER, "--"),
     ("learned", BLUE, "-"),
 ):
     at = trials[method][0].curves[f"{ACCURACY} at"]
@@ -362,7 +362,7 @@ tiny = WorldModelSettings(
 world = WorldModelTask()
 runs = [world.run(tiny, "learned", seed, lambda part: None) for seed in range(3)]
 figure, axes = plt.subplots()
-LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, BROWN), ("-", "--", "-.", ":"), strict=True)
+LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True)
 for name, color, dashes in LINES:
     at = runs[0].curves[f"weight of {name} at"]
     weight = np.array([run.curves[f"weight of {name}"] for run in runs]).T

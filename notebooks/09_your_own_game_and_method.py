@@ -18,7 +18,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from checks.your_own_game_and_method import check_1, check_2, check_3, check_4
-from lesson import BLUE, BROWN, GRAY, GREEN, RED, draw_band, explore, size, use_style
+from lesson import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
 
 import bilevel
 from bilevel.report import looks
@@ -439,7 +439,7 @@ def under_tax(rate, seeds, steps, agents=3):
 
 fixed = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
 figure, axes = plt.subplots()
-draw_band(axes, RATES, fixed, label="fixed tax", color=BROWN, linestyle="--", marker="o")
+draw_band(axes, RATES, fixed, label="fixed tax", color=AMBER, linestyle="--", marker="o")
 learned = runs["tax"].final["given_away"] * 3 / 2
 axes.plot(
     learned,

@@ -14,14 +14,11 @@ from matplotlib.lines import Line2D
 
 from bilevel import report
 from bilevel.experiments import require_seeds
-from bilevel.report import BLACK, BLUE, GRAY, GREEN, RED, SETTINGS
+from bilevel.report import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SETTINGS, SKY
 from games.core import require
 
-__all__ = ["BLACK", "BLUE", "BROWN", "GRAY", "GREEN", "MODES", "PURPLE", "RED", "TEAL", "VARIABLE"]
+__all__ = ["AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "MODES", "PURPLE", "RED", "SKY", "VARIABLE"]
 __all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
-
-BROWN, PURPLE, TEAL = "#9A6700", "#B5518A", "#00838F"
-"""Further colors of lines; every color of the lessons has a contrast of 3 to 1 or more with white."""
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
 """Environment variable of automatic execution: `full` for saved outputs, `fast` for tests."""

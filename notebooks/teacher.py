@@ -9,7 +9,7 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from lesson import BLUE, BROWN, GRAY, GREEN, PURPLE, RED, TEAL, use_style
+from lesson import AMBER, BLUE, GRAY, GREEN, PURPLE, RED, SKY, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -26,7 +26,7 @@ PLANS = {  # lesson or break, minutes
         ("7", 35), ("break", 15), ("9: own games", 75),
     ],
 }  # fmt: skip
-COLORS = dict(zip("01234567", (GRAY, BLUE, TEAL, RED, GREEN, GREEN, BROWN, PURPLE), strict=True))
+COLORS = dict(zip("01234567", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True))
 figure, axes = plt.subplots(figsize=(12, 3.2))
 for row, plan in enumerate(PLANS.values()):
     start = 0
