@@ -133,9 +133,7 @@ def chosen(
     grown = [] if bench.fast else done.get("growth", [])
     parts["growth"] = lambda: measure_growth(say, grown, deadline, short=bench.fast)
     many = [] if bench.fast else done.get("many agents", [])
-    parts["many agents"] = lambda: measure_growth(
-        say, many, deadline, short=bench.fast, axes=MANY_AGENTS, cores=2
-    )
+    parts["many agents"] = lambda: measure_growth(say, many, deadline, short=bench.fast, axes=MANY_AGENTS)
     for name in bench.only:
         if name not in parts:
             raise ValueError(f"There is nothing called {name!r} to measure; there are {', '.join(parts)}.")
