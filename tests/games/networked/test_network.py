@@ -23,6 +23,7 @@ from games.networked import (
     SmallWorld,
     draw_network,
 )
+from games.networked._picture import _apart, agent_symbol
 
 KINDS = [
     Ring(),
@@ -171,3 +172,26 @@ def test_pictures_have_one_size(agents: int) -> None:
     frame = draw_network(Ring().network(agents), fills, "a ring")
     assert frame.shape == draw_network(ScaleFree(links=1).network(agents), fills, "").shape
     assert frame.dtype == np.uint8
+
+
+@given(seed=st.integers(0, 2**32 - 1), agents=st.integers(2, 20))
+def test_discs_that_would_overlap_are_moved_apart_within_the_picture(seed: int, agents: int) -> None:
+    places = 50 + 300 * np.random.default_rng(seed).uniform(size=(agents, 2))
+    low, high = np.zeros(2), np.full(2, 400.0)
+    moved = _apart(places, 9.0, low, high)
+    distances = np.linalg.norm(moved[:, None] - moved, axis=-1)[~np.eye(agents, dtype=bool)]
+    assert distances.min() > 18
+    assert ((moved >= low) & (moved <= high)).all()
+    np.testing.assert_array_equal(_apart(moved, 9.0, low, high)[0], moved[0])
+
+
+def test_squares_colors_and_the_key_show() -> None:
+    network = Ring().network(4)
+    plain = draw_network(network, [("#0072B2", "white")] * 4, "")
+    squares = draw_network(network, [("#0072B2", "white")] * 4, "", squares=[0])
+    assert (plain != squares).any()
+    keyed = draw_network(
+        network, [("#0072B2", "white")] * 4, "", key=[(agent_symbol("#D55E00", "white"), "agent")]
+    )
+    assert np.array_equal(keyed[: len(plain)], plain)
+    assert (keyed[len(plain) :] == (0xD5, 0x5E, 0x00)).all(-1).any()
