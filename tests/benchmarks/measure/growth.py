@@ -70,8 +70,8 @@ def point(axis: Axis, value: int, seconds: float) -> dict[str, float]:
         seconds: for how long outer steps are timed; three at least.
 
     Returns:
-        "seconds" of an outer step, the median, and "fastest", the shortest; "bytes", the peak of resident memory above the process with
-        the learner's state; "resident", the peak of the whole process.
+        "seconds" of an outer step, the median, and "fastest", the shortest; "bytes", the peak of resident
+        memory above the process with the learner's state; "resident", the peak of the whole process.
     """
     config = with_settings(default_config(axis.game, "tos"), {**axis.fixed, axis.setting: value})
     learner = config.method.build(config.game, config.placement)

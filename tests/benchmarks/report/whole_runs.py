@@ -46,8 +46,8 @@ One outer step of `tos`, 8 seeds, in a fresh process on one core, eager. On a kn
 world of mean degree 4) agents share with their neighbors, and time and memory grow with the number of edges;
 on a hidden one (`aid-hidden`) all share with all, and both grow with the square of the number of agents.
 Sampled: 32 episodes per seed and sample. Seconds are the median and the shortest of three or more steps; far
-apart, they tell of other programs on the machine. Peak memory is that of the whole process, Python and PyTorch
-(about 280 MB) included.
+apart, they tell of other programs on the machine. Peak memory is that of the whole process, with Python and
+PyTorch (about 280 MB).
 `python -m tests.benchmarks --only "many agents"` measures this table."""
 
 
