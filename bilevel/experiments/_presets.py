@@ -6,7 +6,7 @@ from typing import Any
 
 import games
 from bilevel.core import Schedule
-from bilevel.methods import METHODS, Method
+from bilevel.methods import METHODS, Method, parts_of
 from games.adapters import ForeignGame
 from games.core import ExactGame, Game
 
@@ -28,6 +28,22 @@ GRID: dict[str, Any] = {
     "inner.entropy_coef": anneal(0.01, 100),
 }
 """Settings for games whose observations are planes of a grid."""
+ROUTES: dict[str, Any] = {
+    # One network for all agents: otherwise each has to learn all routes, or all phases, alone.
+    "policy": "mlp",
+    "policy.hidden_size": (64,),
+    "policy.activation": "relu",
+    "policy.share_parameters": True,
+    "inner": "ppo",
+    # The size of the rewards that an agent receives depends on the sharing matrix.
+    "inner.norm_adv": True,
+    "inner.optimizer": "adam",
+    "inner.learning_rate": 0.01,
+    "inner.episodes": 8,
+    "inner.num_minibatches": 4,
+    "inner.entropy_coef": 0.003,
+}
+"""Settings for routing and traffic (docs/studies/routing-and-traffic.md)."""
 FOREIGN: dict[str, Any] = {
     "inner.optimizer": "adam",
     "inner.learning_rate": 0.01,
@@ -54,6 +70,9 @@ INNER: dict[str, dict[str, Any]] = {
     "stag-hunt-grid": GRID | {"inner.episodes": 64, "inner.entropy_coef": anneal(0.01, 200)},
     "snowdrift": GRID,
     "jungle": GRID,
+    "routing": ROUTES | {"inner.learning_rate": 0.02, "inner.gae_lambda": 0.9},
+    # The critic observes no time: a lower lambda relies too much on it.
+    "traffic": ROUTES | {"inner.gae_lambda": 0.8, "inner.entropy_coef": 0.001},
 }
 """Game name -> settings of the inner loop, which override those of its kind."""
 
@@ -90,6 +109,9 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Once policies have converged, hypergradients are noise, and sharing drifts by its learning rate.
     ("clans", "tos"): {"outer.learning_rate": 0.01},
     **{(game, "tos"): {"outer.learning_rate": 0.02} for game in GRIDS},
+    # Equal shares of many agents' rewards hide the effect of an agent's own actions.
+    ("routing", "tos"): {"own_share": 0.9, "outer.learning_rate": 0.02},
+    ("traffic", "tos"): {"own_share": 0.9, "outer.learning_rate": 0.02},
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
@@ -131,7 +153,10 @@ def preset(game_name: str, method_name: str) -> tuple[Game, Method]:
     game = games.make(game_name)
     kind = EXACT if method.exact and isinstance(game, ExactGame) else SAMPLED
     kind = FOREIGN if isinstance(game, ForeignGame) else kind
-    settings = VALUE_BASED.get(method_name, kind | INNER.get(game_name, {}))
+    inner = INNER.get(game_name, {})
+    if "inner" in inner and inner["inner"] not in parts_of(type(method)).get("inner", ()):
+        inner = {}  # settings of an inner learner that the method does not have
+    settings = VALUE_BASED.get(method_name, kind | inner)
     settings = settings | PAIRS.get((game_name, method_name), {})
     applicable = {name: value for name, value in settings.items() if hasattr(method, name.partition(".")[0])}
     return game, method.with_settings(applicable)
