@@ -99,8 +99,8 @@ def count_environment_steps(seeds: int, *, to_horizon: bool = False) -> Iterator
 
 Act = Callable[[StepObservation], Tensor]
 """Observations of a step -> actions as in `Trajectory`: integer [seed, agent, episode] if Discrete."""
-Give = Callable[[StepObservation, Tensor, Tensor, Tensor], Tensor]
-"""(observations, actions, individual rewards, mask) of one step -> its gifts; see `step_gifts`."""
+Give = Callable[[StepObservation, Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""(observations, actions, individual rewards, mask, cooperated) of one step -> gifts; see `step_gifts`."""
 
 
 @torch.no_grad()
@@ -158,8 +158,8 @@ def play_blocks(
         game: the game.
         act: observations of a step -> actions, integer [seed, agent, episode] if Discrete; called in each
             of `game.horizon` steps.
-        give: (observations, actions, individual rewards, mask) of a step -> its gifts (`step_gifts`); called
-            where the game takes gifts.
+        give: (observations, actions, individual rewards, mask, cooperated) of a step -> its gifts
+            (`step_gifts`); called where the game takes gifts.
         mask: 1s, [seed, 1, episode], of the dtype and on the device of the result.
         generator: source of all random draws.
         steps: time steps of a block; the last one may be shorter.
@@ -205,13 +205,14 @@ def play_blocks(
         actions = act(step)
         block.write("actions", time, actions)
         joint = acted(actions.movedim(1, 2).flatten(0, 1))
-        block.write("cooperated", time, stack_optional(game.cooperates(state, joint)), mask.dtype)
+        cooperates = stack_optional(game.cooperates(state, joint))
+        cooperated = block.write("cooperated", time, cooperates, mask.dtype)
         with separated(game, generator, seeds * episodes):
             state, rewards, done = game.step(state, joint, generator)
         own = block.write_while("rewards", time, stack(rewards).to(mask.dtype), mask)
         block.write("mask", time, mask)
         if game.takes_gifts:
-            state = game.give(state, give(step, actions, own, mask))
+            state = game.give(state, give(step, actions, own, mask, cooperated))
         continues = mask * (~done).to(mask.dtype).reshape(seeds, 1, episodes)
         if game.truncates:
             cut = (mask - continues) * (~game.ended(state)).to(mask.dtype).reshape(seeds, 1, episodes)
@@ -276,7 +277,12 @@ def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
 
 
 def step_gifts(
-    transfer: Transfer, observation: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor
+    transfer: Transfer,
+    observation: StepObservation,
+    actions: Tensor,
+    rewards: Tensor,
+    mask: Tensor,
+    cooperated: Tensor | None = None,
 ) -> Tensor:
     """Gifts of one step, for `Game.give`.
 
@@ -286,6 +292,8 @@ def step_gifts(
         actions: [seed, agent, episode].
         rewards: individual rewards, [seed, agent, episode].
         mask: 1 while an episode runs, [seed, 1, episode].
+        cooperated: 1 where the action cooperates, [seed, agent, episode]; None: the game defines no
+            cooperation.
 
     Returns:
         Gifts, [seed * episode, giver, receiver], in reward units.
@@ -306,7 +314,7 @@ def step_gifts(
         actions.unsqueeze(2),
         rewards.unsqueeze(2),
         mask.unsqueeze(2),
-        cooperated=None,
+        cooperated=None if cooperated is None else cooperated.unsqueeze(2),
         legal=None if observation.legal is None else observation.legal.unsqueeze(2),
         neighbors=None if observation.neighbors is None else observation.neighbors.unsqueeze(-2),
         present=None if observation.present is None else observation.present.unsqueeze(2),

@@ -97,9 +97,25 @@ GRIDS = (
 )
 """The grid games of docs/studies/grid-dilemmas.md."""
 
+LIO_CLEANUP: dict[str, Any] = {
+    # Incentives of about 1 a step are needed until agents clean; the default cost removes them before that,
+    # and the default outer learning rate is too high (docs/studies/papers-games.md). Input and cost as
+    # released.
+    "action_inputs": "cooperation",
+    "cost": "objective",
+    "cost.weight": 1e-4,
+    "outer.learning_rate": 0.002,
+    # Better estimates of the hypergradient, and larger policy steps.
+    "inner.episodes": 16,
+    "inner.learning_rate": 0.02,
+}
+"""Settings of `lio` on cleanup."""
+
 PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Incentives take time to learn, and exploration of the lever must last as long.
     ("escape-room", "lio"): {"inner.entropy_coef": anneal(1.0, 200)},
+    ("cleanup-lio-7x7", "lio"): LIO_CLEANUP,
+    ("cleanup-lio-10x10", "lio"): LIO_CLEANUP,
     # With one inner step some of 20 seeds remain 5 below the optimum.
     ("braess", "tos"): {"inner.steps": 5},
     # Weights are updated only while routes still change: slow these down.

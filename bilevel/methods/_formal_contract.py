@@ -174,7 +174,7 @@ class FormalContract(OuterMethod):
         numbered_actions(game, "A contract, which names the actions that defect,")
         require(game.num_agents >= 2, f"{kind} has one agent: there is nobody to pay.")
         require(
-            _defines_cooperation(game),
+            defines_cooperation(game),
             f"A contract is on defection, and {kind} does not define which actions cooperate: choose a game "
             "that does (Game.cooperates).",
         )
@@ -184,7 +184,13 @@ class FormalContract(OuterMethod):
         return ContractLearner(self, game, placement, variable, objective=OBJECTIVES["welfare"])
 
 
-def _defines_cooperation(game: Game) -> bool:
+def defines_cooperation(game: Game) -> bool:
+    """True if the game defines which actions cooperate.
+
+    >>> import games
+    >>> defines_cooperation(games.make("escape-room")), defines_cooperation(games.make("matching-pennies"))
+    (True, False)
+    """
     generator = torch.Generator().manual_seed(0)
     state, actions = game.reset(1, generator), torch.zeros(1, game.num_agents, dtype=torch.int64)
     return game.cooperates(state, actions) is not None

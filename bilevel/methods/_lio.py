@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from gymnasium import spaces
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
+from bilevel.methods._formal_contract import defines_cooperation
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
 from bilevel.methods._lio_learner import ModelingLearner, OpponentModels
 from bilevel.methods._method import OuterMethod
@@ -34,6 +35,8 @@ from bilevel.sharing import (
 )
 from games.core import Game, numbered_actions, require
 
+ActionInputs = Literal["actions", "cooperation"]
+
 
 @dataclass(frozen=True, eq=False)
 class Incentives:
@@ -51,6 +54,8 @@ class Incentives:
     """Maximum gift from one agent to another in a step, above 0, in reward units."""
     hidden: tuple[int, ...] = (32,)
     activation: ActivationName = "tanh"
+    action_inputs: ActionInputs = "actions"
+    """The other agents' actions, one-hot, or only whether they cooperate."""
     charged: bool = False
     """Subtract incentives from the givers' learning rewards, which conserves the total."""
     exact = False
@@ -69,9 +74,10 @@ class Incentives:
 
     @property
     def network(self) -> Perceptron:
-        """Network of each giver: its observation, the other agents' actions -> an output for each
-        receiver."""
-        inputs = self.encoder.features + self.encoder.other_action_features
+        """Network of each giver: its observation, the action inputs -> an output for each receiver."""
+        encoder = self.encoder
+        of_others = self.agents - 1 if self.action_inputs == "cooperation" else encoder.other_action_features
+        inputs = encoder.features + of_others
         return Perceptron((inputs, *self.hidden, self.agents), self.activation)
 
     def initial(self, seed: int, seeds: int) -> Tensor:
@@ -93,13 +99,10 @@ class IncentiveTransfer(Transfer):
 
     def gifts(self, trajectory: Trajectory) -> Tensor:
         encoder = self.variable.encoder
-        inputs = torch.cat(
-            (
-                encoder.encode_observations(trajectory, self.phi),
-                encoder.encode_other_actions(trajectory, self.phi),
-            ),
-            -1,
-        )
+        by_cooperation = self.variable.action_inputs == "cooperation"
+        encode = encoder.encode_other_cooperation if by_cooperation else encoder.encode_other_actions
+        observations = encoder.encode_observations(trajectory, self.phi)
+        inputs = torch.cat((observations, encode(trajectory, self.phi)), -1)
         out = self.variable.network(self.phi, inputs.flatten(2, 3)).unflatten(2, inputs.shape[2:4])
         graph = self.variable.neighbors.to(self.phi.device).clone().fill_diagonal_(False)
         incentives = self.variable.max_gift * sigmoid(out).movedim(-1, 2)
@@ -247,6 +250,9 @@ class LIO(OuterMethod):
     """Units of each hidden layer of an incentive network."""
     incentive_activation: ActivationName = "tanh"
     """Activation between the layers of an incentive network."""
+    action_inputs: ActionInputs = "actions"
+    """Inputs of incentive networks besides the observation: the other agents' actions, or only whether they
+    cooperate (`Game.cooperates`; on cleanup: clean, as in the released code)."""
     cost: SeparateCost | ObjectiveCost | ChargedCost = SeparateCost()
     """Accounting of the cost of giving."""
     opponents: KnownOpponents | ModeledOpponents = KnownOpponents()
@@ -257,6 +263,10 @@ class LIO(OuterMethod):
             game.num_agents >= 2,
             f"{type(game).__name__} has one agent: there is nobody to give incentives to.",
         )
+        require(
+            self.action_inputs == "actions" or defines_cooperation(game),
+            f"{type(game).__name__} does not define which actions cooperate: set action_inputs to actions.",
+        )
         variable = Incentives(
             game.neighbors,
             game.observation_space,
@@ -264,6 +274,7 @@ class LIO(OuterMethod):
             self.max_incentive,
             self.incentive_hidden_size,
             self.incentive_activation,
+            self.action_inputs,
             charged=isinstance(self.cost, ChargedCost),
         )
         costs = functools.partial(incentive_costs, discount=game.discount)

@@ -64,7 +64,14 @@ class Sharers:
         values = self.network(self.theta, features, incoming(shares))
         return epsilon_greedy(values, observation.legal, self.exploration.epsilon, self.generator)
 
-    def give(self, observation: StepObservation, actions: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
+    def give(
+        self,
+        observation: StepObservation,
+        actions: Tensor,
+        rewards: Tensor,
+        mask: Tensor,
+        cooperated: Tensor | None = None,
+    ) -> Tensor:
         """Gifts of the last step, [seed * episode, giver, receiver]."""
         return (self.shares[-1] * rewards.unsqueeze(2)).movedim(-1, 1).flatten(0, 1)
 

@@ -59,12 +59,13 @@ def film(
         while not over and (max_steps is None or step < max_steps):
             seen = observe_step(game, state)
             actions, hidden_state = actor(state, generator, hidden_state)
+            cooperates = game.cooperates(state, actions)
             state, rewards, done = game.step(state, actions, generator)
             if transfer is not None:
                 own = rewards.T[None]
-                given = step_gifts(
-                    transfer, seen, actions.movedim(0, 1)[None], own, torch.ones_like(own[:, :1])
-                )
+                joint, mask = actions.movedim(0, 1)[None], torch.ones_like(own[:, :1])
+                cooperated = None if cooperates is None else cooperates.T[None].to(own.dtype)
+                given = step_gifts(transfer, seen, joint, own, mask, cooperated)
                 state = game.give(state, given)
             step, over, total = step + 1, bool(done.item()), total + float(rewards.sum())
             words = f"{title}step {step}: {_earned(rewards[0].tolist())}, together so far {total:z.4g}"

@@ -66,9 +66,21 @@ class ObservationEncoder:
 
     def encode_other_actions(self, trajectory: Trajectory, like: Tensor) -> Tensor:
         """One-hot actions of the other agents, in order: [seed, agent, time, episode, other * action]."""
-        index = torch.arange(self.agents, device=trajectory.actions.device)
+        return self._of_others(self.encode_actions(trajectory, like))
+
+    def encode_other_cooperation(self, trajectory: Trajectory, like: Tensor) -> Tensor:
+        """1 for each other agent whose action cooperates, in order: [seed, agent, time, episode, other]."""
+        assert trajectory.cooperated is not None  # checked when a learner is built
+        cooperated = trajectory.cooperated.to(like.dtype).unsqueeze(-1)
+        if trajectory.present is not None:
+            cooperated = cooperated * trajectory.present.unsqueeze(-1)
+        return self._of_others(cooperated)
+
+    def _of_others(self, features: Tensor) -> Tensor:
+        """Features of the other agents, joined: [seed, agent, time, episode, other * feature]."""
+        index = torch.arange(self.agents, device=features.device)
         others = index[:-1] + (index[:-1] >= index[:, None])  # row i: 0 .. N-1 without i
-        return self.encode_actions(trajectory, like)[:, others].movedim(2, -2).flatten(-2)
+        return features[:, others].movedim(2, -2).flatten(-2)
 
     def encode_actions(self, trajectory: Trajectory, like: Tensor) -> Tensor:
         """One-hot actions, zeros once an agent has left: [seed, agent, time, episode, action]."""

@@ -193,6 +193,10 @@ def test_exact_values_are_refused_where_more_than_a_matrix_passes(method: type[M
             lambda: LIO().with_settings({"opponents.steps": 5}),
             "setting of opponents modeled, and opponents is known",
         ),
+        (
+            lambda: LIO(action_inputs="cooperation").build(games.make("matching-pennies"), Placement()),
+            "does not define which actions cooperate: set action_inputs to actions",
+        ),
         (lambda: LIO(max_incentive=0.0), "max_incentive must be a finite number above 0"),
         (lambda: CentralPlanner(budget=-1.0), "budget must be a finite number above 0, not -1"),
         (lambda: CentralPlanner(cost_weight=-1.0), "cost_weight must be a finite number of 0 or more"),

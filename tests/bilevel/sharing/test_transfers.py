@@ -233,6 +233,22 @@ def test_incentives_do_not_see_what_their_giver_does() -> None:
     assert not torch.equal(before[:, 0], after[:, 0])
 
 
+def test_incentives_for_cooperation_depend_on_nothing_else_of_an_action() -> None:
+    variable = Incentives(RING, BOX, ACTIONS, max_gift=3.0, hidden=(6,), action_inputs="cooperation")
+    phi, draws = random_phi(variable), torch.Generator().manual_seed(0)
+    episodes = trajectory(4)
+    cooperated = torch.rand(episodes.actions.shape, generator=draws).round()
+    episodes = episodes._replace(cooperated=cooperated)
+    gifts = variable.transfer(phi).gifts(episodes)
+    seed, giver, receiver, time, episode = 1, 1, 2, 0, 2
+    seen = episodes.observations[seed, giver, time, episode].flatten()
+    inputs = torch.cat((seen, cooperated[seed, [0, 2], time, episode].to(seen.dtype)))
+    out = 3.0 * variable.network(phi[seed, giver], inputs[None])[0].sigmoid()
+    torch.testing.assert_close(gifts[seed, giver, receiver, time, episode], out[receiver], rtol=0, atol=1e-12)
+    renamed = episodes._replace(actions=1 - episodes.actions)
+    assert torch.equal(variable.transfer(phi).gifts(renamed), gifts)
+
+
 def test_incentive_costs_by_hand() -> None:
     variable = Incentives(GRAPH, BOX, ACTIONS)
     episodes, discount = trajectory(), 0.5
