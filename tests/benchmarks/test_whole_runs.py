@@ -186,7 +186,7 @@ def test_the_page_has_time_and_memory_of_many_agents(results, tmp_path):
             "axis": axis.name,
             "value": axis.values[0],
             "seconds": 1.5,
-            "fastest": 1.0,
+            "cpu": 1.0,
             "bytes": 0,
             "resident": 3e8,
         }
@@ -224,5 +224,5 @@ def test_the_settings_that_grow_exist(axis):
 def test_a_point_of_growth_is_measured():
     found = growth.point(dataclasses.replace(AXES[0], fixed={}), 2, 0.0)
     assert found["resident"] >= found["bytes"]
-    assert found["fastest"] <= found["seconds"]
+    assert 0 < found["cpu"] <= 2 * found["seconds"]
     assert found["seconds"] > 0

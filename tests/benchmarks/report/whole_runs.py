@@ -45,9 +45,9 @@ ABOUT_MANY_AGENTS = """\
 One outer step of `tos`, 8 seeds, in a fresh process on one core, eager. On a known graph (`aid`, a small
 world of mean degree 4) agents share with their neighbors, and time and memory grow with the number of edges;
 on a hidden one (`aid-hidden`) all share with all, and both grow with the square of the number of agents.
-Sampled: 32 episodes per seed and sample. Seconds are the median and the shortest of three or more steps; far
-apart, they tell of other programs on the machine. Peak memory is that of the whole process, with Python and
-PyTorch (about 280 MB).
+Sampled: 32 episodes per seed and sample. Seconds are medians of three or more steps; CPU seconds leave out
+the time in which other programs had the core, and approximate a step on a quiet machine. Peak memory is that
+of the whole process, with Python and PyTorch (about 280 MB).
 `python -m tests.benchmarks --only "many agents"` measures this table."""
 
 
@@ -205,12 +205,12 @@ def many_agents_table(results: Results) -> str:
     """Write seconds and peak memory of an outer step of many agents."""
     found = results.rows("many agents", "growth")
     body = [
-        [axis.label, str(row["value"]), *map(number, (row["seconds"], row["fastest"], row["resident"] / 1e6))]
+        [axis.label, str(row["value"]), *map(number, (row["seconds"], row["cpu"], row["resident"] / 1e6))]
         for axis in MANY_AGENTS
         for row in found
         if row["axis"] == axis.name
     ]
-    return markdown(["sharing", "agents", "s of an outer step", "shortest", "peak memory, MB"], body)
+    return markdown(["sharing", "agents", "s of an outer step", "CPU s", "peak memory, MB"], body)
 
 
 def _growth(rows: Sequence[Row], value: Callable[[Row], float]) -> list[str]:
