@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
 from bilevel import __version__  # noqa: E402 - of this checkout
+
+gc.set_threshold(200_000, 50, 100)  # pages are large trees that stay
 
 project = "bilevel"
 author = "The bilevel authors"

@@ -15,6 +15,7 @@ from docutils import nodes
 from public_names import PublicName, exports, names, packages, short_names, source
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.domains.python import ObjectEntry, PythonDomain
 from sphinx.environment import BuildEnvironment
 from sphinx.util.nodes import make_refnode
 
@@ -25,6 +26,19 @@ MOST_LINES = 25
 
 NAVIGATION: dict[str, str] = {}
 """Navigation of the names' pages, by its options."""
+FOUND: dict[tuple[Any, ...], list[tuple[str, ObjectEntry]]] = {}
+"""Objects that links have found, by the number of objects, and the links' names and contexts."""
+
+
+class CachedDomain(PythonDomain):
+    """Python's domain, which searches all objects once for each name, not once for each link."""
+
+    def find_obj(self, *arguments: Any, **options: Any) -> list[tuple[str, ObjectEntry]]:
+        """Find a Python object, with the arguments of `PythonDomain.find_obj`."""
+        key = len(self.objects), *arguments[1:], *sorted(options.items())
+        if key not in FOUND:
+            FOUND[key] = super().find_obj(*arguments, **options)
+        return list(FOUND[key])
 
 
 def write_pages(app: Sphinx) -> None:
@@ -144,6 +158,7 @@ def _one_line(text: str) -> str:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect the pages, the docstrings and the short names."""
+    app.add_domain(CachedDomain, override=True)
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)
     app.connect("missing-reference", find_short_name)
