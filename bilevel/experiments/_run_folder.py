@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -87,14 +88,16 @@ class RunFolder(ResumableFolder):
 
 
 def new_folder(config: RunConfig) -> Path:
-    """Name the default folder of a new run: in runs/, by game, method, seed and time.
+    """Name the default folder of a new run: in runs/, by game, method, seed and time, and not there yet.
 
     >>> from bilevel.experiments import default_config
     >>> new_folder(default_config("chicken", "tos")).as_posix()
     'runs/chicken-tos-0-2...'
     """
     names = config.game_name, config.method_name, str(config.seed), time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs", "-".join(names))
+    first = Path("runs", "-".join(names))
+    numbered = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], numbered) if not path.exists())
 
 
 def create_run(config: RunConfig, path: str | Path) -> RunFolder:

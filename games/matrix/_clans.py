@@ -10,14 +10,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame, Step, computed, require
+from games.core import DrawnGame, Step, alias, computed, require
 from games.render import draw_table
 
 SEASONS = ("peace", "feud")
 PEACE, FEUD = range(len(SEASONS))
 NAMES = ("help", "rest")
 HELP, REST = range(len(NAMES))
-AGENTS, CLAN = 4, 2
+SIZE = 2
+"""Agents of a clan."""
 
 
 class ClansState(NamedTuple):
@@ -29,26 +30,26 @@ class ClansState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Clans(DrawnGame):
-    """Two clans of two: helping a partner benefits all in peace, and raids the other clan in a feud.
+    """Clans of two: helping a partner benefits all in peace, and raids the next clan in a feud.
 
-    Agents 0 and 1 are one clan, 2 and 3 the other. In each step everybody sees the season (an observation is
-    its number), peace or feud, and helps its partner or rests; helping costs `cost`. In peace the partner
-    gains `benefit`. In a feud it gains `spoils`, which an agent of the other clan loses: agents 0 and 2 raid
-    each other, and so do agents 1 and 3. The season of each step is drawn independently. Agents share within
-    their clan only.
+    Agents 0 and 1 are the first clan, 2 and 3 the next, and so on. In each step everybody sees the season (an
+    observation is its number), peace or feud, and helps its partner or rests; helping costs `cost`. In peace
+    the partner gains `benefit`. In a feud it gains `spoils`, which an agent of the next clan loses: agent i
+    raids agent i + 2, and the last clan the first, so two clans raid each other. The season of each step is
+    drawn independently. Agents share within their clan only.
 
     Helping changes welfare by `benefit` - `cost` in peace and by -`cost` in a feud, and selfish agents never
     help. Under a sharing matrix T helping changes agent i's shared reward by `benefit` T_ji - `cost` T_ii in
     peace, j being its partner, and by `spoils` T_ji - `cost` T_ii in a feud, whatever the others do. So it
     helps in peace if T_ji / T_ii is above cost / benefit, and raids if it is above cost / spoils. With spoils
     above benefit no static matrix makes an agent help without also making it raid. The best welfare per step
-    is 4 (1 - feud_chance) (benefit - cost). Static sharing reaches `best_static_welfare`; sharing that
-    depends on the season reaches the best, with half the reward in peace and nothing in a feud. Equal sharing
-    among all four agents would reach it, too, but clans cannot share with each other.
+    is N (1 - feud_chance) (benefit - cost) with N agents. Static sharing reaches `best_static_welfare`;
+    sharing that depends on the season reaches the best, with half the reward in peace and nothing in a feud.
+    Equal sharing among all agents would reach it, too, but clans cannot share with each other.
 
     Raises:
-        ValueError: `cost` is not above 0, a gain is negative, `feud_chance` is not a probability, or
-            `horizon` is below 1.
+        ValueError: the number of agents is odd or below 4, `cost` is not above 0, a gain is negative,
+            `feud_chance` is not a probability, or `horizon` is below 1.
     Source:
         Designed for this toolkit, after what Choi and Bowles (Science 318, 2007) call parochial altruism.
 
@@ -60,26 +61,32 @@ class Clans(DrawnGame):
     (4.0, 2.0)
     """
 
+    agents: int = 4
+    """Number of agents, two for each clan; even, 4 or more."""
     cost: float = 1.0
     """Cost of helping; above 0."""
     benefit: float = 3.0
     """Gain of the partner in peace; 0 or more."""
     spoils: float = 5.0
-    """Gain of the partner, and loss of the agent that is raided, in a feud; 0 or more."""
+    """Gain of the partner, and loss of the raided agent, in a feud; 0 or more."""
     feud_chance: float = 0.5
     """Probability that a step is a feud; from 0 to 1."""
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
-    num_agents = AGENTS
+    num_agents = alias("agents")
     action_names = NAMES
-    symmetric = True  # partners may change places, and so may the clans
+    symmetric = True  # partners may change places, and clans may move along
     defection_welfare = 0.0  # nobody ever helps
     start_draws = 1  # the first season
     step_draws = 1  # the next season
     observation_space = computed(lambda self: spaces.Discrete(len(SEASONS)))
 
     def __post_init__(self) -> None:
+        require(
+            self.agents >= 2 * SIZE and self.agents % SIZE == 0,
+            f"Clans have two agents each, so there must be an even number, 4 or more, not {self.agents}.",
+        )
         require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
         for name in ("benefit", "spoils"):
             value = getattr(self, name)
@@ -90,7 +97,7 @@ class Clans(DrawnGame):
     @property
     def neighbors(self) -> Tensor:
         """The agent's clan."""
-        clan = torch.arange(AGENTS) // CLAN
+        clan = torch.arange(self.agents) // SIZE
         return clan[:, None] == clan
 
     @property
@@ -106,7 +113,7 @@ class Clans(DrawnGame):
         """
         if self.spoils < self.benefit:
             return self.best_welfare
-        raids = self.horizon * AGENTS * self.feud_chance * self.cost
+        raids = self.horizon * self.agents * self.feud_chance * self.cost
         return max(0.0, self._in_peace(self.benefit - self.cost) - raids)
 
     def begin(self, draws: Tensor) -> ClansState:
@@ -116,14 +123,14 @@ class Clans(DrawnGame):
     def advance(self, state: ClansState, actions: Tensor, draws: Tensor) -> Step:
         helps = (actions == HELP).float()
         feud = (state.season == FEUD)[:, None]
-        raided = helps.roll(CLAN, 1)
-        helped = helps.unflatten(1, (CLAN, CLAN)).flip(2).flatten(1)
+        raided = helps.roll(SIZE, 1)
+        helped = helps.unflatten(1, (-1, SIZE)).flip(2).flatten(1)
         gains = torch.where(feud, self.spoils * (helped - raided), self.benefit * helped)
         after = ClansState(self._season(draws), state.time + 1)
         return after, gains - self.cost * helps, after.time >= self.horizon
 
     def observe(self, state: ClansState) -> Tensor:
-        return state.season[:, None].expand(-1, AGENTS)
+        return state.season[:, None].expand(-1, self.agents)
 
     def cooperates(self, state: ClansState, actions: Tensor) -> Tensor:
         """Helping in peace and resting in a feud cooperates: boolean [batch, agent]."""
@@ -150,4 +157,4 @@ class Clans(DrawnGame):
 
     def _in_peace(self, each: float) -> float:
         """Mean welfare of an episode in which each agent earns this in each step of peace."""
-        return self.horizon * AGENTS * (1 - self.feud_chance) * each
+        return self.horizon * self.agents * (1 - self.feud_chance) * each

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from games.core import ExactGame, Step, alias, cached_constants, computed, constant, require, uniform
+from games.core import ExactGame, Step, alias, cached_constants, computed, constant, normal, require, uniform
 from games.matrix import require_finite
 from games.networked._graphs import Graph, Ring
 from games.networked._network import Network, edge_tensors, out_weight_tensor
@@ -46,6 +46,9 @@ class Aid(ExactGame):
     graph is hidden: agents observe nothing, and all are neighbors, so methods have to learn with whom to
     share. Values are exact in every case, in time and memory that grow with the number of edges.
 
+    With `noise` each reward has an independent normal error, which makes learning from sampled episodes
+    harder; errors add up in the sum of many agents' rewards. Values and the optimum do not change.
+
     Raises:
         ValueError: the graph does not fit the number of agents, or a number is out of range.
     Source:
@@ -79,6 +82,8 @@ class Aid(ExactGame):
     observe_graph: bool = True
     """Let agents observe the number of their edges, and share along edges only; otherwise the graph is
     hidden."""
+    noise: float = 0.0
+    """Standard deviation of a normal error of each agent's reward in each step; 0 or more."""
     horizon: int = 1
     """Steps of an episode; at least 1."""
 
@@ -92,9 +97,10 @@ class Aid(ExactGame):
     pure = True
 
     def __post_init__(self) -> None:
-        require_finite(cost=self.cost, benefit=self.benefit)
+        require_finite(cost=self.cost, benefit=self.benefit, noise=self.noise)
         require(self.cost > 0, f"Helping costs something: cost must be above 0, not {self.cost}.")
         require(self.benefit >= 0, f"benefit must be 0 or more, not {self.benefit}.")
+        require(self.noise >= 0, f"noise is a standard deviation, 0 or more, not {self.noise}.")
         require(0 <= self.rewiring <= 1, f"rewiring is a probability, from 0 to 1, not {self.rewiring}.")
         times = ("episode", "step")
         require(
@@ -169,6 +175,8 @@ class Aid(ExactGame):
         if self.rewiring and self.rewire_every == "step":
             targets = self._rewire(targets, generator)
         rewards = self.benefit * received - self.cost * given
+        if self.noise:
+            rewards = rewards + self.noise * normal(rewards.shape, generator)
         return AidState(time, helped, targets), rewards, time >= self.horizon
 
     def values(self, policies: Tensor) -> Tensor:

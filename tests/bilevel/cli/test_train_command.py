@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import bilevel
 from bilevel import report as figures
 from bilevel.cli import _train as train_command
 from bilevel.experiments import RunFolder
@@ -62,6 +63,14 @@ def test_the_default_folder_says_game_method_and_seed(call: Call) -> None:
     assert call("train", *SHARING, "--seed", 5).code == 0
     (folder,) = Path("runs").iterdir()
     assert folder.name.startswith("escape-room-tos-5-")
+
+
+def test_runs_of_the_same_second_have_their_own_default_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.strftime", lambda form: "20260101-000000")
+    for _ in range(3):
+        bilevel.train("chicken", "selfish", outer_steps=1, seeds=1)
+    name = "chicken-selfish-0-20260101-000000"
+    assert {path.name for path in Path("runs").iterdir()} == {name, f"{name}-2", f"{name}-3"}
 
 
 @pytest.mark.usefixtures("painted")

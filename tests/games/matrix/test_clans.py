@@ -43,6 +43,18 @@ def test_steps_by_hand(season, actions, rewards):
     assert (after.season.tolist(), after.time.tolist(), done.tolist()) == ([FEUD], [1], [False])
 
 
+def test_a_clan_of_many_raids_the_next_one():
+    game = Clans(agents=6, horizon=2)
+    actions = torch.tensor([[H, R, R, R, R, R], [R, R, R, R, R, H]])
+    for season, rewards in (
+        (PEACE, [[-1, 3, 0, 0, 0, 0], [0, 0, 0, 0, 3, -1]]),
+        (FEUD, [[-1, 5, -5, 0, 0, 0], [0, -5, 0, 0, 5, -1]]),
+    ):
+        state = ClansState(torch.tensor([season] * 2), torch.tensor([0] * 2))
+        assert game.advance(state, actions, torch.tensor([[0.3]] * 2))[1].tolist() == rewards
+    assert (game.best_welfare, game.best_static_welfare) == (12, 6)
+
+
 def test_everybody_sees_the_season_and_shares_within_the_clan():
     game = Clans()
     assert game.observe(state_in(FEUD)).tolist() == [[FEUD] * 4]
@@ -141,7 +153,10 @@ def test_sharing_by_season_reaches_the_optimum_and_static_sharing_half_of_it():
 
 
 @settings(max_examples=15)
-@given(game=st.sampled_from([Clans(), Clans(horizon=5, feud_chance=0.1)]), seed=st.integers(0, 2**32))
+@given(
+    game=st.sampled_from([Clans(), Clans(agents=6), Clans(horizon=5, feud_chance=0.1)]),
+    seed=st.integers(0, 2**32),
+)
 def test_the_contract_of_drawn_games(game, seed):
     check_game(game, seed=seed, steps=game.horizon)
 
@@ -149,6 +164,8 @@ def test_the_contract_of_drawn_games(game, seed):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
+        ({"agents": 2}, "an even number, 4 or more, not 2"),
+        ({"agents": 5}, "an even number, 4 or more, not 5"),
         ({"cost": 0.0}, "cost must be above 0, not 0.0"),
         ({"benefit": -1.0}, "benefit must be 0 or more, not -1.0"),
         ({"spoils": -1.0}, "spoils must be 0 or more, not -1.0"),

@@ -25,6 +25,7 @@ GAMES = [
     Aid(agents=5),
     Aid(agents=5, observe_graph=False, horizon=3),
     Aid(agents=9, graph=Grid()),
+    Aid(agents=5, noise=2.0, horizon=2),
     Aid(agents=4, graph=WEIGHTED, split=False),
     Aid(agents=8, graph=ScaleFree(), split=False, horizon=2),
     Aid(agents=8, graph=RandomGeometric(radius=0.3)),
@@ -48,6 +49,18 @@ def test_rewards_by_hand() -> None:
     weighted = Aid(agents=4, graph=WEIGHTED, split=False)
     assert played(weighted, [HELP, HELP, REFUSE, HELP]) == [-1, 5, 3.75, -1]
     assert played(dataclasses.replace(weighted, split=True), [HELP, HELP, REFUSE, HELP]) == [-1, 1, 4, -1]
+
+
+def test_noise_is_each_agents_own_and_has_mean_0() -> None:
+    noisy, batch = Aid(agents=4, noise=2.0), 20_000
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.tensor([[HELP, REFUSE, HELP, HELP]]).expand(batch, -1)
+    errors = noisy.step(noisy.reset(batch, generator), actions, generator)[1] - torch.tensor([2.0, 3, -1, 2])
+    assert (errors.mean(0).abs() < 5 * noisy.noise / batch**0.5).all()
+    assert torch.allclose(errors.T.cov(), noisy.noise**2 * torch.eye(4), atol=0.2)
+    policies = torch.full((4, 2, 2), 0.5)
+    assert torch.equal(noisy.values(policies), Aid(agents=4).values(policies))
+    assert noisy.best_welfare == Aid(agents=4).best_welfare
 
 
 @given(
@@ -205,6 +218,7 @@ def test_ten_thousand_agents_step_in_well_under_a_second() -> None:
         ({"rewiring": 1.5}, "from 0 to 1, not 1.5"),
         ({"rewire_every": "never"}, "episode or step, not 'never'"),
         ({"horizon": 0}, "at least 1 step; horizon is 0"),
+        ({"noise": -1.0}, "0 or more, not -1.0"),
         ({"agents": 1}, "at least 2 agents, not 1"),
         ({"agents": 10, "graph": Grid()}, "10 agents make 2 x 5"),
     ],
