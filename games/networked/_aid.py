@@ -121,6 +121,12 @@ class Aid(ExactGame):
         return self.horizon * float(np.maximum(gains, 0).sum())
 
     @property
+    def best_cooperation(self) -> float | None:
+        """Fraction of the agents that should help; None if some agent's help is worth just its cost."""
+        gains = self.benefit * self.network.out_weights - self.cost
+        return None if np.any(gains == 0) else float(np.mean(gains > 0))
+
+    @property
     def optimum(self) -> Tensor:
         """Mask of the agents that help in the optimum, boolean [agent]."""
         return torch.from_numpy(self.benefit * self.network.out_weights > self.cost)

@@ -1,11 +1,10 @@
-"""Aid on graphs: by hand, closed forms, changing and hidden graphs, speed."""
+"""Aid on graphs: by hand, closed forms, changing and hidden graphs."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -49,6 +48,13 @@ def test_rewards_by_hand() -> None:
     weighted = Aid(agents=4, graph=WEIGHTED, split=False)
     assert played(weighted, [HELP, HELP, REFUSE, HELP]) == [-1, 5, 3.75, -1]
     assert played(dataclasses.replace(weighted, split=True), [HELP, HELP, REFUSE, HELP]) == [-1, 1, 4, -1]
+
+
+def test_cooperation_at_the_optimum_is_the_fraction_that_should_help() -> None:
+    weighted = Aid(agents=4, graph=WEIGHTED, split=False)  # out-weights 3, 0.25, 1 and 0
+    assert Aid(agents=5).best_cooperation == 1
+    assert weighted.best_cooperation == float(weighted.optimum.float().mean()) == 0.5
+    assert dataclasses.replace(weighted, cost=0.75).best_cooperation is None  # agent 1 may help or not
 
 
 def test_noise_is_each_agents_own_and_has_mean_0() -> None:
@@ -112,6 +118,7 @@ def test_nobody_gains_by_its_own_help(game: Aid) -> None:
 @given(game=st.sampled_from(GAMES), seed=st.integers(0, 2**32))
 def test_welfare_of_a_step_is_what_help_is_worth_less_what_it_costs(game: Aid, seed: int) -> None:
     """On any graph, rewired or not: help reaches somebody else, and nothing of it is lost."""
+    game = dataclasses.replace(game, noise=0.0)
     generator = torch.Generator().manual_seed(seed)
     state = game.reset(6, generator)
     gains = torch.from_numpy(game.benefit * game.network.out_weights - game.cost)
@@ -195,18 +202,6 @@ def test_minimal_transfers_have_a_closed_form(agents: int, benefit: float) -> No
     game = Aid(agents=agents, benefit=benefit, observe_graph=False)
     found = minimal_transfer(game)
     assert found.s == pytest.approx(benefit / (benefit + agents - 1), abs=1e-9)
-
-
-def test_ten_thousand_agents_step_in_well_under_a_second() -> None:
-    game, generator = Aid(agents=10_000, graph=SmallWorld(degree=4), horizon=3), torch.Generator()
-    state = game.reset(8 * 64, generator)
-    actions = torch.randint(2, (8 * 64, 10_000), generator=generator)
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        state, _, _ = game.step(state, actions, generator)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1
 
 
 @pytest.mark.parametrize(

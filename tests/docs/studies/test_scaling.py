@@ -1,0 +1,77 @@
+"""Study of scaling: medians by order statistics, exponents, and the command."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import bilevel
+from docs.studies.scaling import (
+    WINDOW,
+    Measurement,
+    episodes_to,
+    main,
+    median_interval,
+    slope,
+)
+
+
+@pytest.mark.parametrize(("seeds", "ranks"), [(5, (1, 5)), (6, (1, 6)), (10, (2, 9)), (20, (6, 15))])
+def test_ranks_of_the_interval_of_a_median(seeds: int, ranks: tuple[int, int]) -> None:
+    """As in tables of the sign test."""
+    assert median_interval(np.arange(1.0, seeds + 1)) == ranks
+
+
+@given(values=st.lists(st.floats(1, 1e6) | st.just(math.inf), min_size=6, max_size=30))
+def test_the_interval_holds_the_median(values: list[float]) -> None:
+    low, high = median_interval(np.array(values))
+    assert low <= np.median(values) <= high
+    assert (low, high) == median_interval(np.array(values[::-1]))
+
+
+def test_exponents_leave_out_sizes_at_which_half_of_the_seeds_fail() -> None:
+    cases = [Measurement(label="", agents=n, settings={}, episodes=np.full(4, n**1.5)) for n in (8, 32, 128)]
+    assert slope(cases) == pytest.approx(1.5)
+    never = Measurement(label="", agents=256, settings={}, episodes=np.full(4, math.inf))
+    assert slope([*cases, never]) == pytest.approx(1.5)
+    assert math.isnan(slope([never]))
+
+
+def test_episodes_count_those_of_the_outer_loop_until_the_window_reaches_the_level() -> None:
+    settings = {"game.agents": 4, "inner.exact": False, "inner.episodes": 4, "seeds": 3, "outer_steps": 40}
+    run = bilevel.train("aid", "tos", evaluation_episodes=2, **settings, **{"inner.learning_rate": 10.0})
+    reached = episodes_to(run, level=0.9)
+    assert episodes_to(run, level=0.0).tolist() == [WINDOW * 8] * 3
+    assert np.isinf(episodes_to(run, level=1.01)).all()
+    for seed, episodes in enumerate(reached):
+        assert np.isfinite(episodes)
+        step = int(episodes) // 8 - 1
+        cooperation = run.curves["cooperation"][:, seed]
+        assert cooperation[step - WINDOW + 1 : step + 1].mean() >= 0.9 - 1e-6
+        assert step == WINDOW - 1 or cooperation[step - WINDOW : step].mean() < 0.9
+
+
+SMALL = ["--agents", "4", "6", "--rates", "10", "--seeds", "3", "--budget", "160", "--methods"]
+
+
+def test_the_command_prints_a_table_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*SMALL, "common reward", "neighborhood", "--figure", str(tmp_path / "scaling.svg")])
+    titles, _, *rows = capsys.readouterr().out.splitlines()
+    assert [row.split(" | ")[:2] for row in rows] == [
+        ["| common reward", "4"],
+        ["| common reward", "6"],
+        ["| neighborhood", "4"],
+        ["| neighborhood", "6"],
+    ]
+    assert {row.count("|") for row in rows} == {titles.count("|")}
+    assert (tmp_path / "scaling.svg").exists()
+
+
+def test_the_command_says_what_is_wrong_in_one_sentence() -> None:
+    with pytest.raises(SystemExit, match=r"^methods are some of common reward, .*, not magic\.$"):
+        main([*SMALL, "magic"])
