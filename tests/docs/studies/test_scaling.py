@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import bilevel
 from docs.studies.scaling import (
     WINDOW,
     Measurement,
+    Study,
     episodes_to,
     main,
     median_interval,
@@ -72,6 +74,14 @@ def test_the_command_prints_a_table_and_draws(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "scaling.svg").exists()
 
 
-def test_the_command_says_what_is_wrong_in_one_sentence() -> None:
-    with pytest.raises(SystemExit, match=r"^methods are some of common reward, .*, not magic\.$"):
-        main([*SMALL, "magic"])
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"methods": ("magic",)}, "methods are some of common reward, .*, not magic"),
+        ({"agents": ()}, "must name at least one case"),
+        ({"figure": Path("scaling.jpg")}, "ends in .png, .pdf, .svg, not scaling.jpg"),
+    ],
+)
+def test_bad_settings_are_refused(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Study(**setting)
