@@ -14,7 +14,7 @@ from rich.console import Console
 from bilevel import report
 from bilevel.cli._method_settings import labeled_methods, methods_with_settings, names_of_settings
 from bilevel.cli._progress import TrialProgress, resumable
-from bilevel.cli._settings import read_settings, require_once, split_leading
+from bilevel.cli._settings import graph_rules, read_settings, require_once, split_leading
 from bilevel.cli._train import follow
 from bilevel.core import counted
 from bilevel.experiments import (
@@ -249,6 +249,7 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
             f"Ranges of the settings that --tune searches, by method:\n{_ranges()}"
         ),
         default=CompareSettings(game_name=game_name, game=game, **sizes(game)),
+        rules=graph_rules(),
     )
 
 

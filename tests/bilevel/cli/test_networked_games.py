@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bilevel import load_run
+from games.networked import SmallWorld
 
 Call = Callable[..., Any]
 
@@ -31,6 +32,32 @@ def test_baselines_on_graphs_train_from_the_command_line(
     assert said.code == 0, said.err
     final = load_run("run").final["cooperation"]
     np.testing.assert_allclose(final, cooperation, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--game", "aid"),
+        ("compare", "--game", "aid"),
+        ("check", "--game", "aid"),
+        ("theory", "--game", "aid-hidden"),
+        ("play", "aid"),
+    ],
+)
+def test_a_graph_is_a_setting_of_every_command_with_a_game(call: Call, command: tuple[str, ...]) -> None:
+    assert "--game.graph " in call(*command, "--help").out
+    said = call(*command, "--game.graph", "circle(reach=2)")
+    assert said.code != 0
+    assert "circle" in said.err + said.out
+
+
+def test_methods_are_compared_on_a_graph_of_choice(call: Call) -> None:
+    words = ("--game", "aid", "--game.agents", 8, "--game.graph", "small-world(degree=4, rewiring=0.1)")
+    words = (*words, "--methods", "selfish", "tos", "--seeds", 3, "--outer-steps", 2, "--out", "compared")
+    said = call("compare", *words)
+    assert said.code == 0, said.err
+    run = load_run("compared/tos")
+    assert run.config.game.graph == SmallWorld(degree=4, rewiring=0.1)
 
 
 def test_ten_thousand_agents_learn_to_share(call: Call) -> None:
