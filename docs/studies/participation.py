@@ -1,0 +1,140 @@
+"""The study behind regimes.md, on individual rationality: the agents' gains from taking part in sharing.
+
+python -m docs.studies.participation --help
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tyro
+
+import bilevel
+from bilevel.experiments import Interval, Run, agent_metric, final_shares, interquartile_interval
+from games.core import require
+
+METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "prosocial": ("prosocial", {}),
+    **{
+        f"fixed, {given:.0%} given away".replace("%", " %"): ("fixed", {"self_interest": 1 - given})
+        for given in (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    },
+    "tos, welfare": ("tos", {}),
+    "tos, maximin": ("tos", {"objective": "maximin"}),
+    "tos, own-return": ("tos", {"objective": "own-return"}),
+}
+"""Label -> method, and its settings other than the defaults; all share by one matrix in all states."""
+
+
+class Participation(NamedTuple):
+    """Gains of the agents from taking part in sharing, over seeds."""
+
+    welfare: Interval
+    """Sum of all returns."""
+    least_gain: Interval
+    """Gain of the agent that gains least."""
+    gaining: Interval
+    """Number of agents that gain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Gains over selfish play of each agent, whose return is what it has after rewards are shared.
+
+    Raises:
+        ValueError: a method or game is unknown, or there are fewer than 3 seeds.
+    """
+
+    game: str = "irrigation"
+    """Name of a game whose sharing is learned from exact values."""
+    methods: tuple[str, ...] = tuple(METHODS)
+    """Labels of the compared methods."""
+    seeds: int = 20
+    """Number of seeds, 3 or more."""
+    outer_steps: int = 300
+    """Outer steps of every run."""
+
+    def __post_init__(self) -> None:
+        unknown = [label for label in self.methods if label not in METHODS]
+        require(not unknown, f"methods are some of {', '.join(METHODS)}, not {', '.join(unknown)}.")
+
+
+def returns_after_sharing(run: Run) -> np.ndarray:
+    """Returns of the agents after their rewards are shared by the final matrix, [seed, agent].
+
+    Args:
+        run: a run whose sharing does not depend on the state; where agents learn from the mean of all
+            rewards, each agent has this mean.
+
+    Raises:
+        ValueError: the returns of the agents were not recorded.
+
+    >>> run = bilevel.train("chicken", "fixed", seeds=3, outer_steps=2, self_interest=0.5)
+    >>> bool(np.allclose(returns_after_sharing(run).sum(-1), run.final["welfare"]))
+    True
+    """
+    agents = run.config.game.num_agents
+    own = agent_metric(run.final, "return", agents)
+    require(own is not None, "The returns of the agents were not recorded.")
+    assert own is not None
+    if run.config.method_name == "prosocial":
+        return np.broadcast_to(own.mean(-1, keepdims=True), own.shape)
+    shares = final_shares(run)
+    return own if shares is None else np.einsum("sgr,sg->sr", shares, own)
+
+
+def run_study(study: Study) -> Iterator[tuple[str, Participation]]:
+    """Train each method, and compare its agents' returns with those of selfish agents."""
+
+    def trained(method: str, settings: dict[str, Any]) -> Run:
+        with tempfile.TemporaryDirectory() as folder:
+            size = {"seeds": study.seeds, "outer_steps": study.outer_steps, "out": Path(folder, "run")}
+            return bilevel.train(study.game, method, **size, **settings)
+
+    alone = returns_after_sharing(trained("selfish", {})).mean(0)
+    for label in study.methods:
+        run = trained(*METHODS[label])
+        gains = returns_after_sharing(run) - alone
+        yield (
+            label,
+            Participation(
+                interquartile_interval(run.final["welfare"]),
+                interquartile_interval(gains.min(-1)),
+                interquartile_interval((gains > 0).sum(-1).astype(float)),
+            ),
+        )
+
+
+TABLE_HEAD = """\
+| method | welfare [95 % interval] | smallest gain of an agent [95 % interval] | agents that gain |
+|---|---|---|---|"""
+
+
+def table_row(label: str, found: Participation) -> str:
+    """A line of the table, in Markdown."""
+    cells = [
+        f"{one.estimate:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+        for one, sign in ((found.welfare, ""), (found.least_gain, "+"))
+    ]
+    return f"| {label} | {' | '.join(cells)} | {found.gaining.estimate:.1f} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the study, printing the table line by line."""
+    study = tyro.cli(Study, prog="python -m docs.studies.participation", args=arguments)
+    try:
+        print(TABLE_HEAD, flush=True)
+        for label, found in run_study(study):
+            print(table_row(label, found), flush=True)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
