@@ -5,6 +5,7 @@ python -m docs.studies.scaling --help
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import tyro
 from matplotlib.figure import Figure
 
 import bilevel
-from bilevel.experiments import Run
+from bilevel.experiments import Run, write_text
 from bilevel.report import looks, save, style
 from games.core import require
 
@@ -119,6 +120,8 @@ class Study:
     """Required cooperation, which is the normalized score."""
     seeds: int = 20
     """Seeds of the results; the search has 4 seeds of its own."""
+    out: Path = Path("runs/scaling")
+    """Folder of the measurements: those already in it are reused."""
     figure: Path | None = None
     """Where to write the figure, a name that ends in .png, .pdf or .svg; None: the table alone."""
 
@@ -208,11 +211,28 @@ def measure(study: Study, label: str, agents: int) -> Measurement:
 
 
 def run_study(study: Study) -> Iterator[Measurement]:
-    """Measure each method with each number of agents."""
+    """Measure each method with each number of agents, or read what was measured with the same settings."""
+    shared = {name: getattr(study, name) for name in ("noise", "rates", "batch", "budget", "level", "seeds")}
     for label in study.methods:
         for agents in study.agents:
-            if not (label == "tos, hidden graph" and agents > study.max_hidden):
-                yield measure(study, label, agents)
+            if label == "tos, hidden graph" and agents > study.max_hidden:
+                continue
+            file = study.out / f"{label} {agents} noise {study.noise:g}.json".replace(", ", "-").replace(
+                " ", "-"
+            )
+            settings = json.loads(json.dumps(shared))
+            saved = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            require(
+                saved.get("study", settings) == settings,
+                f"{file} was measured with other settings: choose another folder with --out.",
+            )
+            if not saved:
+                found = measure(study, label, agents)
+                saved = {"study": settings, "settings": found.settings, "episodes": found.episodes.tolist()}
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, json.dumps(saved, indent=2) + "\n")
+            episodes = np.array(saved["episodes"])
+            yield Measurement(label=label, agents=agents, settings=saved["settings"], episodes=episodes)
 
 
 def slope(measured: Sequence[Measurement]) -> float:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bilevel
+from docs.studies import scaling
 from docs.studies.scaling import (
     WINDOW,
     Measurement,
@@ -62,7 +63,8 @@ SMALL = ["--agents", "4", "6", "--rates", "10", "--seeds", "3", "--budget", "160
 
 
 def test_the_command_prints_a_table_and_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([*SMALL, "common reward", "neighborhood", "--figure", str(tmp_path / "scaling.svg")])
+    words = [*SMALL, "common reward", "neighborhood", "--out", str(tmp_path)]
+    main([*words, "--figure", str(tmp_path / "scaling.svg")])
     titles, _, *rows = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[:2] for row in rows] == [
         ["| common reward", "4"],
@@ -72,6 +74,19 @@ def test_the_command_prints_a_table_and_draws(tmp_path: Path, capsys: pytest.Cap
     ]
     assert {row.count("|") for row in rows} == {titles.count("|")}
     assert (tmp_path / "scaling.svg").exists()
+
+
+def test_what_was_measured_is_not_measured_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*SMALL, "neighborhood", "--out", str(tmp_path)]
+    main(words)
+    first = capsys.readouterr().out
+    monkeypatch.setattr(scaling, "measure", lambda *_: pytest.fail("measured again"))
+    main(words)
+    assert capsys.readouterr().out == first
+    with pytest.raises(SystemExit, match="measured with other settings: choose another folder with --out"):
+        main([*words, "--batch", "8"])
 
 
 @pytest.mark.parametrize(
