@@ -28,20 +28,14 @@ GRID: dict[str, Any] = {
     "inner.entropy_coef": anneal(0.01, 100),
 }
 """Settings for games whose observations are planes of a grid."""
-ROUTES: dict[str, Any] = {
+SHARED: dict[str, Any] = {
     # One network for all agents: otherwise each has to learn all routes, or all phases, alone.
     "policy": "mlp",
     "policy.hidden_size": (64,),
     "policy.activation": "relu",
     "policy.share_parameters": True,
-    "inner": "ppo",
-    # The size of the rewards that an agent receives depends on the sharing matrix.
-    "inner.norm_adv": True,
     "inner.optimizer": "adam",
-    "inner.learning_rate": 0.01,
     "inner.episodes": 8,
-    "inner.num_minibatches": 4,
-    "inner.entropy_coef": 0.003,
 }
 """Settings for routing and traffic (docs/studies/routing-and-traffic.md)."""
 FOREIGN: dict[str, Any] = {
@@ -70,15 +64,19 @@ INNER: dict[str, dict[str, Any]] = {
     "stag-hunt-grid": GRID | {"inner.episodes": 64, "inner.entropy_coef": anneal(0.01, 200)},
     "snowdrift": GRID,
     "jungle": GRID,
-    "routing": ROUTES | {"inner.learning_rate": 0.02, "inner.gae_lambda": 0.9},
-    # Signals learn by many small steps: with a fifth of these updates, selfish ones end below fixed times.
-    "traffic": ROUTES
+    # The size of the rewards that an agent receives depends on the sharing matrix: normalize.
+    "routing": SHARED
     | {
-        "inner.update_epochs": 10,
-        "inner.num_minibatches": 8,
-        "inner.gae_lambda": 0.8,
-        "inner.entropy_coef": 0.001,
+        "inner": "ppo",
+        "inner.norm_adv": True,
+        "inner.learning_rate": 0.02,
+        "inner.num_minibatches": 4,
+        "inner.gae_lambda": 0.9,
+        "inner.entropy_coef": 0.003,
     },
+    # A critic, which observes no time, is no better a baseline than the other episodes.
+    "traffic": SHARED
+    | {"inner.learning_rate": 0.05, "inner.entropy_scale": "advantage-std", "inner.entropy_coef": 0.003},
 }
 """Game name -> settings of the inner loop, which override those of its kind."""
 

@@ -20,6 +20,8 @@ PAIRS, SPREAD, RATE = 128, 0.1, 0.05
 """Of an ascent: antithetic pairs of episodes in a step, size of perturbations, learning rate."""
 ROAD = torch.tensor([[(side + ahead) % 4 for ahead in (1, 2, 3)] for side in range(4)])
 """The side to which a lane leads, by the side and the turn of its vehicles."""
+SMALL_ROUTING = {"agents": 12, "routers": 10, "horizon": 50}
+SMALL_TRAFFIC = {"rows": 3, "columns": 3, "horizon": 60}
 
 Script = Callable[[Any], Tensor]
 
@@ -85,22 +87,21 @@ def ascend(game: Traffic, group: bool, steps: int) -> Tensor:
     return theta.detach()
 
 
-def print_scores(episodes: int) -> None:
-    """Welfare of the scripts."""
-    routing = games.make("routing")
+def print_scores(episodes: int, full: bool) -> None:
+    """Welfare of the scripts, in the full games or in those of the study's tables."""
+    routing = games.make("routing", **({} if full else SMALL_ROUTING))
     everybody = torch.ones(routing.num_agents, dtype=torch.bool)
     for name, pushers in (("shortest paths", everybody), ("shortest paths, wait where full", ~everybody)):
         script = functools.partial(wait_or_push, routing, pushers=pushers)
-        print(f"routing | {name} | {interval(returns(routing, script, episodes).sum(1))}")
-    for size in ({}, {"rows": 3, "columns": 3, "horizon": 120}):
-        traffic = games.make("traffic", **size)
-        scripts = {
-            "max-pressure": traffic.max_pressure,
-            "fixed times": traffic.fixed_time,
-            "own queues": functools.partial(signals, traffic, theta=torch.zeros(3)),
-        }
-        for name, script in scripts.items():
-            print(f"traffic {size or ''} | {name} | {interval(returns(traffic, script, episodes).sum(1))}")
+        print(f"{name} | {interval(returns(routing, script, episodes).sum(1))}")
+    traffic = games.make("traffic", **({} if full else SMALL_TRAFFIC))
+    scripts = {
+        "max-pressure": traffic.max_pressure,
+        "fixed times": traffic.fixed_time,
+        "own queues": functools.partial(signals, traffic, theta=torch.zeros(3)),
+    }
+    for name, script in scripts.items():
+        print(f"{name} | {interval(returns(traffic, script, episodes).sum(1))}")
 
 
 def print_interests(episodes: int, steps: int) -> None:
@@ -112,7 +113,7 @@ def print_interests(episodes: int, steps: int) -> None:
         each = [interval(found[:, some].mean(1)) if some.any() else "-" for some in (pushers, ~pushers)]
         print(f"{count} | {each[0]} | {each[1]} | {interval(found.sum(1))}")
     for demand in (0.15, 0.25):
-        traffic = games.make("traffic", rows=3, columns=3, horizon=60, demand=demand)
+        traffic = games.make("traffic", **SMALL_TRAFFIC, demand=demand)
         for name in ("nothing", "own returns", "welfare"):
             theta = torch.zeros(3) if name == "nothing" else ascend(traffic, name == "welfare", steps)
             found = returns(traffic, functools.partial(signals, traffic, theta=theta), episodes).sum(1)
@@ -126,5 +127,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=25, help="steps of each ascent")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    print_scores(chosen.episodes)
+    for full in (True, False):
+        print_scores(chosen.episodes, full)
     print_interests(chosen.episodes, chosen.steps)

@@ -246,8 +246,6 @@ def test_fits(value: Any, hint: Any, expected: bool) -> None:
     assert fits(value, hint) is expected
 
 
-@pytest.mark.parametrize("game", ["routing", "traffic"])
-def test_preset_of_an_inner_learner_only_where_the_method_has_it(game):
-    assert default_config(game, "selfish").method.inner == default_config(game, "fixed").method.inner
-    assert default_config(game, "tos").method.inner.variant == "ppo"
-    assert default_config(game, "aga").method.inner.variant == "policy-gradient"
+def test_preset_of_an_inner_learner_only_where_the_method_has_it():
+    assert default_config("routing", "tos").method.inner.variant == "ppo"
+    assert default_config("routing", "aga").method.inner.variant == "policy-gradient"

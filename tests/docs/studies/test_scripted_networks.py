@@ -42,7 +42,6 @@ def test_of_one_signal_own_return_is_the_welfare() -> None:
 
 
 def test_each_script_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
-    print_scores(episodes=2)
-    rows = [line.split(" | ")[:2] for line in capsys.readouterr().out.splitlines()]
-    assert [game.split()[0] for game, _ in rows] == ["routing"] * 2 + ["traffic"] * 6
-    assert len({tuple(row) for row in rows}) == len(rows)
+    print_scores(episodes=2, full=False)
+    names = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert len(names) == len(set(names)) == 5
