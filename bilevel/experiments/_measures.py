@@ -17,8 +17,9 @@ from bilevel.experiments._statistics import (
     over_seeds,
     require_seeds,
 )
-from bilevel.sharing import TERMS, edge_recovery
-from games.core import Game
+from bilevel.methods import Fixed, Prosocial, Selfish, StaticSharing, ToS
+from bilevel.sharing import TERMS, edge_recovery, edges_of
+from games.core import Game, require
 from games.theory import equality
 
 
@@ -116,6 +117,68 @@ def final_shares(results: Run) -> np.ndarray | None:
         return None
     rows = [[final[f"share_{giver}_{receiver}"] for receiver in agents] for giver in agents]
     return np.moveaxis(np.array(rows), -1, 0)
+
+
+def returns_after_sharing(results: Run) -> np.ndarray:
+    """Returns of the agents under the final policies, after rewards are shared by the final shares.
+
+    r~_j = sum_i T_ij r_i of the agents' returns r_i, as sharing does not depend on states or actions. Under
+    the common reward each agent has the mean of all returns; selfish agents have their own. An agent gains
+    from taking part in sharing if its return after sharing exceeds its return among selfish agents. The sum
+    over agents is the welfare.
+
+    Args:
+        results: a run of selfish, prosocial (with the mean as its common reward), fixed, or tos (with static
+            sharing), on a game that no agent leaves early.
+
+    Returns:
+        Returns after sharing, [seed, agent].
+
+    Raises:
+        ValueError: the method, or its sharing, is another one; agents may leave the game early; or the run
+            has no returns.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "fixed", seeds=3, outer_steps=2, self_interest=0.5)
+    >>> bool(np.allclose(returns_after_sharing(run).sum(-1), run.final["welfare"]))
+    True
+    """
+    config = results.config
+    method, agents = config.method, config.game.num_agents
+    require(
+        not isinstance(method, ToS) or isinstance(method.sharing, StaticSharing),
+        "Shares that depend on the state share no return by one matrix: choose static sharing.",
+    )
+    require(
+        not isinstance(method, Prosocial) or method.common_reward == "mean",
+        f"Rewards that all agents share are their mean, not {getattr(method, 'common_reward', '')}, which "
+        "does not conserve the total: choose common_reward mean.",
+    )
+    require(
+        isinstance(method, Selfish | Prosocial | Fixed | ToS),
+        "Returns after sharing are those of selfish, prosocial, fixed and tos, whose shares are the same in "
+        f"all states; {config.method_name} transfers rewards in another way.",
+    )
+    state = config.game.reset(1, torch.Generator().manual_seed(0))
+    require(
+        config.game.present(state) is None,
+        f"Agents may leave {config.game_name} early, and keep what they would give to those that left, so no "
+        "return is shared by one matrix: choose a game in which all stay to the end.",
+    )
+    own = agent_metric(results.final, "return", agents)
+    require(own is not None, f"{results!r} has no returns of its agents.")
+    assert own is not None
+    if isinstance(method, Prosocial):
+        return np.broadcast_to(own.mean(-1, keepdims=True), own.shape)
+    shares = final_shares(results)
+    if isinstance(method, Selfish) or shares is None:
+        return own
+    if shares.ndim == 3:
+        return np.asarray(np.einsum("sgr,sg->sr", shares, own))
+    giver, receiver = edges_of(config.game).pairs.numpy()
+    shared = np.zeros_like(own)
+    np.add.at(shared, (slice(None), receiver), shares * own[:, giver])
+    return shared
 
 
 def recovered_edges(results: Run, part: Literal["precision", "recall"]) -> np.ndarray | None:

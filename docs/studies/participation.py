@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import tyro
 
 import bilevel
-from bilevel.experiments import Interval, Run, agent_metric, final_shares, interquartile_interval
+from bilevel.experiments import Interval, Run, interquartile_interval, returns_after_sharing
 from games.core import require
 
 METHODS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -63,30 +62,6 @@ class Study:
     def __post_init__(self) -> None:
         unknown = [label for label in self.methods if label not in METHODS]
         require(not unknown, f"methods are some of {', '.join(METHODS)}, not {', '.join(unknown)}.")
-
-
-def returns_after_sharing(run: Run) -> np.ndarray:
-    """Returns of the agents after their rewards are shared by the final matrix, [seed, agent].
-
-    Args:
-        run: a run whose sharing does not depend on the state; where agents learn from the mean of all
-            rewards, each agent has this mean.
-
-    Raises:
-        ValueError: the returns of the agents were not recorded.
-
-    >>> run = bilevel.train("chicken", "fixed", seeds=3, outer_steps=2, self_interest=0.5)
-    >>> bool(np.allclose(returns_after_sharing(run).sum(-1), run.final["welfare"]))
-    True
-    """
-    agents = run.config.game.num_agents
-    own = agent_metric(run.final, "return", agents)
-    require(own is not None, "The returns of the agents were not recorded.")
-    assert own is not None
-    if run.config.method_name == "prosocial":
-        return np.broadcast_to(own.mean(-1, keepdims=True), own.shape)
-    shares = final_shares(run)
-    return own if shares is None else np.einsum("sgr,sg->sr", shares, own)
 
 
 def run_study(study: Study) -> Iterator[tuple[str, Participation]]:
