@@ -52,7 +52,8 @@ def equality_of_returns(results: Run) -> np.ndarray | None:
     returns = agent_metric(results.final, "return", results.config.game.num_agents)
     if returns is None:
         return None
-    return np.asarray(equality(torch.from_numpy(returns)).numpy())
+    values = torch.from_numpy(np.array(returns))  # returns may be read-only
+    return np.asarray(equality(values).numpy())
 
 
 def agent_metric(numbers: Mapping[str, np.ndarray], name: str, agents: int) -> np.ndarray | None:

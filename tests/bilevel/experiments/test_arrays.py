@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import games
+from bilevel import train as train_run
 from bilevel.experiments import (
+    MEASURES,
     RunConfig,
     RunFolder,
     RunInterrupted,
@@ -193,3 +195,13 @@ def test_figures_show_the_array(whole: RunFolder, tmp_path: Path) -> None:
     np.testing.assert_array_equal(shown.values[:, :, 1], results.final["share"][1])
     written = write_run_figures(RunFolder(tmp_path), results)
     assert "sharing.png" in [path.name for path in written]
+
+
+def test_measures_of_returns_that_are_read_from_a_file(tmp_path: Path) -> None:
+    settings = {"game.agents": 65, "inner.exact": False, "inner.episodes": 2, "seeds": 3, "outer_steps": 2}
+    train_run("aid", "tos", evaluation_episodes=2, out=tmp_path / "run", **settings)
+    run = load_run(tmp_path / "run")
+    assert not run.final["return"].flags.writeable
+    equality = MEASURES["equality"](run)
+    assert equality is not None
+    assert equality.shape == (3,)
