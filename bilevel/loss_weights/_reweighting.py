@@ -74,8 +74,7 @@ class Reweighter(Resumable):
         Args:
             train_losses: computes the loss of each sample, [sample] (reduction="none").
             validation_loss: computes the loss on clean data, one number; its changes of buffers, such as
-                those
-            of batch norm, and of plain attributes are undone, and it has its own random stream.
+                those of batch norm, and of plain attributes are undone, and it has its own random stream.
 
         Returns:
             The weighted training loss, and the validation loss of the model before the step.
