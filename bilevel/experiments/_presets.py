@@ -102,9 +102,7 @@ GRIDS = (
 """The grid games of docs/studies/grid-dilemmas.md."""
 
 LIO_CLEANUP: dict[str, Any] = {
-    # Incentives of about 1 a step are needed until agents clean; the default cost removes them before that,
-    # and the default outer learning rate is too high (docs/studies/papers-games.md). Input and cost as
-    # released.
+    # Input and cost as released; a lower outer learning rate (docs/studies/papers-games.md).
     "action_inputs": "cooperation",
     "cost": "objective",
     "cost.weight": 1e-4,
