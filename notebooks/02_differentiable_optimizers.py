@@ -340,7 +340,7 @@ lengths = size(128, fast=4)
 counts = [2**power for power in range(1, lengths.bit_length())]
 curves = {
     "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
-    "higher": (AMBER, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
+    "higher": (BLACK, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
     "recompute each step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
     "sqrt(K) checkpoints": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
     "forward mode (one phi)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
