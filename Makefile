@@ -10,7 +10,7 @@ JAX := $(VENV)/.jax
 
 .PHONY: demo test test-fast check format docs tables notebooks lab bench bench-fast clean
 
-demo: $(DEMO)  ## selfish agents fail, sharing agents solve: two dilemmas, a table and figures
+demo: $(DEMO)  ## selfish agents fail, sharing agents solve: three dilemmas, a table and figures
 	$(BIN)/bilevel demo
 
 test: $(READY)  ## every test

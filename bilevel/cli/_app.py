@@ -57,7 +57,7 @@ COMMANDS = {
     name: Command(summary, f"_{name}", f"{name}_command")
     for name, summary in {
         "train": "train a method on a game, many seeds at once; or resume a run",
-        "demo": "train four methods on two dilemmas: a table and figures in a minute or two",
+        "demo": "train four methods on three dilemmas: a table and figures in a minute or two",
         "evaluate": "evaluate a run's policies, also in a game of other settings: a table",
         "compare": "compare methods on a game: a table with intervals, figures, files",
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",

@@ -167,7 +167,7 @@ def returns_after_sharing(results: Run) -> np.ndarray:
         "return is shared by one matrix: choose a game in which all stay to the end.",
     )
     own = agent_metric(results.final, "return", agents)
-    require(own is not None, f"{results!r} has no returns of its agents.")
+    require(own is not None, f"The run of {config.method_name} did not record the returns of its agents.")
     assert own is not None
     if isinstance(method, Prosocial):
         return np.broadcast_to(own.mean(-1, keepdims=True), own.shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from bilevel.experiments import (
     Run,
     RunFolder,
     XAxis,
+    interquartile_interval,
     mean_weight,
     performance_profile,
+    returns_after_sharing,
 )
 from bilevel.loss_weights import History
 from bilevel.report._curves import (
@@ -123,12 +125,16 @@ def write_run_figures(folder: RunFolder, results: Run, *, x_axis: XAxis = "outer
     return [save(figure, folder.figures / f"{name}.png") for name, figure in figures.items()]
 
 
-def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
+def write_overview(
+    games: Mapping[str, Mapping[str, Run]], path: Path, *, gains: Collection[str] = ()
+) -> Path:
     """Write a figure of several games: welfare, cooperation and the sharing matrix that `tos` learned.
 
     Args:
         games: title -> method name -> run; there is a run of `tos` on each game.
         path: path of the file; its extension determines the format.
+        gains: titles of the games for which each agent's gain over selfish agents (`returns_after_sharing`)
+            takes the place of cooperation; they have a run of `selfish`.
 
     Returns:
         The path.
@@ -144,12 +150,15 @@ def write_overview(games: Mapping[str, Mapping[str, Run]], path: Path) -> Path:
         rows = figure.subplots(len(games), 3, squeeze=False, width_ratios=(1.3, 1.3, 1))
         for axes, (title, runs) in zip(rows, games.items(), strict=True):
             draw_welfare(axes[0], runs)
-            draw_cooperation(axes[1], runs)
+            if title in gains:
+                draw_gains(axes[1], runs)
+            else:
+                draw_cooperation(axes[1], runs)
             shared = final_transfers(runs["tos"])
             assert shared is not None
             draw_transfers(axes[2], shared)
             axes[0].set_title(f"{title}: welfare")
-            axes[1].set_title("cooperation")
+            axes[1].set_title("gain of each agent from sharing" if title in gains else "cooperation")
             mean = (
                 f"learned sharing matrix (tos)\nmean ± standard deviation over seeds{transfer_note(shared)}"
             )
@@ -379,6 +388,40 @@ def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.margins(y=0.1)
     axes.locator_params(nbins=6)
+
+
+def draw_gains(axes: Axes, runs: Mapping[str, Run]) -> None:
+    """Draw each agent's gain from sharing over its return among selfish agents of the same seed.
+
+    Markers are interquartile means over seeds, with their 95 % intervals.
+
+    Args:
+        axes: the axes to draw on.
+        runs: method name -> run, with the same seeds; `selfish` is among them, and is the line at 0.
+    """
+    alone = returns_after_sharing(runs["selfish"])
+    agents, unit = np.arange(alone.shape[1]), runs["selfish"].config.game.value_unit
+    of_label, others = looks(list(runs)), [label for label in runs if label != "selfish"]
+    line = of_label["selfish"]
+    axes.axhline(0, color=line["color"], linestyle=line["linestyle"], zorder=1, label="selfish")
+    for place, label in enumerate(others):
+        gains = interquartile_interval((returns_after_sharing(runs[label]) - alone).T)
+        axes.errorbar(
+            agents + 0.2 * (place - (len(others) - 1) / 2),
+            gains.estimate,
+            yerr=np.stack([gains.estimate - gains.low, gains.high - gains.estimate]).clip(min=0),
+            marker=of_label[label]["marker"],
+            linestyle="none",
+            color=of_label[label]["color"],
+            capsize=4,
+            markersize=8,
+            label=label,
+        )
+    axes.set_xticks(agents)
+    axes.set_xlim(-0.5, len(agents) - 0.5)
+    axes.set_xlabel("agent")
+    axes.set_ylabel(f"gain over selfish agents ({unit})")
+    axes.margins(y=0.12)
 
 
 def agent_weight_curves(results: Run) -> dict[str, Run]:

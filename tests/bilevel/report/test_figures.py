@@ -16,6 +16,7 @@ from PIL import Image
 from bilevel.experiments import Run, RunFolder, default_config
 from bilevel.report import colors, draw_curves, draw_welfare, save, style, write_overview, write_run_figures
 from bilevel.report._curves import draw_cooperation
+from bilevel.report._figures import draw_gains
 from bilevel.report._levels import LevelLabel, draw_levels
 
 
@@ -38,6 +39,7 @@ def made_up(
     agents = config.game.num_agents
     values = np.linspace(-1, 0, steps)[:, None] + np.linspace(0, 0.1, seeds)
     curves = {"welfare": values, "given_away": np.full_like(values, 0.5)}
+    curves |= {f"return_{agent}": values / agents for agent in range(agents)}
     if cooperation:
         curves["cooperation"] = values + 1
     for giver in range(agents):
@@ -204,6 +206,26 @@ def test_the_overview_of_two_games(tmp_path: Path) -> None:
     path = write_overview(rows, tmp_path / "overview.png")
     with Image.open(path) as picture:
         assert picture.size == (2100, 1260)
+
+
+def test_gains_are_over_the_selfish_agents_of_the_same_seed() -> None:
+    runs = {name: made_up("irrigation", name) for name in ("selfish", "prosocial", "tos")}
+    runs["selfish"].final.update({"return_0": np.arange(4.0), "return_1": np.zeros(4)})
+    runs["prosocial"].final.update({f"return_{agent}": np.arange(4.0) + 1 for agent in range(4)})
+    axes = Figure().subplots()
+    draw_gains(axes, runs)
+    drawn = {bars.get_label(): bars.lines[0].get_ydata() for bars in axes.containers}
+    assert set(drawn) == {"prosocial", "tos"}  # selfish is the line at 0
+    np.testing.assert_allclose(np.asarray(drawn["prosocial"])[:2], [1, 2.5])
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [0, 0])
+    assert axes.get_ylabel() == "gain over selfish agents (reward per episode)"
+
+
+def test_an_overview_with_gains(tmp_path: Path) -> None:
+    rows = {"Canal": {name: made_up("irrigation", name) for name in ("selfish", "prosocial", "fixed", "tos")}}
+    path = write_overview(rows, tmp_path / "overview.png", gains=["Canal"])
+    with Image.open(path) as picture:
+        assert picture.size == (2100, 630)
 
 
 def test_known_methods_keep_their_colors_and_others_get_spare_ones() -> None:

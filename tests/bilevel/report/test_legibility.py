@@ -76,7 +76,9 @@ def comparison_of_many(folder: Path) -> None:
 def overview(folder: Path) -> None:
     names = ("selfish", "prosocial", "fixed", "tos")
     rows = {game: {name: made_up(game) for name in names} for game in ("chicken", "escape-room")}
-    report.write_overview(rows, folder / "overview.png")
+    returns = np.random.default_rng(0).normal(0, 1, (4, 4))
+    rows["irrigation"] = {name: made_up("irrigation", name, returns=returns) for name in names}
+    report.write_overview(rows, folder / "overview.png", gains=["irrigation"])
 
 
 def tuner(folder: Path) -> None:
