@@ -65,7 +65,10 @@ def test_the_default_folder_says_game_method_and_seed(call: Call) -> None:
     assert folder.name.startswith("escape-room-tos-5-")
 
 
-def test_runs_of_the_same_second_have_their_own_default_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_the_same_second_have_their_own_default_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.strftime", lambda form: "20260101-000000")
     for _ in range(3):
         bilevel.train("chicken", "selfish", outer_steps=1, seeds=1)

@@ -24,6 +24,12 @@ from docs.studies.scaling import (
 )
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are written to runs/ there."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.mark.parametrize(("seeds", "ranks"), [(5, (1, 5)), (6, (1, 6)), (10, (2, 9)), (20, (6, 15))])
 def test_ranks_of_the_interval_of_a_median(seeds: int, ranks: tuple[int, int]) -> None:
     """As in tables of the sign test."""
