@@ -65,7 +65,7 @@ class DemoSettings:
         require(self.seeds >= 3, f"The demo's intervals need 3 seeds or more, not {self.seeds}.")
 
 
-def demo_config(game: str, method: str, **size: int) -> RunConfig:
+def demo_config(game: str, method: str, **size: Any) -> RunConfig:
     """Configuration of one run of the demo."""
     config = dataclasses.replace(default_config(game, method), **size)
     return configured(config, GAMES[game].settings.get(method, {}))

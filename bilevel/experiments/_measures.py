@@ -177,9 +177,9 @@ def returns_after_sharing(results: Run) -> np.ndarray:
     if shares.ndim == 3:
         return np.asarray(np.einsum("sgr,sg->sr", shares, own))
     giver, receiver = edges_of(config.game).pairs.numpy()
-    shared = np.zeros_like(own)
-    np.add.at(shared, (slice(None), receiver), shares * own[:, giver])
-    return shared
+    shared = np.zeros_like(own.T)  # [agent, seed]
+    np.add.at(shared, receiver, (shares * own[:, giver]).T)
+    return shared.T
 
 
 def recovered_edges(results: Run, part: Literal["precision", "recall"]) -> np.ndarray | None:
