@@ -36,10 +36,17 @@ class Participation(NamedTuple):
 
     welfare: Interval
     """Sum of all returns."""
-    least_gain: Interval
-    """Gain of the agent that gains least."""
-    gaining: Interval
-    """Number of agents that gain."""
+    gains: Interval
+    """Gain of each agent, [agent]."""
+    all_gain: int
+    """Number of seeds in which all agents gain."""
+    seeds: int
+    """Number of seeds."""
+
+    @property
+    def least(self) -> int:
+        """The agent that gains least."""
+        return int(self.gains.estimate.argmin())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +72,14 @@ class Study:
 
 
 def run_study(study: Study) -> Iterator[tuple[str, Participation]]:
-    """Train each method, and compare its agents' returns with those of selfish agents."""
+    """Train each method, and compare its agents' returns with those of selfish agents of the same seed."""
 
     def trained(method: str, settings: dict[str, Any]) -> Run:
         with tempfile.TemporaryDirectory() as folder:
             size = {"seeds": study.seeds, "outer_steps": study.outer_steps, "out": Path(folder, "run")}
             return bilevel.train(study.game, method, **size, **settings)
 
-    alone = returns_after_sharing(trained("selfish", {})).mean(0)
+    alone = returns_after_sharing(trained("selfish", {}))
     for label in study.methods:
         run = trained(*METHODS[label])
         gains = returns_after_sharing(run) - alone
@@ -80,24 +87,30 @@ def run_study(study: Study) -> Iterator[tuple[str, Participation]]:
             label,
             Participation(
                 interquartile_interval(run.final["welfare"]),
-                interquartile_interval(gains.min(-1)),
-                interquartile_interval((gains > 0).sum(-1).astype(float)),
+                interquartile_interval(gains.T),
+                int((gains > 0).all(-1).sum()),
+                study.seeds,
             ),
         )
 
 
 TABLE_HEAD = """\
-| method | welfare [95 % interval] | smallest gain of an agent [95 % interval] | agents that gain |
-|---|---|---|---|"""
+| method | welfare [95 % interval] | gains least | its gain [95 % interval] | seeds in which all gain |
+|---|---|---|---|---|"""
 
 
 def table_row(label: str, found: Participation) -> str:
     """A line of the table, in Markdown."""
+    welfare, gains, agent = found.welfare, found.gains, found.least
+    gain = f"{gains.estimate[agent]:+.2f} [{gains.low[agent]:+.2f}, {gains.high[agent]:+.2f}]"
     cells = [
-        f"{one.estimate:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
-        for one, sign in ((found.welfare, ""), (found.least_gain, "+"))
+        label,
+        f"{welfare.estimate:.2f} [{welfare.low:.2f}, {welfare.high:.2f}]",
+        str(agent),
+        gain,
+        f"{found.all_gain} of {found.seeds}",
     ]
-    return f"| {label} | {' | '.join(cells)} | {found.gaining.estimate:.1f} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

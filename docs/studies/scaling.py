@@ -267,18 +267,20 @@ def write_figure(measured: Sequence[Measurement], path: Path) -> Path:
     """Draw episodes over the number of agents, with the fitted exponents in the legend."""
     labels = list(dict.fromkeys(one.label for one in measured))
     with style():
-        figure = Figure(figsize=(6.4, 4.2))
+        figure = Figure(figsize=(6.8, 4.8))
         axes = figure.subplots()
-        for label, look in looks(labels).items():
+        for index, (label, look) in enumerate(looks(labels).items()):
             cases = [one for one in measured if one.label == label and one.median < math.inf]
             marks = {key: look[key] for key in ("color", "linestyle", "marker", "markersize")}
             medians = np.array([one.median for one in cases])
             low, high = np.array([one.interval for one in cases]).reshape(-1, 2).T
             high = np.where(np.isfinite(high), high, medians)  # no upper bound to draw
             exponent = slope(cases)
-            name = label if math.isnan(exponent) else f"{label}: N^{exponent:.2f}"
+            name = label if math.isnan(exponent) else f"{label}: N^{round(exponent, 2) + 0.0:.2f}"
+            # side by side, as methods that need the same number would cover each other
+            places = [one.agents * 1.05 ** (index - (len(labels) - 1) / 2) for one in cases]
             axes.errorbar(
-                [one.agents for one in cases],
+                places,
                 medians,
                 [medians - low, high - medians],
                 capsize=3,
@@ -287,10 +289,11 @@ def write_figure(measured: Sequence[Measurement], path: Path) -> Path:
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        axes.set_xticks(sorted({one.agents for one in measured}))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel("agents N (log scale)")
-        axes.set_ylabel("episodes to 95 % of the optimum (log scale)")
+        axes.set_ylabel("episodes (log scale)")
         figure.legend(loc="outside upper center", ncols=2)
     return save(figure, path)
 

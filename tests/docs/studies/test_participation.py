@@ -12,8 +12,10 @@ def test_the_common_reward_takes_from_the_agent_that_has_all_the_water() -> None
     study = Study(methods=("prosocial",), seeds=3, outer_steps=300)
     ((label, found),) = run_study(study)
     assert label == "prosocial"
-    assert -1.1 < found.least_gain.high < -0.9
-    assert found.gaining.estimate == 3
+    assert found.least == 0
+    assert -1.1 < found.gains.high[0] < -0.9
+    assert (found.gains.low[1:] > 0).all()
+    assert (found.all_gain, found.seeds) == (0, 3)
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
