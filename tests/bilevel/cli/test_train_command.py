@@ -44,7 +44,7 @@ def test_a_run_from_end_to_end(call: Call) -> None:
     said = call("train", *SHARING, "--game.agents", 3, "--out", "run")
     assert said.code == 0
     assert said.err.splitlines()[0] == "tos on escape-room: 3 seeds, 4 outer steps, in run"
-    last = r"outer step 4 of 4: welfare \S+ \(\d+:\d\d:\d\d, \S+ per second, 0:00:00 left\)"
+    last = r"outer step 4 of 4: welfare \S+ \(\d+:\d\d:\d\d, \S+ steps per second, 0:00:00 left\)"
     assert re.fullmatch(last, said.err.splitlines()[-1])
     assert "[95 % interval]" in said.out
     assert "Everything else: run" in said.out
