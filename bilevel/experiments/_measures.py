@@ -123,10 +123,10 @@ def final_shares(results: Run) -> np.ndarray | None:
 def returns_after_sharing(results: Run) -> np.ndarray:
     """Returns of the agents under the final policies, after rewards are shared by the final shares.
 
-    r~_j = sum_i T_ij r_i of the agents' returns r_i, as sharing does not depend on states or actions. Under
-    the common reward each agent has the mean of all returns; selfish agents have their own. An agent gains
-    from taking part in sharing if its return after sharing exceeds its return among selfish agents. The sum
-    over agents is the welfare.
+    Agent j has r~_j = sum_i T_ij r_i, where r_i are the individual returns, because sharing does not depend
+    on states or actions. With the common reward each agent has the mean of all returns; selfish agents have
+    their own. An agent gains from taking part in sharing if its return after sharing exceeds its return among
+    selfish agents. The sum over agents is the welfare.
 
     Args:
         results: a run of selfish, prosocial (with the mean as its common reward), fixed, or tos (with static
@@ -148,12 +148,13 @@ def returns_after_sharing(results: Run) -> np.ndarray:
     method, agents = config.method, config.game.num_agents
     require(
         not isinstance(method, ToS) or isinstance(method.sharing, StaticSharing),
-        "Shares that depend on the state share no return by one matrix: choose static sharing.",
+        "Sharing that depends on the state has no single matrix by which to share returns: choose static "
+        "sharing.",
     )
     require(
         not isinstance(method, Prosocial) or method.common_reward == "mean",
-        f"Rewards that all agents share are their mean, not {getattr(method, 'common_reward', '')}, which "
-        "does not conserve the total: choose common_reward mean.",
+        f"A common reward that conserves the total is the mean, not {getattr(method, 'common_reward', '')}, "
+        "by which returns cannot be shared: choose common_reward mean.",
     )
     require(
         isinstance(method, Selfish | Prosocial | Fixed | ToS),
@@ -163,8 +164,8 @@ def returns_after_sharing(results: Run) -> np.ndarray:
     state = config.game.reset(1, torch.Generator().manual_seed(0))
     require(
         config.game.present(state) is None,
-        f"Agents may leave {config.game_name} early, and keep what they would give to those that left, so no "
-        "return is shared by one matrix: choose a game in which all stay to the end.",
+        f"Agents may leave {config.game_name} early, and the others then keep the shares of those that left, "
+        "so no single matrix shares the returns: choose a game in which all agents stay to the end.",
     )
     own = agent_metric(results.final, "return", agents)
     require(own is not None, f"The run of {config.method_name} did not record the returns of its agents.")

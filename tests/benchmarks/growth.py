@@ -65,30 +65,12 @@ AXES = (
 )
 
 SAMPLED = {"seeds": 8, "inner.exact": False, "inner.episodes": 32}
-MANY_AGENTS = (
-    Axis(
-        game="aid",
-        setting="game.agents",
-        label="graph of degree 4, sampled",
-        values=(10, 100, 1000, 10_000),
-        fixed={**SAMPLED, "game.graph": SmallWorld(degree=4)},
-    ),
-    Axis(
-        game="aid",
-        setting="game.agents",
-        label="graph of degree 4, exact",
-        values=(10, 100, 1000, 10_000),
-        fixed={**FEW, "game.graph": SmallWorld(degree=4)},
-    ),
-    Axis(
-        game="aid-hidden",
-        setting="game.agents",
-        label="all pairs, sampled",
-        values=(100, 200, 500),
-        fixed=SAMPLED,
-    ),
-    Axis(
-        game="aid-hidden", setting="game.agents", label="all pairs, exact", values=(100, 200, 500), fixed=FEW
-    ),
+MANY_AGENTS = tuple(
+    Axis(game=game, setting="game.agents", label=f"{sharing}, {kind}", values=values, fixed=fixed | graph)
+    for game, sharing, values, graph in (
+        ("aid", "graph of degree 4", (10, 100, 1000, 10_000), {"game.graph": SmallWorld(degree=4)}),
+        ("aid-hidden", "all pairs", (100, 200, 500), {}),
+    )
+    for kind, fixed in (("sampled", SAMPLED), ("exact", FEW))
 )
 """Learned sharing of many agents, on the edges of a known graph and among all pairs of a hidden one."""
