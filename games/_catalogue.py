@@ -154,6 +154,10 @@ ZERO_SUM = {
     ),
 }
 
+LOLA_PENNIES = GameEntry(
+    lambda: ZERO_SUM["matching-pennies"].game, ZERO_SUM["matching-pennies"].summary, LOLA
+)
+
 GENERAL = {
     "battle-of-the-sexes": _coordination(
         (2, 1), (1, 2), "two agents want to meet, each at its own favorite place", "opera", "football"
@@ -332,15 +336,18 @@ NETWORKED = {
 }
 
 
-def _repeated(entry: GameEntry) -> GameEntry:
+def _repeated(entry: GameEntry, source: str = "", **settings: Any) -> GameEntry:
     def make() -> Game:
         assert isinstance(entry.game, matrix.MatrixGame)
-        return matrix.RepeatedGame(stage=entry.game)
+        return matrix.RepeatedGame(stage=entry.game, **settings)
 
-    return GameEntry(make, f"repeated with memory one: {entry.summary}", entry.source)
+    changed = "".join(f", {name} {value:g}" for name, value in settings.items())
+    return GameEntry(make, f"repeated with memory one{changed}: {entry.summary}", source or entry.source)
 
 
-REPEATED = {f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()}
+REPEATED = {
+    f"repeated-{name}": _repeated(entry) for name, entry in (SYMMETRIC | FAMILIES | ZERO_SUM).items()
+} | {"repeated-matching-pennies-lola": _repeated(ZERO_SUM["matching-pennies"], LOLA, discount=0.9)}
 
 CATALOGUE: Registry[GameEntry] = Registry(
     "game",

@@ -269,6 +269,34 @@ def test_welfare_is_per_step() -> None:
     assert (game.discount, game.horizon) == (0.96, 150)
 
 
+def test_gradients_of_matching_pennies() -> None:
+    """Naive gradients of the unnormalized losses at given logits, from an independent program in float64."""
+    game = make("repeated-matching-pennies-lola")
+    assert isinstance(game, RepeatedGame)
+    assert game.discount == 0.9
+    logits = torch.tensor([[0.1, -0.2, 0.3, -0.4, 0.5], [-0.5, 0.4, -0.3, 0.2, -0.1]], dtype=torch.float64)
+    logits.requires_grad_()
+    values = game.effective_horizon * game.values(two_action_policies(logits.sigmoid()))
+    assert values.sum().item() == pytest.approx(0, abs=1e-12)
+    found = [torch.autograd.grad(-values[i], logits, retain_graph=True)[0][i] for i in range(2)]
+    expected = [
+        [0.122383, -0.217056, -0.105250, 0.158741, 0.055334],
+        [0.024159, -0.106436, -0.205133, 0.169661, 0.265669],
+    ]
+    torch.testing.assert_close(torch.stack(found), torch.tensor(expected).double(), atol=1e-6, rtol=0)
+
+
+def test_uniform_play_of_matching_pennies_cannot_be_exploited() -> None:
+    """Zero against every policy, and the gradient with respect to the own policy is zero, too."""
+    game = make("repeated-matching-pennies-lola")
+    assert isinstance(game, RepeatedGame)
+    policies = random_policies(game, 20)
+    policies[:, 1] = 0.5
+    torch.testing.assert_close(game.values(policies), torch.zeros(20, 2).double(), atol=1e-12, rtol=0)
+    copying = table((1, 1, 0, 1, 0), (1, 1, 0, 1, 0))  # both repeat what the other did last: heads for ever
+    assert game.values(copying).tolist() == pytest.approx([1, -1])
+
+
 def test_what_the_stage_says_is_passed_on() -> None:
     stage = Tycoon(agents=4, stage=SymmetricTwoAgentGame(names=("stag", "hare")))
     game = RepeatedGame(stage=stage)

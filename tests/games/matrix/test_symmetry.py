@@ -31,6 +31,7 @@ ASYMMETRIC = {
     "matching-pennies",
     "prisoner-corridor",
     "repeated-matching-pennies",
+    "repeated-matching-pennies-lola",
     "repeated-tycoon-prisoners-dilemma",
     "soccer",
     "traffic",
