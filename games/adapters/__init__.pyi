@@ -1,6 +1,7 @@
 from ._foreign_game import ForeignGame as ForeignGame
 from ._gymnasium import from_gymnasium as from_gymnasium
 from ._openspiel import from_openspiel as from_openspiel
+from ._openspiel import load_openspiel as load_openspiel
 from ._parallel_env import ParallelView as ParallelView
 from ._parallel_env import env as env
 from ._parallel_env import parallel_env as parallel_env

@@ -178,6 +178,33 @@ def from_openspiel(
     return foreign_game(EnvironmentSource(lambda: game, copy_of, **options), {}, str(game))
 
 
+def load_openspiel(game: str | Any) -> Any:
+    """Load an OpenSpiel game by its name, as OpenSpiel's own `pyspiel.Game`.
+
+    Args:
+        game: a name, with OpenSpiel's syntax for parameters ("goofspiel(num_cards=4)"), or a `pyspiel.Game`,
+            which is returned as it is.
+    Returns:
+        The game.
+    Raises:
+        ModuleNotFoundError: OpenSpiel is not installed (says how to install it).
+        ValueError: there is no such game, or OpenSpiel refuses its parameters.
+
+    >>> load_openspiel("kuhn_poker(players=3)").num_players()
+    3
+    """
+    pyspiel = _pyspiel()
+    if not isinstance(game, str):
+        return game
+    name = game.partition("(")[0]
+    require_name(name, pyspiel.registered_names(), "OpenSpiel game", "pyspiel.registered_names()")
+    try:
+        return pyspiel.load_game(game)
+    except pyspiel.SpielError as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"OpenSpiel refuses the game {game}: {reason}") from error
+
+
 def _parameters(load: Callable[..., Any], game: Any) -> Parameters:
     """The parameters of a game; unknown for a game with required parameters."""
     try:

@@ -29,6 +29,11 @@ from ._scripted_schelling import EVERYBODY as EVERYBODY
 from ._scripted_schelling import Estimated as Estimated
 from ._scripted_schelling import ScriptedSchelling as ScriptedSchelling
 from ._scripted_schelling import scripted_schelling as scripted_schelling
+from ._strategies import Strategies as Strategies
+from ._strategies import action_counts as action_counts
+from ._strategies import action_payoffs as action_payoffs
+from ._strategies import require_strategies as require_strategies
+from ._strategies import zero_sum_matrix as zero_sum_matrix
 from ._transfer_on_graphs import GraphTransfer as GraphTransfer
 from ._transfer_on_graphs import minimal_transfer_on_graph as minimal_transfer_on_graph
 from ._transfer_on_graphs import transfer_obstacle as transfer_obstacle

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import scipy
@@ -13,6 +14,7 @@ from torch import Tensor
 from games.core import ExactGame, Game, require
 from games.matrix import CountedFamily
 from games.theory._profiles import Outcome, outcomes, payoff_table, rounding, welfare_optima
+from games.theory._strategies import action_payoffs, require_strategies
 
 TOLERANCE = 1e-7
 """Largest duality gap, as a share of the payoffs' range, of a solved program: the solver's own tolerance."""
@@ -86,16 +88,20 @@ def action_values(game: ExactGame, policies: Tensor) -> Tensor:
     return game.values(profiles).diagonal(dim1=-3, dim2=-1).mT  # of [..., deviator, action, agent]
 
 
-def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
+@overload
+def nash_conv(game: ExactGame, policies: Tensor) -> Tensor: ...
+@overload
+def nash_conv(game: Tensor, policies: Sequence[Tensor]) -> Tensor: ...
+def nash_conv(game: ExactGame | Tensor, policies: Tensor | Sequence[Tensor]) -> Tensor:
     """Compute NashConv: the sum of all agents' gains by unilateral best responses, 0 only in equilibrium.
 
     Args:
-        game: a one-shot game, of any number of agents.
-        policies: probabilities [..., agent, 1, action].
+        game: a one-shot game, of any number of agents; or payoffs, as for `action_counts`.
+        policies: probabilities [..., agent, 1, action]; with payoffs, each agent's strategy [..., action].
     Returns:
         The sum, [...], in the game's units.
     Raises:
-        ValueError: the game has more than one step or observation.
+        ValueError: the game has more than one step or observation, or the strategies do not fit the payoffs.
     Source:
         Lanctot et al., A Unified Game-Theoretic Approach to Multiagent Reinforcement Learning, arXiv
         1711.00832.
@@ -103,21 +109,37 @@ def nash_conv(game: ExactGame, policies: Tensor) -> Tensor:
     >>> from games import make
     >>> nash_conv(make("prisoners-dilemma"), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))  # one cooperates
     tensor(1.)
+    >>> nash_conv(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]]).unbind())
+    tensor(1.)
     """
-    values = action_values(game, policies)
-    return (values.amax(-1) - (values * policies.squeeze(-2)).sum(-1)).sum(-1)
+    if isinstance(game, ExactGame):
+        assert isinstance(policies, Tensor)
+        values = action_values(game, policies)
+        return _gains(values, policies.squeeze(-2)).sum(-1)
+    require_strategies(game, policies)
+    gains = [_gains(action_payoffs(game, policies, agent), own) for agent, own in enumerate(policies)]
+    return torch.stack(gains).sum(0)
 
 
-def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
+def _gains(values: Tensor, strategies: Tensor) -> Tensor:
+    """Gains by best responses, [...], of action values and probabilities [..., action]."""
+    return values.amax(-1) - (values * strategies).sum(-1)
+
+
+@overload
+def exploitability(game: ExactGame, policies: Tensor) -> Tensor: ...
+@overload
+def exploitability(game: Tensor, policies: Sequence[Tensor]) -> Tensor: ...
+def exploitability(game: ExactGame | Tensor, policies: Tensor | Sequence[Tensor]) -> Tensor:
     """NashConv / N: the mean gain of an agent by a unilateral best response.
 
     Args:
-        game: a one-shot game, of any number of agents.
-        policies: probabilities [..., agent, 1, action].
+        game: as for `nash_conv`.
+        policies: as for `nash_conv`.
     Returns:
         The mean gain, [...], in the game's units.
     Raises:
-        ValueError: the game has more than one step or observation.
+        ValueError: as for `nash_conv`.
     Source:
         Lanctot et al., OpenSpiel: A Framework for Reinforcement Learning in Games, arXiv 1908.09453.
 
@@ -125,7 +147,10 @@ def exploitability(game: ExactGame, policies: Tensor) -> Tensor:
     >>> exploitability(make("prisoners-dilemma"), torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
     tensor(0.5000)
     """
-    return nash_conv(game, policies) / game.num_agents
+    if isinstance(game, ExactGame):
+        assert isinstance(policies, Tensor)
+        return nash_conv(game, policies) / game.num_agents
+    return nash_conv(game, tuple(policies)) / len(policies)
 
 
 def _maximin(payoffs: NDArray[np.float64]) -> NDArray[np.float64]:

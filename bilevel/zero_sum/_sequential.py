@@ -1,0 +1,190 @@
+"""Counterfactual regret minimization in sequential games, by OpenSpiel's solvers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from bilevel.zero_sum._rule import log_spaced
+from games.adapters import load_openspiel
+from games.core import require
+
+
+class Solver(Protocol):
+    """A solver of a sequential game, with the methods of OpenSpiel's."""
+
+    def evaluate_and_update_policy(self) -> None:
+        """Take a step."""
+
+    def current_policy(self) -> Any:
+        """The last iterate, a `pyspiel.Policy`."""
+
+    def average_policy(self) -> Any:
+        """The average iterate, a `pyspiel.Policy`."""
+
+
+class SequentialRule(ABC):
+    """A learning rule of sequential games with hidden information.
+
+    >>> from bilevel.zero_sum import CounterfactualRegretMinimization
+    >>> isinstance(CounterfactualRegretMinimization(), SequentialRule)
+    True
+    """
+
+    @abstractmethod
+    def solver(self, game: Any) -> Solver:
+        """Create the solver of a `pyspiel.Game`, before its first step."""
+
+
+@dataclass(frozen=True)
+class CounterfactualRegretMinimization(SequentialRule):
+    """Counterfactual regret minimization (CFR): regret matching in every information state.
+
+    Agents update at once, and the plain average policy converges in two-agent zero-sum games. The solver is
+    OpenSpiel's `pyspiel.CFRSolver`.
+
+    Source:
+        Zinkevich et al., Regret minimization in games with incomplete information, NeurIPS 2007.
+
+    >>> from bilevel.zero_sum import learn_sequential
+    >>> learn_sequential("kuhn_poker", CounterfactualRegretMinimization(), 100, record=[10, 100]).average
+    tensor([0.1374, 0.0165], dtype=torch.float64)
+    """
+
+    def solver(self, game: Any) -> Solver:
+        import pyspiel  # noqa: PLC0415  # an extra
+
+        created: Solver = pyspiel.CFRSolver(game)
+        return created
+
+
+@dataclass(frozen=True)
+class CounterfactualRegretMinimizationPlus(SequentialRule):
+    """CFR+: regret matching+ in every information state, alternating updates, linear averaging.
+
+    The solver is OpenSpiel's `pyspiel.CFRPlusSolver`.
+
+    Source:
+        Tammelin, Solving Large Imperfect Information Games Using CFR+, arXiv 1407.5042.
+
+    >>> from bilevel.zero_sum import learn_sequential
+    >>> learn_sequential("kuhn_poker", CounterfactualRegretMinimizationPlus(), 100, record=[10, 100]).average
+    tensor([0.0654, 0.0024], dtype=torch.float64)
+    """
+
+    def solver(self, game: Any) -> Solver:
+        import pyspiel  # noqa: PLC0415  # an extra
+
+        created: Solver = pyspiel.CFRPlusSolver(game)
+        return created
+
+
+class SequentialHistory(NamedTuple):
+    """NashConv of a rule's iterates in a sequential game, at recorded steps; see `learn_sequential`.
+
+    >>> from bilevel.zero_sum import CounterfactualRegretMinimization, learn_sequential
+    >>> history = learn_sequential("kuhn_poker", CounterfactualRegretMinimization(), 1000)
+    >>> f"{history.values[-1]:.3f}"  # -1 / 18
+    '-0.056'
+    """
+
+    steps: tuple[int, ...]
+    """Recorded steps."""
+    last: Tensor
+    """NashConv of the last iterate, float64 [record], in the game's units."""
+    average: Tensor
+    """NashConv of the average iterate, float64 [record], in the game's units."""
+    values: Tensor
+    """The first agent's expected return under the average iterate, float64 [record], in the game's units."""
+    policy: dict[str, dict[int, float]]
+    """Average policy after the last step: information state -> action -> probability."""
+
+
+def learn_sequential(
+    game: str | Any, rule: SequentialRule, steps: int, *, record: Iterable[int] | None = None
+) -> SequentialHistory:
+    """Let a rule learn in a sequential two-agent zero-sum game of OpenSpiel's.
+
+    Simultaneous moves are taken in turn, hidden from the other agent.
+
+    Args:
+        game: a name with OpenSpiel's syntax for parameters, or a `pyspiel.Game`.
+        rule: the learning rule of both agents.
+        steps: number of steps, 1 or more.
+        record: steps to record, from 1 to `steps`; None: about ten per power of ten.
+
+    Returns:
+        NashConv and values over time, and the final average policy.
+
+    Raises:
+        ModuleNotFoundError: OpenSpiel is not installed.
+        ValueError: there is no such game; it is not a two-agent zero-sum game whose chance events have known
+            probabilities; there is no step, or one to record is out of range.
+
+    >>> from bilevel.zero_sum import CounterfactualRegretMinimizationPlus
+    >>> history = learn_sequential("kuhn_poker", CounterfactualRegretMinimizationPlus(), 1000)
+    >>> f"{history.average[-1]:.6f}"
+    '0.000175'
+    """
+    loaded = sequential_game(game)
+    import pyspiel  # noqa: PLC0415  # an extra
+
+    require(steps >= 1, f"The number of steps must be 1 or more, not {steps}.")
+    chosen = sorted(set(log_spaced(steps) if record is None else record))
+    outside = [step for step in chosen if not 1 <= step <= steps]
+    require(not outside, f"Recorded steps are from 1 to {steps}, not {outside[:1]}.")
+    wanted, root = frozenset(chosen), loaded.new_initial_state()
+    solver = rule.solver(loaded)
+    last, average, values = [], [], []
+    for step in range(1, steps + 1):
+        solver.evaluate_and_update_policy()
+        if step in wanted:
+            policy = solver.average_policy()
+            last.append(pyspiel.nash_conv(loaded, solver.current_policy()))
+            average.append(pyspiel.nash_conv(loaded, policy))
+            values.append(pyspiel.expected_returns(root, policy, -1, True)[0])
+    curves = (torch.tensor(curve, dtype=torch.float64) for curve in (last, average, values))
+    return SequentialHistory(tuple(chosen), *curves, _table(loaded, solver.average_policy()))
+
+
+def sequential_game(game: str | Any) -> Any:
+    """Load a two-agent zero-sum game of OpenSpiel's, with its moves in turn; errors as `learn_sequential`."""
+    loaded = load_openspiel(game)
+    kind = loaded.get_type()
+    name = kind.short_name
+    require(
+        loaded.num_players() == 2 and kind.utility.name == "ZERO_SUM",
+        f"Only two-agent zero-sum games are solved; {name} has {loaded.num_players()} agents and the utility "
+        f"{kind.utility.name}.",
+    )
+    require(
+        kind.chance_mode.name != "SAMPLED_STOCHASTIC"
+        and kind.dynamics.name in ("SEQUENTIAL", "SIMULTANEOUS"),
+        f"{name} has no tree of known probabilities, which the rules of sequential games walk through.",
+    )
+    if kind.dynamics.name == "SIMULTANEOUS":
+        import pyspiel  # noqa: PLC0415  # an extra
+
+        loaded = pyspiel.convert_to_turn_based(loaded)
+    return loaded
+
+
+def _table(game: Any, policy: Any) -> dict[str, dict[int, float]]:
+    """A policy's probabilities in all information states."""
+    table: dict[str, dict[int, float]] = {}
+    stack = [game.new_initial_state()]
+    while stack:
+        state = stack.pop()
+        if state.is_terminal():
+            continue
+        if not state.is_chance_node():
+            key = state.information_state_string()
+            if key not in table:
+                table[key] = {int(action): float(chance) for action, chance in policy.get_state_policy(key)}
+        stack += [state.child(action) for action in reversed(state.legal_actions())]
+    return table
