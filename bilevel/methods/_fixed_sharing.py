@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,12 +17,17 @@ from bilevel.methods._method import LossWeightMethod
 from bilevel.methods._outer_learner import OuterLearner
 from bilevel.sharing import (
     CommonReward,
+    CurrentWeights,
     DifferenceRewards,
     FixedEdges,
     FixedMatrix,
     OuterVariable,
+    SplitAmongCurrent,
+    check_changes,
     check_spatial_discount,
+    discounted_by_distance,
     edges_of,
+    mean_of_neighbors,
     neighborhood_mean,
     self_interest_sharing,
     shares_kept,
@@ -71,12 +77,14 @@ def reward_transfer(game: Game, self_interest: float) -> FixedMatrix | FixedEdge
 class Fixed(LossWeightMethod):
     """Reward transfer: keep a share s, split the rest among neighbors; T_ii = s, T_ij = (1 - s) / (k_i - 1).
 
-    k_i counts i's neighbors, itself included.
+    k_i counts i's neighbors, itself included: those on the current graph with `follow_graph`, otherwise all
+    that the game's graph may have.
 
     Needs: the neighbors' rewards. Conserves the total.
 
     Raises:
-        ValueError: a setting is out of range.
+        ValueError: a setting is out of range; at build, `follow_graph` is on and the graph does not change,
+            or values are exact.
 
     Source:
         Willis et al., Resolving social dilemmas with minimal reward transfer, arXiv 2310.12928.
@@ -92,10 +100,18 @@ class Fixed(LossWeightMethod):
     self_interest: Annotated[Scheduled, Range(min=0, max=1)] = 0.8
     """Share s that each agent keeps, from 0 to 1; or a schedule, such as 0:0.9, 100:0.5. The default is
     LToS's initial own share (arXiv 2112.08702)."""
+    follow_graph: bool = False
+    """In games whose sharing graph changes from step to step, share with the neighbors in that step."""
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        def variable(outer_step: int) -> FixedMatrix | FixedEdges:
-            return reward_transfer(game, self.schedule.value("self_interest", outer_step))
+        if self.follow_graph:
+            check_changes(game)
+
+        def variable(outer_step: int) -> FixedMatrix | FixedEdges | SplitAmongCurrent:
+            kept = self.schedule.value("self_interest", outer_step)
+            return (
+                SplitAmongCurrent(game.num_agents, kept) if self.follow_graph else reward_transfer(game, kept)
+            )
 
         def shares(outer_step: int) -> Tensor:
             return variable(outer_step).initial(seed=0, seeds=1)[0]
@@ -136,14 +152,15 @@ class Prosocial(LossWeightMethod):
     the total if all neighborhoods have the same size. difference: the sum of all rewards minus what it would
     be if j had taken the default action, a reference that shares no reward and requires
     `Game.difference_rewards`; it has the same expected policy gradient as the sum, with less variance. Only
-    neighborhood uses the graph.
+    neighborhood uses the graph: with `follow_graph` the current one.
 
     Needs: all agents' rewards (neighborhood: the neighbors'; difference: a model of the game). With many
     agents gradients of the mean and of the sum have high variance.
 
     Raises:
-        ValueError: a default action without difference rewards; at build, the game has no difference rewards,
-            or no such action.
+        ValueError: a default action without difference rewards, or `follow_graph` without neighborhood; at
+            build, the game has no difference rewards, or no such action, or `follow_graph` is on and the
+            graph does not change, or values are exact.
 
     Source:
         Peysakhovich and Lerer, Prosocial learning agents solve generalized stag hunts, arXiv 1709.02865.
@@ -166,9 +183,17 @@ class Prosocial(LossWeightMethod):
     default_action: int | None = None
     """Index of the default action of difference rewards; None: the last action, which is defection in aid and
     public goods."""
+    follow_graph: bool = False
+    """In games whose sharing graph changes from step to step, take the mean over the neighborhood in that
+    step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            not self.follow_graph or self.common_reward == "neighborhood",
+            f"Of the common rewards only that of the neighborhood follows a graph, and common_reward is "
+            f"{self.common_reward}: choose common_reward neighborhood, or leave follow_graph off.",
+        )
         require(
             self.default_action is None or self.common_reward == "difference",
             f"The default action is of difference rewards, and common_reward is {self.common_reward}: choose "
@@ -180,6 +205,9 @@ class Prosocial(LossWeightMethod):
 
     def _variable(self, game: Game) -> OuterVariable:
         agents = game.num_agents
+        if self.follow_graph:
+            check_changes(game)
+            return CurrentWeights(agents, mean_of_neighbors)
         if self.common_reward == "neighborhood":
             return neighborhood_mean(edges_of(game))
         if self.common_reward == "difference":
@@ -198,14 +226,16 @@ class SpatialDiscount(LossWeightMethod):
     d(i, j) is the number of edges between i and j on the sharing graph (on a directed one, from j to i).
     alpha = 0 is selfish, and alpha = 1 the sum over all connected agents. If the game defines no graph, all
     agents are neighbors: r~_i = r_i + alpha sum_(j != i) r_j. Time and memory grow with the number of pairs
-    within the largest distance.
+    within the largest distance; with `follow_graph`, distances are those of each step's graph, and they grow
+    with the number of all pairs.
 
     Needs: rewards of the agents within the largest distance. Not conserved: a reward counts in full for its
     agent, and again, discounted, for each agent within the largest distance, whereas shares of learned
     sharing sum to 1.
 
     Raises:
-        ValueError: a setting is out of range; at build, there are more than 20 million pairs.
+        ValueError: a setting is out of range; at build, there are more than 20 million pairs, or
+            `follow_graph` is on and the graph does not change, or values are exact.
 
     Source:
         Chu, Chinchali and Katti, Multi-agent reinforcement learning for networked system control, ICLR 2020,
@@ -225,11 +255,21 @@ class SpatialDiscount(LossWeightMethod):
     """Spatial discount alpha, from 0 to 1."""
     max_distance: int | None = None
     """Largest distance d, 0 or more; None: the largest with alpha^d of at least 0.001."""
+    follow_graph: bool = False
+    """In games whose sharing graph changes from step to step, measure distances on the graph of that step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_spatial_discount(self.discount, self.max_distance)
 
     def build(self, game: Game, placement: Placement) -> Learner:
-        variable = spatial_discount(edges_of(game), self.discount, self.max_distance)
+        variable: OuterVariable
+        if self.follow_graph:
+            check_changes(game)
+            rule = functools.partial(
+                discounted_by_distance, discount=self.discount, max_distance=self.max_distance
+            )
+            variable = CurrentWeights(game.num_agents, rule)
+        else:
+            variable = spatial_discount(edges_of(game), self.discount, self.max_distance)
         return policy_learner(self, game, placement, variable)

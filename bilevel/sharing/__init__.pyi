@@ -1,3 +1,8 @@
+from ._current_graph import CurrentWeights as CurrentWeights
+from ._current_graph import SplitAmongCurrent as SplitAmongCurrent
+from ._current_graph import check_changes as check_changes
+from ._current_graph import discounted_by_distance as discounted_by_distance
+from ._current_graph import mean_of_neighbors as mean_of_neighbors
 from ._difference import DifferenceRewards as DifferenceRewards
 from ._distances import RewardWeights as RewardWeights
 from ._distances import check_spatial_discount as check_spatial_discount

@@ -87,9 +87,20 @@ def self_interest_sharing(neighbors: Tensor, self_interest: float) -> Tensor:
     tensor([0.6000, 0.2000, 0.2000], dtype=torch.float64)
     """
     require(0 <= self_interest <= 1, f"Self-interest is a share from 0 to 1, not {self_interest:g}.")
-    graph = check_neighbors(neighbors).double()
-    own = torch.eye(len(graph), dtype=torch.float64)
-    others = graph - own
+    return keep_and_split(check_neighbors(neighbors).double(), self_interest)
+
+
+def keep_and_split(graphs: Tensor, self_interest: float | Tensor) -> Tensor:
+    """`self_interest_sharing` without its checks, on many graphs.
+
+    Args:
+        graphs: 1 for neighbors, 1 on the diagonal, else 0; floating [..., giver, receiver].
+        self_interest: s, from 0 to 1; a number, or [..., 1, 1].
+    Returns:
+        Shares, of the graphs' shape and dtype.
+    """
+    own = torch.eye(graphs.shape[-1], dtype=graphs.dtype, device=graphs.device)
+    others = graphs - own
     degree = others.sum(-1, keepdim=True)
     to_others = (1 - self_interest) * others / degree.clamp(min=1)
     return to_others + own * (1 - to_others.sum(-1, keepdim=True))
