@@ -52,6 +52,14 @@ INOCULATION = (
     "Aspnes et al., Inoculation strategies for victims of viruses and the sum-of-squares partition problem, "
     "Journal of Computer and System Sciences 72(6), 2006"
 )
+COURNOT = (
+    "Cournot, Recherches sur les principes mathematiques de la theorie des richesses, 1838; numbers as in "
+    "the code of Pax (Willi et al., 2022)"
+)
+FISHERY = (
+    "Perman et al., Natural Resource and Environmental Economics, 3rd edition, 2003; numbers as in the code "
+    "of Pax (Willi et al., 2022)"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -154,10 +162,6 @@ ZERO_SUM = {
     ),
 }
 
-LOLA_PENNIES = GameEntry(
-    lambda: ZERO_SUM["matching-pennies"].game, ZERO_SUM["matching-pennies"].summary, LOLA
-)
-
 GENERAL = {
     "battle-of-the-sexes": _coordination(
         (2, 1), (1, 2), "two agents want to meet, each at its own favorite place", "opera", "football"
@@ -218,6 +222,21 @@ SEQUENTIAL = {
     ),
     "clans": GameEntry(
         lambda: matrix.Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN
+    ),
+}
+
+MARKETS = {
+    "cournot": GameEntry(
+        lambda: matrix.Cournot(), "firms sell more than is best for them, which lowers the price", COURNOT
+    ),
+    "cournot-continuous": GameEntry(
+        lambda: matrix.ContinuousCournot(), "Cournot competition with continuous quantities", COURNOT
+    ),
+    "fishery": GameEntry(
+        lambda: matrix.Fishery(), "boats fish from a common stock, which grows while they rest", FISHERY
+    ),
+    "fishery-continuous": GameEntry(
+        lambda: matrix.ContinuousFishery(), "the fishery with continuous efforts", FISHERY
     ),
 }
 
@@ -351,7 +370,7 @@ REPEATED = {
 
 CATALOGUE: Registry[GameEntry] = Registry(
     "game",
-    SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | SEQUENTIAL | GRIDS | NETWORKED,
+    SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | MARKETS | SEQUENTIAL | GRIDS | NETWORKED,
     listed_by="bilevel games",
 )
 

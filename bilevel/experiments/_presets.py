@@ -53,6 +53,9 @@ INNER: dict[str, dict[str, Any]] = {
     # Travel times are of the order of 10: with 1.0, routes settle before sharing is learned
     # (docs/explanation/theory.md).
     "braess": {"inner.learning_rate": 0.5},
+    # Profits are of the order of 1000.
+    "cournot": {"inner.learning_rate": 0.01},
+    "cournot-continuous": {"inner.optimizer": "adam", "inner.learning_rate": 0.03},
     # Few decisions, worth about 1 each: learn faster.
     "clans": {"inner.learning_rate": 1.0},
     "prisoner-corridor": {"inner.learning_rate": 1.0, "inner.entropy_coef": anneal(0.05, 200)},

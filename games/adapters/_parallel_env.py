@@ -17,7 +17,7 @@ from pettingzoo.utils.conversions import parallel_to_aec, parallel_to_aec_wrappe
 from pettingzoo.utils.env import AECEnv, ParallelEnv
 
 from games import make, names
-from games.core import Game, State, numbered_actions, require
+from games.core import Game, State, require
 
 BYTE = 255
 
@@ -57,6 +57,9 @@ Observation = np.ndarray | np.int64 | dict[str, np.ndarray | np.int64]
 """An array where the game's observation space is a Box, a NumPy integer where it is Discrete; where actions
 are masked, a dict of "observation" and "action_mask"."""
 
+Action = int | np.ndarray
+"""An integer where actions are Discrete; a vector of the Box's shape where they are continuous."""
+
 Infos = dict[str, dict[str, Any]]
 """By agent: "action_mask", int8 [action], 1 where an action is legal, if the game masks actions; after a step
 also "cooperated", if cooperation is defined in the game, and all of the game's measures
@@ -89,7 +92,7 @@ class StepOutcome(NamedTuple):
     infos: dict[str, dict[str, Any]]  # name -> agent -> value
 
 
-class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  # PettingZoo is untyped
+class ParallelView(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]  # PettingZoo is untyped
     """One copy of a game, on the CPU, behind PettingZoo's parallel interface; see `parallel_env`.
 
     Agents are called "agent_0", "agent_1", ... An agent that leaves before the others (`Game.present`) is
@@ -98,10 +101,11 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
     observations are dicts of "observation" and "action_mask" (int8, 1 where an action is legal), PettingZoo's
     convention, and infos hold the same "action_mask".
 
-    Steps of a pure game (`Game.pure`) without random draws are cached, up to `CACHE_SIZE` bytes.
+    Steps of a pure game (`Game.pure`) with Discrete actions and without random draws are cached, up to
+    `CACHE_SIZE` bytes.
 
     Args:
-        game: a game with Discrete actions.
+        game: a game.
         render_mode: as in `parallel_env`.
         max_cycles: as in `parallel_env`.
         name: the environment's name in its metadata; the game's class by default.
@@ -139,22 +143,24 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         self.agents: list[str] = []
         self._game_space = game.observation_space
         self.state_space = _stacked(self._game_space, game.num_agents)
-        self._num_actions = numbered_actions(game, "PettingZoo's view of a game")
+        actions = game.action_space
+        self._num_actions = int(actions.n) if isinstance(actions, spaces.Discrete) else None
         self._masks = game.action_mask(game.reset(1, torch.Generator().manual_seed(0))) is not None
         space: Any = flat_space(self._game_space) if flat else self._game_space
         if self._masks:
-            space = spaces.Dict({"observation": space, MASK: spaces.MultiBinary(self._num_actions)})
+            space = spaces.Dict({"observation": space, MASK: spaces.MultiBinary(game.num_actions)})
         # One object for each agent, so that sampling from one does not advance another's stream.
         self._observation_spaces = {agent: copy.deepcopy(space) for agent in self.possible_agents}
-        self._action_spaces = {agent: spaces.Discrete(self._num_actions) for agent in self.possible_agents}
+        self._action_spaces = {agent: copy.deepcopy(actions) for agent in self.possible_agents}
         self._generator = torch.Generator()
         self._generator.seed()  # fresh entropy, until `reset` is given a seed
         self._now: StateView | None = None
         self._start: StateView | None = None
         self._views: dict[bytes, StateView] = {}
-        self._cached, self._caches_start, self._caches_steps = 0, game.pure, game.pure
+        self._cached, self._caches_start = 0, game.pure
+        self._caches_steps = game.pure and self._num_actions is not None
         self._cycles = 0
-        self._last: tuple[Mapping[str, int], Mapping[str, float]] = ({}, {})
+        self._last: tuple[Mapping[str, Action], Mapping[str, float]] = ({}, {})
         self._window: Any = None
         if render_mode == "human":
             from games.render import FrameWindow  # noqa: PLC0415 - it loads Matplotlib
@@ -175,7 +181,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         space: spaces.Box | spaces.Discrete | spaces.Dict = self._observation_spaces[agent]
         return space
 
-    def action_space(self, agent: str) -> spaces.Discrete:
+    def action_space(self, agent: str) -> spaces.Discrete | spaces.Box:
         return self._action_spaces[agent]
 
     def reset(
@@ -193,7 +199,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         return self._observations(self._now, self.agents), self._infos(self._now, self.agents, {})
 
     def step(
-        self, actions: Mapping[str, int]
+        self, actions: Mapping[str, Action]
     ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], Infos]:
         """Play one step, with one action for each agent that has not left.
 
@@ -204,8 +210,14 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         now, acted = self._started(), self.agents
         if not acted:
             raise ResetNeeded("The episode has ended: call reset() before step().")
-        joint = self._joint(now, actions)
-        after, paid, over, done, measured = now.outcomes.get(joint) or self._play(now, joint)
+        joint: tuple[Any, ...]
+        if self._num_actions is None:
+            joint = self._joint_vectors(actions)
+            outcome = self._play(now, joint)
+        else:
+            joint = self._joint(now, actions, self._num_actions)
+            outcome = now.outcomes.get(joint) or self._play(now, joint)
+        after, paid, over, done, measured = outcome
         self._now = after
         self._cycles += 1
         cut = not over and (done or self._cycles >= self._max_cycles)
@@ -213,7 +225,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
         truncations = {agent: cut and agent not in after.gone for agent in acted}
         self.agents = [agent for agent in acted if not (terminations[agent] or truncations[agent])]
         rewards = {agent: paid[agent] for agent in acted}
-        self._last = ({agent: int(actions[agent]) for agent in acted}, paid)
+        self._last = ({agent: actions[agent] for agent in acted}, paid)
         if self._window is not None:
             self.render()
         infos = self._infos(after, acted, measured)
@@ -240,9 +252,8 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             return None
         if self.render_mode == "rgb_array":
             return self.game.render(state)
-        names = self.game.action_names
         actions, rewards = self._last
-        moves = (f"{agent} {names[action]} {rewards[agent]:g}" for agent, action in actions.items())
+        moves = (f"{agent} {self._name(action)} {rewards[agent]:g}" for agent, action in actions.items())
         return f"step {self._cycles}: {', '.join(moves) or 'nobody has acted yet'}"
 
     def close(self) -> None:
@@ -268,7 +279,7 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             self._start = view if self._caches_start else None
         return view
 
-    def _play(self, now: StateView, joint: tuple[int, ...]) -> StepOutcome:
+    def _play(self, now: StateView, joint: tuple[Any, ...]) -> StepOutcome:
         """Play a step; its outcome is cached if nothing was drawn."""
         game, actions = self.game, torch.from_numpy(np.array([joint]))
         before = self._generator.get_state() if self._caches_steps else None
@@ -306,14 +317,48 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
             self._views[key] = view
         return view
 
-    def _joint(self, now: StateView, actions: Mapping[str, int]) -> tuple[int, ...]:
-        """The joint action, with a legal action, which is ignored, for agents that have left. See `step`."""
-        acting, legal = self.agents, now.legal
+    def _name(self, action: Any) -> str:
+        """Name of an action; of continuous ones, their numbers."""
+        if self._num_actions is None:
+            return " ".join(f"{number:.4g}" for number in np.ravel(action))
+        return self.game.action_names[int(action)]
+
+    def _require_complete(self, actions: Mapping[str, Action]) -> None:
+        """Require one action for each acting agent, and no others."""
+        acting = self.agents
         if len(actions) != len(acting) or not all(agent in actions for agent in acting):
             raise ValueError(
                 f"step() needs one action for each of {', '.join(acting)}; it got actions for "
                 f"{', '.join(map(str, actions)) or 'nobody'}."
             )
+
+    def _joint_vectors(self, actions: Mapping[str, Action]) -> tuple[np.ndarray, ...]:
+        """The joint continuous action; of agents that have left, the lowest one, which is ignored."""
+        self._require_complete(actions)
+        joint = []
+        for agent in self.possible_agents:
+            space: Any = self._action_spaces[agent]
+            vector = space.low
+            if agent in actions:
+                try:
+                    vector = np.array(actions[agent], dtype=space.dtype)
+                except (TypeError, ValueError):
+                    vector = np.array(np.nan)
+            inside = (
+                vector.shape == space.shape and (vector >= space.low).all() and (vector <= space.high).all()
+            )
+            require(
+                bool(inside),
+                f"{agent}'s action must be an array of shape {space.shape} from {space.low.tolist()} to "
+                f"{space.high.tolist()}, not {actions.get(agent)!r}.",
+            )
+            joint.append(vector)
+        return tuple(joint)
+
+    def _joint(self, now: StateView, actions: Mapping[str, Any], count: int) -> tuple[int, ...]:
+        """The joint action, with a legal action, which is ignored, for agents that have left. See `step`."""
+        self._require_complete(actions)
+        acting, legal = self.agents, now.legal
         joint: list[int] = [0] * len(self.possible_agents)
         if legal is not None and len(acting) < len(joint):
             joint = legal.argmax(-1).tolist()
@@ -322,10 +367,10 @@ class ParallelView(ParallelEnv[str, Observation, int]):  # type: ignore[misc]  #
                 continue
             action = actions[agent]
             # `Discrete.contains`, which also accepts arrays without axes, at a tenth of its cost.
-            if not isinstance(action, int | np.integer) or not 0 <= action < self._num_actions:
+            if not isinstance(action, int | np.integer) or not 0 <= action < count:
                 require(
                     self._action_spaces[agent].contains(action),
-                    f"{agent}'s action must be an integer from 0 to {self._num_actions - 1}, not {action!r}.",
+                    f"{agent}'s action must be an integer from 0 to {count - 1}, not {action!r}.",
                 )
             if legal is not None and not legal[position, action]:
                 raise ValueError(
@@ -398,7 +443,7 @@ def parallel_env(
 
 def raw_env(
     game: str | Game, render_mode: str | None = None, **options: Any
-) -> AECEnv[str, Observation, int]:
+) -> AECEnv[str, Observation, Action]:
     """Make a game's turn-based (AEC) environment, without checks of the order of calls.
 
     Args:
@@ -418,7 +463,7 @@ def raw_env(
     return parallel_to_aec_wrapper(parallel_env(game, render_mode, **options))
 
 
-def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AECEnv[str, Observation, int]:
+def env(game: str | Game, render_mode: str | None = None, **options: Any) -> AECEnv[str, Observation, Action]:
     """Make a game's turn-based (AEC) environment, with PettingZoo's checks of the order of calls.
 
     Args:

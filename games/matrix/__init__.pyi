@@ -9,6 +9,9 @@ from ._congestion import worst_equilibrium as worst_equilibrium
 from ._counted import CountedFamily as CountedFamily
 from ._counted import count_array as count_array
 from ._counted import welfare_by_count as welfare_by_count
+from ._cournot import ContinuousCournot as ContinuousCournot
+from ._cournot import Cournot as Cournot
+from ._cournot import CournotState as CournotState
 from ._differentiable import TANDEM as TANDEM
 from ._differentiable import DifferentiableGame as DifferentiableGame
 from ._differentiable import bilinear as bilinear
@@ -21,6 +24,9 @@ from ._families import SymmetricalChicken as SymmetricalChicken
 from ._families import SymmetricalPrisonersDilemma as SymmetricalPrisonersDilemma
 from ._families import SymmetricalStagHunt as SymmetricalStagHunt
 from ._families import Tycoon as Tycoon
+from ._fishery import ContinuousFishery as ContinuousFishery
+from ._fishery import Fishery as Fishery
+from ._fishery import FisheryState as FisheryState
 from ._matrix import MatrixGame as MatrixGame
 from ._matrix import MatrixState as MatrixState
 from ._matrix import NormalForm as NormalForm

@@ -187,7 +187,7 @@ class EscapeRoom(Game):
 
     def observe(self, state: EscapeRoomState) -> Tensor:
         device, batch = state.places.device, len(state.places)
-        shown = state.places.gather(1, _order(self.agents, device).expand(batch, -1)).flatten()
+        shown = state.places.gather(1, own_first(self.agents, device).flatten().expand(batch, -1)).flatten()
         seen = _one_hot(device).index_select(0, shown).view(batch, self.agents, -1)
         if not self.observe_gifts:
             return seen
@@ -247,22 +247,18 @@ class EscapeRoom(Game):
         return (places == LEVER).sum(-1) >= self.levers
 
 
-def _in_order(agents: int) -> list[list[int]]:
-    """Each agent, then the others in increasing order: [me][agent]."""
-    return [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
-
-
 @cached_constants
-def _order(agents: int, device: torch.device) -> Tensor:
-    """Agents in the order in which each observer sees their places: integer [observer * agent]."""
-    return constant(_in_order(agents), torch.int64, device).flatten()
+def own_first(agents: int, device: torch.device) -> Tensor:
+    """Each observer, then the other agents in increasing order: integer [observer, agent]."""
+    order = [[me, *(other for other in range(agents) if other != me)] for me in range(agents)]
+    return constant(order, torch.int64, device)
 
 
 @cached_constants
 def _others(agents: int, device: torch.device) -> Tensor:
     """Flat indices of the off-diagonal entries of a [giver, receiver] matrix: [giver * (agents - 1)]."""
-    pairs = [[giver * agents + other for other in others] for giver, *others in _in_order(agents)]
-    return constant(pairs, torch.int64, device).flatten()
+    first = torch.arange(agents, device=device).unsqueeze(-1) * agents
+    return (first + own_first(agents, device)[:, 1:]).flatten()
 
 
 @cached_constants

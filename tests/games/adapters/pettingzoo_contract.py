@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 from games import make, names
 from games.adapters import ParallelView
@@ -60,9 +61,22 @@ def check_contract(make: Make) -> None:
         check(make)
 
 
-def random_actions(view: ParallelView, draws: np.random.Generator) -> dict[str, int]:
+def random_actions(view: ParallelView, draws: np.random.Generator) -> dict[str, Any]:
     """A legal action for each agent present."""
-    return {agent: int(draws.integers(view.action_space(agent).n)) for agent in view.agents}
+    return {agent: random_action(view.action_space(agent), draws) for agent in view.agents}
+
+
+def random_action(space: spaces.Discrete | spaces.Box, draws: np.random.Generator) -> Any:
+    if isinstance(space, spaces.Discrete):
+        return int(draws.integers(space.n))
+    return draws.uniform(space.low, space.high).astype(space.dtype)
+
+
+def no_actions(game: Game, batch: int) -> torch.Tensor:
+    """Zeros in the shape and type of a batch of joint actions."""
+    if isinstance(game.action_space, spaces.Box):
+        return torch.zeros(batch, game.num_agents, *game.action_space.shape)
+    return torch.zeros(batch, game.num_agents, dtype=torch.int64)
 
 
 def play(view: ParallelView, seeds: list[int | None], actions_seed: int = 7) -> Iterator[tuple[Any, ...]]:
@@ -178,8 +192,8 @@ def check_equals_the_game(make: Make) -> None:
                 stack({i: observations[f"agent_{i}"] for i in acting}), seen(game, state, acting)
             )
             actions = random_actions(view, draws)
-            joint = torch.zeros(1, game.num_agents, dtype=torch.int64)
-            joint[0, acting] = torch.tensor(list(actions.values()))
+            joint = no_actions(game, 1)
+            joint[0, acting] = torch.tensor(np.array(list(actions.values())))
             cooperates = game.cooperates(state, joint)
             state, expected, done = game.step(state, joint, generator)
             observations, rewards, terminations, truncations, infos = view.step(actions)
@@ -198,7 +212,7 @@ def draws_nothing(game: Game) -> bool:
     """Whether `reset` and `step` leave the generator alone, so that copies do not depend on each other."""
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    game.step(game.reset(2, generator), torch.zeros(2, game.num_agents, dtype=torch.int64), generator)
+    game.step(game.reset(2, generator), no_actions(game, 2), generator)
     return torch.equal(before, generator.get_state())
 
 
@@ -213,7 +227,7 @@ def check_equals_the_batch(make: Make, batch: int = 4) -> None:
         view.reset()
     while all(view.agents for view in views):
         actions = [random_actions(view, draws) for view in views]
-        joint = torch.tensor([list(each.values()) for each in actions])
+        joint = torch.tensor(np.array([list(each.values()) for each in actions]))
         state, rewards, done = game.step(state, joint, generator)
         seen = game.observe(state)
         for i, (view, each) in enumerate(zip(views, actions, strict=True)):
@@ -249,11 +263,18 @@ def check_refusals(make: Make) -> None:
     view = make()
     view.reset(seed=0)
     before = view.state()
-    legal = dict.fromkeys(view.agents, 0)
-    last = view.agents[-1]
-    top = int(view.action_space(last).n) - 1
-    for wrong in (top + 1, -1, 0.5, None, "0"):
-        refused(lambda wrong=wrong: view.step({**legal, last: wrong}), last, repr(wrong), f"0 to {top}")
+    legal, last = random_actions(view, np.random.default_rng(0)), view.agents[-1]
+    space = view.action_space(last)
+    mistakes: tuple[Any, ...]
+    if isinstance(space, spaces.Discrete):
+        legal = dict.fromkeys(view.agents, 0)
+        top = int(space.n) - 1
+        mistakes, right = (top + 1, -1, 0.5, None, "0"), f"0 to {top}"
+    else:
+        mistakes = (space.high + 1, space.low - 1, space.low * np.nan, np.append(space.low, 0), None, "much")
+        right = f"{space.low.tolist()} to {space.high.tolist()}"
+    for wrong in mistakes:
+        refused(lambda wrong=wrong: view.step({**legal, last: wrong}), last, repr(wrong), right)
     refused(lambda: view.step({}), "one action for each", "nobody")
     refused(lambda: view.step({**legal, "agent_x": 0}), "agent_x")
     refused(lambda: setattr(view, "max_cycles", 0), "max_cycles is 0")

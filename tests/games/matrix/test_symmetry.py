@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -125,7 +126,18 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
     packets = ("routers", "targets", "sizes", "links", "left", "delivered")
-    for field in ("places", "orientation", "away", "cooling", "coins", "cleaned", "given", *packets):
+    markets = ("quantities", "efforts", "catches")
+    for field in (
+        "places",
+        "orientation",
+        "away",
+        "cooling",
+        "coins",
+        "cleaned",
+        "given",
+        *packets,
+        *markets,
+    ):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
     if "given" in fields:
@@ -147,6 +159,13 @@ def exchanged_draws(game: Game, draws: Tensor, order: list[int]) -> Tensor:
     return draws
 
 
+def random_actions(game: Game, batch: int, generator: torch.Generator) -> Tensor:
+    if isinstance(game.action_space, spaces.Discrete):
+        return torch.randint(game.num_actions, (batch, game.num_agents), generator=generator)
+    drawn = torch.rand(batch, game.num_agents, *game.action_space.shape, generator=generator)
+    return drawn * torch.from_numpy(game.action_space.high)
+
+
 def advance(game: Game, state: State, actions: Tensor, draws: Tensor) -> tuple[Any, Tensor, Tensor]:
     if isinstance(game, DrawnGame):
         return game.advance(state, actions, draws)
@@ -163,7 +182,7 @@ def test_a_step_of_exchanged_agents_is_the_exchanged_step(name: str, seed: int) 
     state = game.reset(batch, generator)
     apart = game.num_agents == 2 and isinstance(game, CoinGame) and game.coins == 2 and not game.anywhere
     for _ in range(min(game.horizon, 12)):
-        actions = torch.randint(game.num_actions, (batch, game.num_agents), generator=generator)
+        actions = random_actions(game, batch, generator)
         draws = torch.rand(batch, game.step_draws if isinstance(game, DrawnGame) else 0, generator=generator)
         after, rewards, done = advance(game, state, actions, draws)
         for order in exchanges(name, game.num_agents):
@@ -190,7 +209,7 @@ def test_exchanged_agents_see_what_the_others_saw(name: str) -> None:
         for order in exchanges(name, game.num_agents):
             seen = game.observe(exchanged_state(state, order))
             assert torch.equal(seen, game.observe(state)[:, order])
-        actions = torch.randint(game.num_actions, (16, game.num_agents), generator=generator)
+        actions = random_actions(game, 16, generator)
         state, *_ = game.step(state, actions, generator)
 
 
