@@ -224,7 +224,8 @@ def test_sampled_methods_have_sampled_presets_on_exact_games() -> None:
         0.3,
         "0:0.1, 200:0",
     )
-    assert str(preset("escape-room", "lio")[1].inner.entropy_coef) == "0:1, 200:0"
+    _, method = preset("escape-room", "lio")
+    assert (str(method.inner.entropy_coef), method.outer.learning_rate) == ("0:1, 200:0", 0.005)
 
 
 @pytest.mark.slow
