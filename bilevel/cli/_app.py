@@ -63,6 +63,7 @@ COMMANDS = {
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",
         "theory": "optima, equilibria, minimal transfers and mechanisms of a one-shot game",
+        "solve": "let learning rules solve a zero-sum game: NashConv over time, strategies, a figure",
         "games": "list the games; or one game's page, picture and Schelling diagram",
         "play": "render a video of a game, with random, scripted or learned policies",
     }.items()

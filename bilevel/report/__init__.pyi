@@ -7,6 +7,7 @@ from ._comparison import write_comparison_files as write_comparison_files
 from ._curves import draw_band as draw_band
 from ._curves import draw_curves as draw_curves
 from ._curves import draw_welfare as draw_welfare
+from ._estimators import broken as broken
 from ._estimators import estimators_table as estimators_table
 from ._estimators_figure import write_comparison as write_comparison
 from ._figures import write_comparison_figures as write_comparison_figures
@@ -16,6 +17,9 @@ from ._figures import write_weights_figure as write_weights_figure
 from ._film import check_film as check_film
 from ._film import film as film
 from ._film import write_film as write_film
+from ._solutions import Solution as Solution
+from ._solutions import nash_conv_table as nash_conv_table
+from ._solutions_figure import write_nash_conv as write_nash_conv
 from ._structure import structure_figure as structure_figure
 from ._style import AMBER as AMBER
 from ._style import BLACK as BLACK

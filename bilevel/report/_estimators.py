@@ -102,7 +102,13 @@ def _cells(row: EstimatorMeasured | EstimatorRefused) -> tuple[Any, ...]:
 
 
 def broken(name: str) -> str:
-    """Break a long text form after its name and between its settings."""
+    """Break a long text form after its name and between its settings.
+
+    >>> print(broken("truncated(steps=5, tail=2)"))
+    truncated(
+      steps=5,
+      tail=2)
+    """
     if len(name) <= MAX_NAME:
         return name
     return name.replace("(", "(\n  ", 1).replace(", ", ",\n  ")

@@ -24,3 +24,4 @@ from ._sequential import CounterfactualRegretMinimizationPlus as CounterfactualR
 from ._sequential import SequentialHistory as SequentialHistory
 from ._sequential import SequentialRule as SequentialRule
 from ._sequential import learn_sequential as learn_sequential
+from ._sequential import sequential_game as sequential_game

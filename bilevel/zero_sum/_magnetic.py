@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from bilevel.zero_sum._game_tree import MagneticSolver
 from bilevel.zero_sum._multiplicative_weights import require_positive
 from bilevel.zero_sum._rule import Rule, RuleState, advance, all_values
+from bilevel.zero_sum._sequential import SequentialRule
 from games.core import require
 from games.theory import Strategies, action_counts
 
 
 @dataclass(frozen=True)
-class MagneticMirrorDescent(Rule):
+class MagneticMirrorDescent(Rule, SequentialRule):
     """Magnetic mirror descent: x ~ [x rho^(eta tau) exp(eta u)]^(1 / (1 + eta tau)), with the magnet rho.
 
     The magnet is uniform at first. If it stays there, the last iterate converges at a linear rate to the
     quantal response equilibrium of temperature tau (for eta <= tau / L^2, with L the largest payoff in
     absolute value, in two-agent zero-sum games). If it moves, rho ~ rho^(1 - r) x^r with the magnet's rate
-    r, or if the temperature is annealed, the last iterate approaches a Nash equilibrium.
+    r, or if the temperature is annealed, the last iterate approaches a Nash equilibrium. In sequential games
+    (`learn_sequential`) the step is taken in every information state, on the expected payoffs of its actions;
+    the equilibrium of a fixed magnet is then the agent quantal response equilibrium.
 
     Source:
         Sokota et al., A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and
@@ -62,6 +67,10 @@ class MagneticMirrorDescent(Rule):
                 for magnet, log in zip(magnets, logs, strict=True)
             )
         return advance(state, tuple(log.exp() for log in logs), (logs, magnets))
+
+    def solver(self, game: Any) -> MagneticSolver:
+        """Create the solver of a sequential two-agent zero-sum `pyspiel.Game`."""
+        return MagneticSolver(game, self.rates, self.magnet_rate)
 
     def rates(self, step: int) -> tuple[float, float]:
         """Learning rate and temperature of a step, the first of which is 1."""

@@ -39,7 +39,11 @@ RULES: Registry[type[Rule]] = Registry(
 
 SEQUENTIAL_RULES: Registry[type[SequentialRule]] = Registry(
     "learning rule of sequential games",
-    {"cfr": CounterfactualRegretMinimization, "cfr-plus": CounterfactualRegretMinimizationPlus},
+    {
+        "cfr": CounterfactualRegretMinimization,
+        "cfr-plus": CounterfactualRegretMinimizationPlus,
+        "magnetic-mirror-descent": MagneticMirrorDescent,
+    },
 )
 """Learning rules of sequential games by their names: frozen dataclasses of their settings."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -111,10 +112,12 @@ class PolicySpaceResponseOracles(Rule):
         return tuple(strategy.unsqueeze(0) for strategy in strategies)
 
     def step(self, state: RuleState, payoffs: Tensor) -> RuleState:
-        rows, columns = (
+        rows, columns = grown = tuple(
             _with(population, self.oracle(payoffs, state.strategies, agent))
             for agent, population in enumerate(state.memory)
         )
+        if all(map(operator.is_, grown, state.memory)):
+            return advance(state, state.strategies, state.memory)
         solved = zero_sum_equilibrium(rows @ zero_sum_matrix(payoffs) @ columns.mT)
         mixtures = solved.row.to(rows) @ rows, solved.column.to(columns) @ columns
         return advance(state, mixtures, (rows, columns))

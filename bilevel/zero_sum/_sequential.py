@@ -153,7 +153,20 @@ def learn_sequential(
 
 
 def sequential_game(game: str | Any) -> Any:
-    """Load a two-agent zero-sum game of OpenSpiel's, with its moves in turn; errors as `learn_sequential`."""
+    """Load a sequential two-agent zero-sum game of OpenSpiel's; simultaneous moves are taken in turn.
+
+    Args:
+        game: a name with OpenSpiel's syntax for parameters, or a `pyspiel.Game`.
+    Returns:
+        The `pyspiel.Game`.
+    Raises:
+        ModuleNotFoundError: OpenSpiel is not installed.
+        ValueError: there is no such game, or it is not a two-agent zero-sum game whose chance events have
+            known probabilities.
+
+    >>> sequential_game("leduc_poker").num_players()
+    2
+    """
     loaded = load_openspiel(game)
     kind = loaded.get_type()
     name = kind.short_name

@@ -104,13 +104,13 @@ def zero_sum_matrix(payoffs: Tensor) -> Tensor:
             [-1.,  1.]], dtype=torch.float64)
     """
     agents = len(action_counts(payoffs))
-    require(agents == 2, f"A zero-sum game has two agents here; these payoffs have {agents}.")
+    require(agents == 2, f"The game has {agents} agents; only zero-sum games of two are solved.")
     if payoffs.ndim == 2:
         return payoffs
-    total = float(payoffs.sum(-1).abs().max())
+    sums = payoffs.sum(-1).flatten()
+    largest = float(sums[sums.abs().argmax()])
     require(
-        total <= TOLERANCE * float(payoffs.abs().max()),
-        "The payoffs of each outcome must sum to 0; this is a general-sum game, in which one sums to "
-        f"{total:g} or minus that.",
+        abs(largest) <= TOLERANCE * float(payoffs.abs().max()),
+        f"The game is general-sum, not zero-sum: the payoffs of one outcome sum to {largest:g}, not 0.",
     )
     return payoffs[..., 0]

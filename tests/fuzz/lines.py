@@ -17,6 +17,7 @@ from bilevel.cli._compare import CompareSettings
 from bilevel.cli._demo import DemoSettings
 from bilevel.cli._games import GamesSettings
 from bilevel.cli._play import PlaySettings
+from bilevel.cli._solve import SolveSettings
 from bilevel.cli._theory import TheorySettings
 from bilevel.cli._tune import Tune
 from bilevel.experiments import RunConfig, preset
@@ -30,6 +31,7 @@ SETTINGS: dict[str, type] = {
     "compare": CompareSettings,
     "check": CheckSettings,
     "theory": TheorySettings,
+    "solve": SolveSettings,
     "games": GamesSettings,
     "play": PlaySettings,
     "cache": CacheSettings,
@@ -40,6 +42,7 @@ LEADING = {
     "compare": ("out", "load"),
     "check": ("out", "load"),
     "theory": ("load",),
+    "solve": ("load", "figure"),
     "play": ("out", "policy", "load"),
     "tune": ("out", "load"),
 }
@@ -210,6 +213,10 @@ class Lines:
         if command == "theory":
             return ["--game", written[0]], _tried(
                 lambda: TheorySettings(game_name=game, game=games.make(game))
+            )
+        if command == "solve":
+            return ["--game", written[0]], _tried(
+                lambda: SolveSettings(game_name=game, game=games.make(game))
             )
         if command == "play":
             return [written[0]], PlaySettings(game=games.make(game))

@@ -1,7 +1,8 @@
-"""CFR and CFR+ on Kuhn poker, through OpenSpiel."""
+"""CFR, CFR+ and magnetic mirror descent on Kuhn poker."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pyspiel = pytest.importorskip("pyspiel")
@@ -9,10 +10,12 @@ pyspiel = pytest.importorskip("pyspiel")
 from bilevel.zero_sum import (  # noqa: E402
     CounterfactualRegretMinimization,
     CounterfactualRegretMinimizationPlus,
+    MagneticMirrorDescent,
     SequentialRule,
     learn_sequential,
     make_sequential_rule,
 )
+from bilevel.zero_sum._game_tree import GameTree  # noqa: E402
 
 MARKS = (10, 100, 1000)
 
@@ -76,3 +79,76 @@ def test_bad_steps() -> None:
         learn_sequential("kuhn_poker", rule, 5, record=[0])
     with pytest.raises(ValueError, match="There is no learning rule of sequential games 'psro'"):
         make_sequential_rule("psro")
+
+
+AGENT_QUANTAL = {
+    0.2: {
+        "0": 0.192214, "0pb": 0.006693, "1": 0.243522, "1pb": 0.568840, "2": 0.560443, "2pb": 1.0,
+        "1p": 0.149275, "1b": 0.526879, "2p": 0.801029, "2b": 1.0, "0p": 0.287113, "0b": 0.006693,
+    },
+    0.5: {
+        "0": 0.284290, "0pb": 0.119203, "1": 0.396992, "1pb": 0.638226, "2": 0.536128, "2pb": 0.997527,
+        "1p": 0.346148, "1b": 0.683985, "2p": 0.671080, "2b": 0.997527, "0p": 0.317196, "0b": 0.119203,
+    },
+}  # fmt: skip
+"""Temperature -> information state of Kuhn poker -> probability of betting in the agent quantal response
+equilibrium that is stored with the authors' code."""
+
+
+@pytest.mark.parametrize("temperature", AGENT_QUANTAL)
+def test_agent_quantal_response_equilibria(temperature: float) -> None:
+    rule = MagneticMirrorDescent(temperature=temperature, learning_rate=temperature / 2)
+    solver = rule.solver(pyspiel.load_game("kuhn_poker"))
+    for _ in range(int(60 / temperature**2)):
+        solver.evaluate_and_update_policy()
+    for state, bet in AGENT_QUANTAL[temperature].items():
+        assert dict(solver.current_policy().get_state_policy(state))[1] == pytest.approx(bet, abs=1e-6)
+
+
+def test_a_moving_magnet_and_annealing_lead_to_the_nash_equilibrium() -> None:
+    # the settings of the authors' experiments on Kuhn poker
+    moving = MagneticMirrorDescent(temperature=1.0, learning_rate=0.1, magnet_rate=0.05)
+    history = learn_sequential("kuhn_poker", moving, 5000, record=(100, 1000, 5000))
+    assert history.last.tolist() == pytest.approx([0.188, 0.00733, 0], abs=5e-4)
+    assert history.last[-1].item() < 1e-7
+    annealed = MagneticMirrorDescent(temperature=1.0, learning_rate=1.0, anneal=True)
+    history = learn_sequential("kuhn_poker", annealed, 2000, record=(20, 200, 2000))
+    assert (history.last[1:] < 0.35 * history.last[:-1]).all()
+    assert history.average[-1].item() < 0.02
+
+
+def test_the_tree_agrees_with_openspiel() -> None:
+    for name in ("kuhn_poker", "leduc_poker"):
+        game = pyspiel.load_game(name)
+        tree = GameTree(game)
+        generator = np.random.default_rng(0)
+        policy = tree.normalized(generator.uniform(0.1, 1.0, len(tree.agents)))
+        _, value = tree.evaluate(policy)
+        expected = pyspiel.expected_returns(game.new_initial_state(), tree.tabular(policy), -1, True)
+        assert value == pytest.approx(expected[0], abs=1e-12)
+        np.testing.assert_allclose(tree.normalized(policy), policy)
+        assert len(tree.states) == {"kuhn_poker": 12, "leduc_poker": 936}[name]
+
+
+def test_action_values_of_the_tree_by_hand() -> None:
+    tree = GameTree(pyspiel.load_game("kuhn_poker"))
+    values, value = tree.evaluate(tree.uniform())
+    assert value == pytest.approx(1 / 8)  # of OpenSpiel's uniform policy, too
+    first = tree.states["0b"]  # the second agent has the jack, and the first one bet: fold -1, call -2
+    assert values[first : first + 2].tolist() == pytest.approx([-1, -2])
+    first = tree.states["1b"]  # the queen, against jack or king
+    assert values[first : first + 2].tolist() == pytest.approx([-1, 0])
+    reach = tree.own_reach(tree.uniform())
+    first = tree.states["1pb"]
+    assert reach[first : first + 2].tolist() == [0.5, 0.5]
+    assert reach[tree.states["1b"]] == 1
+
+
+def test_states_that_are_not_reached_have_no_values() -> None:
+    tree = GameTree(pyspiel.load_game("kuhn_poker"))
+    policy = tree.uniform()
+    for state in ("0", "1", "2"):
+        policy[tree.states[state] : tree.states[state] + 2] = 1, 0  # the first agent never bets
+    values, _ = tree.evaluate(policy)
+    assert values[tree.states["1b"] : tree.states["1b"] + 2].tolist() == [0, 0]
+    assert np.isfinite(values).all()
