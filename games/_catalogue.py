@@ -60,6 +60,7 @@ FISHERY = (
     "Perman et al., Natural Resource and Environmental Economics, 3rd edition, 2003; numbers as in the code "
     "of Pax (Willi et al., 2022)"
 )
+PUNISHMENT = "Fehr and Gaechter, Altruistic punishment in humans, Nature 415, 2002"
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -219,6 +220,11 @@ SEQUENTIAL = {
         lambda: matrix.EscapeRoom(),
         "some must hold the lever so that the others can leave through the door",
         LIO,
+    ),
+    "public-goods-punishment": GameEntry(
+        lambda: matrix.PublicGoodsWithPunishment(),
+        "contribute to a pot, then pay for reducing the payoffs of those who did not",
+        PUNISHMENT,
     ),
     "clans": GameEntry(
         lambda: matrix.Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN

@@ -36,5 +36,7 @@ from ._memory_one import observed_states as observed_states
 from ._normal_forms import SymmetricTwoAgentGame as SymmetricTwoAgentGame
 from ._normal_forms import random_general_sum as random_general_sum
 from ._normal_forms import random_zero_sum as random_zero_sum
+from ._punishment import PublicGoodsWithPunishment as PublicGoodsWithPunishment
+from ._punishment import PunishmentState as PunishmentState
 from ._repeated import FiniteRepeatedGame as FiniteRepeatedGame
 from ._repeated import RepeatedGame as RepeatedGame

@@ -65,7 +65,7 @@ def test_symmetric_games_are_fully_symmetric_unless_some_agents_are_nearer_to_ea
     transitive = {name for name in names() if make(name).symmetric and not make(name).fully_symmetric}
     assert transitive == {
         *("clans", "cyclical-prisoners-dilemma", "repeated-cyclical-prisoners-dilemma"),
-        *("aid", "aid-hidden", "aid-rewired", "inoculation"),
+        *("aid", "aid-hidden", "aid-rewired", "inoculation", "public-goods-punishment"),
     }
     assert not make("circular-prisoners-dilemma", agents=4).fully_symmetric
     assert not any(make(name).fully_symmetric for name in ASYMMETRIC)
@@ -90,6 +90,8 @@ def exchanges(name: str, agents: int) -> list[list[int]]:
     """New agent k is old agent order[k], for each of these: together they take any agent to any place."""
     if name == "clans":
         return [[1, 0, 3, 2], [2, 3, 0, 1]]
+    if name == "public-goods-punishment":
+        return [[3, 0, 1, 2]]
     return [[1, 0, *range(2, agents)], [agents - 1, *range(agents - 1)]]
 
 
@@ -125,23 +127,15 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
+    grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given")
     packets = ("routers", "targets", "sizes", "links", "left", "delivered")
-    markets = ("quantities", "efforts", "catches")
-    for field in (
-        "places",
-        "orientation",
-        "away",
-        "cooling",
-        "coins",
-        "cleaned",
-        "given",
-        *packets,
-        *markets,
-    ):
+    goods = ("quantities", "efforts", "catches", "contributions", "received", "points")
+    for field in (*grids, *packets, *goods):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
-    if "given" in fields:
-        fields["given"] = fields["given"][:, :, order]
+    for pairs in ("given", "points"):
+        if pairs in fields:
+            fields[pairs] = fields[pairs][:, :, order]
     return state._replace(**fields)
 
 
