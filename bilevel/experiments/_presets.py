@@ -56,6 +56,14 @@ INNER: dict[str, dict[str, Any]] = {
     # Profits are of the order of 1000.
     "cournot": {"inner.learning_rate": 0.01},
     "cournot-continuous": {"inner.optimizer": "adam", "inner.learning_rate": 0.03},
+    "public-goods-punishment": {"inner.optimizer": "adam", "inner.learning_rate": 0.01},
+    "fishery": {
+        "policy": "mlp",
+        "policy.share_parameters": True,
+        "inner.optimizer": "adam",
+        "inner.learning_rate": 0.01,
+        "inner.episodes": 8,
+    },
     # Few decisions, worth about 1 each: learn faster.
     "clans": {"inner.learning_rate": 1.0},
     "prisoner-corridor": {"inner.learning_rate": 1.0, "inner.entropy_coef": anneal(0.05, 200)},
