@@ -61,6 +61,10 @@ FISHERY = (
     "of Pax (Willi et al., 2022)"
 )
 PUNISHMENT = "Fehr and Gaechter, Altruistic punishment in humans, Nature 415, 2002"
+MAGNETIC = (
+    "Sokota et al., A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and "
+    "Two-Player Zero-Sum Games, arXiv 2206.05825"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -110,8 +114,8 @@ def _two(payoffs: tuple[float, float, float, float], summary: str, source: str, 
     return GameEntry(lambda: matrix.SymmetricTwoAgentGame(**settings), summary, source)
 
 
-def _table(table: tuple[Any, ...], summary: str, *names: str) -> GameEntry:
-    return GameEntry(lambda: matrix.NormalForm(table=table, names=names), summary, STANDARD)
+def _table(table: tuple[Any, ...], summary: str, *names: str, source: str = STANDARD) -> GameEntry:
+    return GameEntry(lambda: matrix.NormalForm(table=table, names=names), summary, source)
 
 
 def _coordination(
@@ -120,8 +124,10 @@ def _coordination(
     return _table(((first, (0, 0)), ((0, 0), second)), summary, *names)
 
 
-def _zero_sum(own: tuple[tuple[float, ...], ...], summary: str, *names: str) -> GameEntry:
-    return _table(tuple(tuple((x, -x) for x in row) for row in own), summary, *names)
+def _zero_sum(
+    own: tuple[tuple[float, ...], ...], summary: str, *names: str, source: str = STANDARD
+) -> GameEntry:
+    return _table(tuple(tuple((x, -x) for x in row) for row in own), summary, *names, source=source)
 
 
 SYMMETRIC = {
@@ -161,6 +167,12 @@ ZERO_SUM = {
         "each action beats one and loses to one: zero-sum",
         *("rock", "paper", "scissors"),
     ),
+    "perturbed-rock-paper-scissors": _zero_sum(
+        ((0, -3, 3), (3, 0, -1), (-3, 1, 0)),
+        "rock-paper-scissors with unequal stakes; rock is played once in seven times: zero-sum",
+        *("rock", "paper", "scissors"),
+        source=MAGNETIC,
+    ),
 }
 
 GENERAL = {
@@ -172,6 +184,11 @@ GENERAL = {
     ),
     "pure-coordination": _coordination((1, 1), (1, 1), "two conventions, equally good", "left", "right"),
     **ZERO_SUM,
+    "shapley": _table(
+        (((1, 0), (0, 1), (0, 0)), ((0, 0), (1, 0), (0, 1)), ((0, 1), (0, 0), (1, 0))),
+        "agent 0 wants to match, agent 1 to be one ahead: fictitious play never settles",
+        source="Shapley, Some topics in two-person games, Advances in Game Theory, 1964",
+    ),
     "asymmetric-prisoners-dilemma": GameEntry(
         lambda: matrix.NormalForm(table=(((6, 3), (0, 4)), ((8, 0), (2, 1))), cooperative=True),
         "prisoner's dilemma in which agent 0 gains twice as much",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -99,7 +100,7 @@ class SequentialSettings:
 def solve_command(arguments: list[str]) -> None:
     """Run the rules, print NashConv and strategies, and draw the figure if asked to."""
     chosen, rest = split_leading("bilevel solve", arguments, names=("game",), paths=("figure",))
-    require_once(["--rules" if word == "--rule" else word for word in rest], "rules")
+    require_once([re.sub(r"^--rule(?=$|=)", "--rules", word) for word in rest], "rules")
     name = chosen.game or DEFAULT_GAME
     console = Console(highlight=False, markup=False, emoji=False)
     try:
@@ -123,8 +124,8 @@ def _solve(name: str, arguments: list[str], console: Console) -> tuple[str, dict
         history = learn(matrix, make_rule(text), settings.steps, start=_start(matrix, settings.seed))
         row, column = history.average
         values = ((row @ matrix) * column).sum(-1)
-        gaps = (nash_conv(matrix, iterates) for iterates in (history.last, history.average))
-        solutions[text] = Solution(history.steps, *gaps, values)
+        last, average = nash_conv(matrix, history.last), nash_conv(matrix, history.average)
+        solutions[text] = Solution(history.steps, last, average, values)
         finals[text] = history.state
     exact = zero_sum_equilibrium(matrix)
     console.print(f"{name}: value {number(exact.value)} for agent 0, by linear programming\n")

@@ -68,16 +68,20 @@ class GameTree:
 
     def uniform(self) -> Vector:
         """The uniform policy."""
-        return np.repeat(1 / self._sizes, self._sizes)
+        policy: Vector = np.repeat(1 / self._sizes, self._sizes)
+        return policy
 
     def normalized(self, weights: Vector) -> Vector:
         """Weights divided by their sum in each information state."""
-        return weights / np.repeat(np.add.reduceat(weights, self._first), self._sizes)
+        policy: Vector = weights / np.repeat(np.add.reduceat(weights, self._first), self._sizes)
+        return policy
 
     def log_softmax(self, logits: Vector) -> Vector:
         """Log-softmax of logits in each information state."""
         shifted = logits - np.repeat(np.maximum.reduceat(logits, self._first), self._sizes)
-        return shifted - np.repeat(np.log(np.add.reduceat(np.exp(shifted), self._first)), self._sizes)
+        totals = np.add.reduceat(np.exp(shifted), self._first)
+        logs: Vector = shifted - np.repeat(np.log(totals), self._sizes)
+        return logs
 
     def evaluate(self, policy: Vector) -> tuple[Vector, float]:
         """Expected payoffs of actions in their information states, [slot], and the first agent's value.

@@ -148,8 +148,13 @@ def learn_sequential(
             last.append(pyspiel.nash_conv(loaded, solver.current_policy()))
             average.append(pyspiel.nash_conv(loaded, policy))
             values.append(pyspiel.expected_returns(root, policy, -1, True)[0])
-    curves = (torch.tensor(curve, dtype=torch.float64) for curve in (last, average, values))
-    return SequentialHistory(tuple(chosen), *curves, _table(loaded, solver.average_policy()))
+    return SequentialHistory(
+        steps=tuple(chosen),
+        last=torch.tensor(last, dtype=torch.float64),
+        average=torch.tensor(average, dtype=torch.float64),
+        values=torch.tensor(values, dtype=torch.float64),
+        policy=_table(loaded, solver.average_policy()),
+    )
 
 
 def sequential_game(game: str | Any) -> Any:

@@ -116,8 +116,9 @@ def nash_conv(game: ExactGame | Tensor, policies: Tensor | Sequence[Tensor]) -> 
         assert isinstance(policies, Tensor)
         values = action_values(game, policies)
         return _gains(values, policies.squeeze(-2)).sum(-1)
-    require_strategies(game, policies)
-    gains = [_gains(action_payoffs(game, policies, agent), own) for agent, own in enumerate(policies)]
+    strategies = tuple(policies)
+    require_strategies(game, strategies)
+    gains = [_gains(action_payoffs(game, strategies, agent), own) for agent, own in enumerate(strategies)]
     return torch.stack(gains).sum(0)
 
 

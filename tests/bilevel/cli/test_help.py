@@ -57,7 +57,7 @@ def unforced_breaks(boxes: str, width: int) -> list[tuple[str, str]]:
         indent = len(below) - len(below.lstrip())
         # the help of an option begins in its column, or in the line after a long option
         alone = indent > 0 and not above.startswith(" ") and above[indent - 2 : indent] != "  "
-        in_default = "(default: " in above or (in_default and above.startswith(" "))
+        in_default = "(default:" in above or (in_default and above.startswith(" "))
         if above and below and not below.startswith("-") and not alone and not in_default:
             room = width - 2 - len(lines[0][2:].rstrip())
             found += [(above, below)] * (1 + len(below.split()[0]) <= room)
