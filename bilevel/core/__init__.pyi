@@ -6,11 +6,15 @@ from ._outer_step import outer_step as outer_step
 from ._schedule import Range as Range
 from ._schedule import Schedule as Schedule
 from ._schedule import Scheduled as Scheduled
+from ._step import Losses as Losses
 from ._step import Step as Step
+from ._step import UpdateRule as UpdateRule
+from ._step import gradient as gradient
 from ._step import gradient_at as gradient_at
 from ._step import inner_step as inner_step
 from ._step import inner_step_per_agent as inner_step_per_agent
 from ._step import over_minibatches as over_minibatches
+from ._step import simultaneous_gradient as simultaneous_gradient
 from ._step import under_transform as under_transform
 from ._streams import Purpose as Purpose
 from ._streams import first_draws as first_draws

@@ -22,6 +22,14 @@ theta: the inner variables; phi: the outer variables; data: the step's data, sam
 pure: it changes nothing in place, draws nothing, and has no hidden state.
 """
 
+Losses = Callable[[Tree, Tree], Tensor]
+"""(own, others) -> [..., agent], the loss of each agent. Entry i uses `own` for agent i alone and `others`
+for everybody else. Both are nests of tensors [..., agent, *]."""
+
+UpdateRule = Callable[[Losses, Tree], Tree]
+"""(losses, theta) -> the direction that all agents descend at once, like theta: a rule of
+`bilevel.update_rules`, or your own."""
+
 Optimizer = Union["GradientTransformation", Callable[[Tree], "GradientTransformation"]]
 """One of `bilevel.optimizers`, or any functional transformation of TorchOpt's; or a function of the step's
 data that returns one, whose state must not depend on them: so a learning rate among the data may change from
@@ -47,31 +55,53 @@ def inner_step(loss: Callable[[Tree, Tree, Tree], Tensor], optimizer: Optimizer)
     tensor([1.])
     """
 
-    return _descent(lambda own, others, phi, data: loss(own, phi, data), optimizer)
+    return _descent(lambda own, others, phi, data: loss(own, phi, data), optimizer, simultaneous_gradient)
 
 
-def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
-    """Create a step in which every agent descends its own loss, all at once.
+def simultaneous_gradient(losses: Losses, theta: Tree) -> Tree:
+    """Gradient of each agent's loss by its own parameters, xi_i = grad_i L_i: naive learning.
 
-    Agent i follows grad of L_i by its own parameters alone. With total(own, others) = sum_i L_i(own_i,
-    others), the gradient by `own`, taken at own = others = theta, is exactly that for every i, and the
-    hypergradient keeps the cross terms. (With own = theta alone every agent would descend the sum of losses;
-    detached others would keep the step and spoil the hypergradient.)
+    With total(own, others) = sum_i L_i(own_i, others), the gradient by `own`, taken at own = others = theta,
+    is exactly that for every i, and the hypergradient keeps the cross terms. (With own = theta alone every
+    agent would descend the sum of losses; detached others would keep the step and spoil the hypergradient.)
+
+    Args:
+        losses: (own, others) -> [..., agent]; see `Losses`.
+        theta: the parameters of all agents, a nest of tensors [..., agent, *].
+
+    Returns:
+        The gradient, like theta; it can be differentiated again.
+
+    Source:
+        Foerster et al., Learning with opponent-learning awareness, arXiv 1709.04326, section 3.
+
+    >>> def losses(own, others):  # zero-sum: agent 0 minimizes x y, agent 1 maximizes it
+    ...     return torch.stack((own[0] * others[1], -others[0] * own[1]))
+    >>> simultaneous_gradient(losses, torch.tensor([1.0, 2.0]))
+    tensor([ 2., -1.])
+    """
+    return gradient(lambda own: losses(own, theta).sum(), theta)
+
+
+def inner_step_per_agent(
+    loss: Callable[[Tree, Tree, Tree, Tree], Tensor],
+    optimizer: Optimizer,
+    rule: UpdateRule = simultaneous_gradient,
+) -> Step:
+    """Create a step of all agents at once, each on its own loss.
 
     Args:
         loss: (own, others, phi, data) -> [..., agent], the loss of each agent. Entry i must use `own` for
             agent i alone and `others` for everybody else. Both have the shapes of theta.
         optimizer: as in `inner_step`; one that mixes its inputs (clipping by norm) needs its batch axes set.
+        rule: turns the losses into a direction; by default, agent i follows grad of L_i by its own
+            parameters, and `bilevel.update_rules` has rules that shape the other agents' learning.
 
     Returns:
         A step whose theta is a nest of tensors [..., agent, *].
 
     Raises:
         ValueError: in the step, the loss has no agent axis.
-
-    Source:
-        Foerster et al., Learning with opponent-learning awareness, arXiv 1709.04326, section 3: naive
-        learners.
 
     >>> from bilevel.optimizers import sgd
     >>> def loss(own, others, phi, data):  # zero-sum: agent 0 minimizes x y, agent 1 maximizes it
@@ -86,24 +116,38 @@ def inner_step_per_agent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optim
         require(found.ndim >= 1, "A loss per agent must have shape [..., agent], but it is a single number.")
         return found
 
-    return _descent(losses, optimizer)
+    return _descent(losses, optimizer, rule)
 
 
-def _descent(loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer) -> Step:
-    """A step along the gradient of the summed loss by `own`, at own = others = theta."""
+def _descent(
+    loss: Callable[[Tree, Tree, Tree, Tree], Tensor], optimizer: Optimizer, rule: UpdateRule
+) -> Step:
+    """A step along a rule's direction, at own = others = theta."""
 
     def step(theta: Tree, opt_state: Tree, phi: Tree, data: Tree) -> tuple[Tree, Tree]:
-        flat, rebuild = split_floating(theta)
-
-        def total(own: Tensors) -> Tensor:
-            return loss(rebuild(own), theta, phi, data).sum()
-
-        gradient = rebuild(gradient_of(total, flat))
+        direction = rule(lambda own, others: loss(own, others, phi, data), theta)
         chosen = optimizer(data) if callable(optimizer) else optimizer
-        updates, opt_state = chosen.update(gradient, opt_state, params=theta, inplace=False)
+        updates, opt_state = chosen.update(direction, opt_state, params=theta, inplace=False)
         return tree_map(torch.add, theta, updates), opt_state
 
     return step
+
+
+def gradient(total: Callable[[Tree], Tensor], point: Tree) -> Tree:
+    """Compute the gradient of a scalar by a pytree, which can be differentiated again.
+
+    Args:
+        total: tree like `point` -> scalar.
+        point: the tree at which it is taken; leaves that are not floating tensors stay as they are.
+
+    Returns:
+        The gradient, like `point`; zeros for leaves that `total` does not depend on.
+
+    >>> gradient(lambda tree: tree["x"] ** 2, {"x": torch.tensor(3.0), "y": torch.tensor(1.0)})
+    {'x': tensor(6.), 'y': tensor(0.)}
+    """
+    flat, rebuild = split_floating(point)
+    return rebuild(gradient_of(lambda own: total(rebuild(own)), flat))
 
 
 def gradient_of(total: Callable[[Tensors], Tensor], flat: Tensors) -> Tensors:

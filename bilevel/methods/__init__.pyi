@@ -63,6 +63,15 @@ from ._preferences import SVO as SVO
 from ._preferences import InequityAverse as InequityAverse
 from ._registry import METHODS as METHODS
 from ._registry import register_method as register_method
+from ._rule_settings import HOLA as HOLA
+from ._rule_settings import LOLA as LOLA
+from ._rule_settings import SOS as SOS
+from ._rule_settings import Competitive as Competitive
+from ._rule_settings import Consensus as Consensus
+from ._rule_settings import Extragradient as Extragradient
+from ._rule_settings import LookAhead as LookAhead
+from ._rule_settings import Naive as Naive
+from ._rule_settings import Symplectic as Symplectic
 from ._settings import SettingsGroup as SettingsGroup
 from ._settings import hints_of as hints_of
 from ._settings import parts_of as parts_of

@@ -115,6 +115,7 @@ class PolicyLearner:
             (lambda data: self._tie_if_shared(at_learning_rate(optimizer, data.learning_rate)))
             if self.rate_varies
             else self.optimizer,
+            method.update_rule,
         )
         if isinstance(play, CriticPlay):
 

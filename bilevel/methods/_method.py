@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 
 from bilevel.agents import ExactPlay, Play, Tabular
+from bilevel.core import UpdateRule, simultaneous_gradient
 from bilevel.hypergradient import Unrolled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
@@ -25,6 +26,17 @@ from bilevel.methods._outer_settings import (
 )
 from bilevel.methods._phases import Phase, TrainingSchedule, check_phases
 from bilevel.methods._policy_settings import AutoPolicy, ConvPolicy, GRUPolicy, MLPPolicy, TabularPolicy
+from bilevel.methods._rule_settings import (
+    HOLA,
+    LOLA,
+    SOS,
+    Competitive,
+    Consensus,
+    Extragradient,
+    LookAhead,
+    Naive,
+    Symplectic,
+)
 from bilevel.methods._settings import SettingsGroup, check_fields, hints_of, parts_of, read_value, scheduled
 from games.core import ExactGame, Game, require, require_name
 
@@ -210,6 +222,11 @@ class PolicyMethod(Method, abc.ABC):
         return None
 
     @property
+    def update_rule(self) -> UpdateRule:
+        """Direction of the policies' simultaneous step, from their losses."""
+        return simultaneous_gradient
+
+    @property
     def outer_loop(self) -> OuterLoop:
         """Optimizer and estimator of outer variables; unless an `OuterMethod`, of loss weights alone."""
         return OuterLoop(optimizer="adam", hypergradient=Unrolled())
@@ -261,6 +278,10 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
 
     loss_weights: LearnedLossWeights | None = None
     """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
+    rule: Naive | LookAhead | LOLA | SOS | Consensus | Symplectic | Competitive | Extragradient | HOLA = (
+        Naive()
+    )
+    """Update rule of the policies: naive gradients, or one that shapes the other agents' learning."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -274,6 +295,15 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
     @property
     def learned_loss_weights(self) -> LearnedLossWeights | None:
         return self.loss_weights
+
+    @property
+    def update_rule(self) -> UpdateRule:
+        return self.rule.direction
+
+    def play(self, game: Game) -> Play:
+        play = super().play(game)
+        self.rule.require_play(play)
+        return play
 
     def _phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0, moves="policies" if self.loss_weights is None else "both"),)

@@ -26,7 +26,7 @@ class Registered:
 
 
 ObjectiveName = Annotated[str, Registered(OBJECTIVES)]
-OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
+OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop", "optimistic"]
 
 
 @dataclass(frozen=True, kw_only=True)

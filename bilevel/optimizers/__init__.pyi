@@ -6,6 +6,7 @@ from ._first_order import LearningRate as LearningRate
 from ._first_order import at_learning_rate as at_learning_rate
 from ._first_order import make_optimizer as make_optimizer
 from ._first_order import momentum as momentum
+from ._first_order import optimistic as optimistic
 from ._first_order import sgd as sgd
 from ._transforms import GradientTransformation as GradientTransformation
 from ._transforms import chain as chain

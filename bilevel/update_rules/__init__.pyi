@@ -1,0 +1,10 @@
+from ._competitive import competitive as competitive
+from ._consensus import consensus as consensus
+from ._derivatives import Derivatives as Derivatives
+from ._derivatives import derivatives as derivatives
+from ._extragradient import extragradient as extragradient
+from ._hola import hola as hola
+from ._lola import lola as lola
+from ._look_ahead import look_ahead as look_ahead
+from ._sos import sos as sos
+from ._symplectic import symplectic as symplectic
