@@ -213,7 +213,7 @@ class Optimistic(NamedTuple):
     """Steps taken so far, int64."""
 
 
-def optimistic(learning_rate: LearningRate) -> GradientTransformation:
+def optimistic(learning_rate: LearningRate, *, weight_decay: float = 0.0) -> GradientTransformation:
     """Optimistic gradient descent: theta' = theta - learning_rate (2 g_t - g_{t-1}); the first step is plain.
 
     Its last iterate converges in bilinear games, where gradient descent diverges, at learning rates up to
@@ -221,9 +221,10 @@ def optimistic(learning_rate: LearningRate) -> GradientTransformation:
 
     Args:
         learning_rate: a number of at least 0, a tensor or a schedule (see `LearningRate`).
+        weight_decay: strength of the L2 penalty, at least 0.
 
     Raises:
-        ValueError: the learning rate is out of range.
+        ValueError: a setting is out of range.
 
     Source:
         Popov, A modification of the Arrow-Hurwicz method for search of saddle points, 1980; Daskalakis et
@@ -244,7 +245,9 @@ def optimistic(learning_rate: LearningRate) -> GradientTransformation:
 
         return tree_map(ahead, updates, state.last), Optimistic(updates, state.steps + 1)
 
-    return chain(stateful(init, update), scale_by_learning_rate(learning_rate))
+    return chain(
+        add_weight_decay(weight_decay), stateful(init, update), scale_by_learning_rate(learning_rate)
+    )
 
 
 OPTIMIZERS: Registry[Callable[..., GradientTransformation]] = Registry(

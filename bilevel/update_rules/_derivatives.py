@@ -100,6 +100,10 @@ def derivatives(losses: Losses, theta: Tree) -> Derivatives:
 
     Raises:
         ValueError: the losses have no agent axis.
+
+    >>> found = derivatives(lambda own, others: own**2 * others.flip(-1), torch.tensor([1.0, 2.0]))
+    >>> found.xi, found.by_others, found.jacobian(torch.tensor([1.0, 0.0]))
+    (tensor([4., 4.]), tensor([4., 1.]), tensor([4., 4.]))
     """
     flat, rebuild = split_floating(theta)
     count, shape = len(flat), torch.Size()
