@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,12 +64,12 @@ class Derivatives:
         """
         if self.agents == 2:
             return self.transposed_interaction(self.by_others)
-        rows = []
-        for agent in range(self.agents):
-            one = derivatives(
-                lambda own, others, agent=agent: self.losses(own, others)[..., agent, None], self.theta
-            )
-            rows.append(self.transposed_interaction(one.by_others))
+
+        def loss_of(agent: int) -> Losses:
+            return lambda own, others: self.losses(own, others)[..., agent, None]
+
+        crossed = [derivatives(loss_of(agent), self.theta).by_others for agent in range(self.agents)]
+        rows = [self.transposed_interaction(cross) for cross in crossed]
 
         def own_entries(*products: Tensor) -> Tensor:
             axis = self.batch_dims
@@ -119,7 +120,8 @@ def derivatives(losses: Losses, theta: Tree) -> Derivatives:
     first: Tensors
     if under_transform() or (again and not all(leaf.requires_grad for leaf in flat)):
         places = tuple(range(2 * count))
-        first, pull = torch.func.vjp(torch.func.grad(total, argnums=places), *flat, *flat)
+        found: Any = torch.func.vjp(torch.func.grad(total, argnums=places), *flat, *flat)
+        first, pull = found
     else:
         with torch.enable_grad():
             inputs = [leaf.view_as(leaf) if again else leaf.detach().requires_grad_() for leaf in flat * 2]

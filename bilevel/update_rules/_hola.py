@@ -52,4 +52,7 @@ def hola(losses: Losses, theta: Tree, rate: float = 1.0, *, order: int = 1) -> T
         others = minus(point, hola(losses, point, rate, order=order - 1), rate)
         return losses(own, others)[..., agent].sum()
 
-    return gradient(lambda own: sum(loss_ahead(own, agent) for agent in range(agents)), theta)
+    def total(own: Tree) -> Tensor:
+        return torch.stack([loss_ahead(own, agent) for agent in range(agents)]).sum()
+
+    return gradient(total, theta)

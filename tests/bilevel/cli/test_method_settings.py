@@ -94,7 +94,10 @@ def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[st
         (["--policy", "MLP"], "There is no policy 'MLP'. Did you mean 'mlp'"),
         (["--inner.gae-lambda", "0.9"], "setting of inner actor-critic or ppo, and inner is policy-gradient"),
         (["--inner.clip-coef", "0.9"], "inner.clip_coef is a setting of inner ppo"),
-        (["--outer.optimizer", "sgd"], "Selfish has no outer: its parts are policy, inner, loss_weights."),
+        (
+            ["--outer.optimizer", "sgd"],
+            "Selfish has no outer: its parts are policy, inner, loss_weights, rule.",
+        ),
     ],
 )
 def test_options_of_other_parts_are_refused_in_one_sentence(words: list[str], says: str) -> None:
