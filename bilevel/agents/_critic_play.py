@@ -13,6 +13,7 @@ from torch import Tensor
 from bilevel.agents._loss_terms import (
     LossTerms,
     TermWeights,
+    centered_by_step,
     clipped_value_losses,
     deviation,
     normalized,
@@ -20,7 +21,13 @@ from bilevel.agents._loss_terms import (
 )
 from bilevel.agents._play import SampledPlay
 from bilevel.agents._policy_forms import PolicyWithCritic
-from bilevel.agents._surrogates import discounts, generalized_advantages
+from bilevel.agents._surrogates import (
+    discounts,
+    generalized_advantages,
+    leave_one_out,
+    magic_box,
+    returns_to_go,
+)
 from bilevel.core import Range
 from bilevel.sharing import Trajectory, Transfer
 from games.core import require
@@ -95,6 +102,11 @@ class CriticPlay(SampledPlay):
             if not isinstance(weight, Tensor):  # learned weights are not checked
                 Range(above=0).require(f"{name}_weight", weight)
 
+    @property
+    def critic_discount(self) -> float:
+        """Discount of the critic's values and of advantages, per step: the game's."""
+        return self.game.discount
+
     def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
         """Data of each gradient step on one sample, for `losses`; here one step, on all episodes.
 
@@ -108,7 +120,7 @@ class CriticPlay(SampledPlay):
         if data.cut is not None and data.following is not None:
             observed = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
             bootstrap = self.policy.values(theta, observed)[:, :, 1:]
-            rewards = rewards + self.game.discount * bootstrap * data.cut * data.acting
+            rewards = rewards + self.critic_discount * bootstrap * data.cut * data.acting
         return (RolloutBatch(data, rewards, values),)
 
     def terms(
@@ -129,7 +141,7 @@ class CriticPlay(SampledPlay):
         return LossTerms(-returns, value, nats)
 
     def _advantages(self, data: RolloutBatch) -> Tensor:
-        return generalized_advantages(data.rewards, data.values, self.game.discount, self.gae_lambda)
+        return generalized_advantages(data.rewards, data.values, self.critic_discount, self.gae_lambda)
 
     def _targets(self, data: RolloutBatch) -> Tensor:
         """TD(lambda) returns."""
@@ -182,6 +194,11 @@ class PPOPlay(CriticPlay):
     """Gradient steps of a pass, on equal parts of the episodes, which are the same in every pass."""
     normalize: bool = False
     """Normalize advantages, for each agent and seed over a minibatch."""
+    center: bool = False
+    """Subtract from advantages their mean over a minibatch's episodes at the same step."""
+    discount: float | None = None
+    """Discount of the critic's values and of advantages, also those of `values`, from 0 to 1; None: the
+    game's. Steps keep the game's weight discount^t, and returns the game's discount."""
     value_clip: float | None = None
     """Clipping range of values around those before the steps, above 0, in reward units; None: off."""
 
@@ -192,17 +209,39 @@ class PPOPlay(CriticPlay):
             "PPO has normalized advantages in place of a scaled entropy: choose normalize.",
         )
         Range(above=0).require("clip_range", self.clip_range)
+        if self.discount is not None:
+            Range(min=0, max=1).require("discount", self.discount)
         if self.value_clip is not None:
             Range(above=0).require("value_clip", self.value_clip)
         for name in ("epochs", "minibatches"):
             value = getattr(self, name)
             require(isinstance(value, int) and value >= 1, f"{name} is a whole number from 1, not {value}.")
 
+    @property
+    def critic_discount(self) -> float:
+        return self.game.discount if self.discount is None else self.discount
+
     def sample(self, theta: Tensor, transfer: Transfer, generator: torch.Generator) -> Trajectory:
         data = super().sample(theta, transfer, generator)
         with torch.no_grad():
             log_probabilities = self._chosen(self._logits(theta, data), data)
         return data._replace(log_probabilities=log_probabilities)
+
+    def values(self, theta: Tensor, data: Trajectory) -> Tensor:
+        """Each agent's discounted return, [seed, agent]; its derivative is unbiased without `discount`.
+
+        With `discount` the value is the same, and its first derivative attributes to a joint action only the
+        rewards that follow it, less the other episodes' and discounted: less variance, for a bias.
+        """
+        if self.discount is None:
+            return super().values(theta, data)
+        log = self._chosen(self._logits(theta, data), data)
+        joint = log.sum(-3, keepdim=True)
+        returns = returns_to_go(data.rewards, self.discount)
+        advantages = (returns - leave_one_out(returns, data.acting)) * data.acting
+        weights = discounts(data.rewards.shape[-2], self.game.discount, data.rewards).unsqueeze(-1)
+        steps = data.rewards + (magic_box(joint) - 1) * advantages
+        return (weights * steps).sum(-2).mean(-1) / self.game.effective_horizon
 
     def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
         """Every minibatch of every epoch, evaluated by the critics before the first."""
@@ -227,6 +266,7 @@ class PPOPlay(CriticPlay):
         )
         assert drawn is not None
         advantages, targets = self._advantages(data), self._targets(data)
+        advantages = centered_by_step(advantages, acting) if self.center else advantages
         advantages = normalized(advantages, acting) if self.normalize else advantages
         logits = self._logits(own, episodes)
         ratio = (self._chosen(logits, episodes) - drawn).exp()

@@ -84,6 +84,16 @@ def clipped_value_losses(values: Tensor, targets: Tensor, mask: Tensor, old: Ten
     return _mean(errors, mask).squeeze((-2, -1)) / 2
 
 
+def centered_by_step(advantages: Tensor, mask: Tensor) -> Tensor:
+    """Subtract the mean over the episodes that still run at a step: [..., agent, time, episode].
+
+    A baseline that depends on the time, in addition to a critic. It does not bias the policy gradient, but
+    scales the gradient of n running episodes by (n - 1) / n.
+    """
+    mean = (advantages * mask).sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    return (advantages - mean) * mask
+
+
 def normalized(advantages: Tensor, mask: Tensor) -> Tensor:
     """Standardize advantages, differentiably, over the steps played of each agent and seed.
 

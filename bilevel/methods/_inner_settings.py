@@ -164,6 +164,14 @@ class PPO(CriticLoop, variant="ppo"):
     norm_adv: bool = False
     """Normalize advantages, for each agent and seed; the entropy bonus is then in units of their
     standard deviation per nat (docs/explanation/inner-learners.md)."""
+    center_adv: bool = False
+    """Subtract from advantages their mean over a minibatch's episodes at the same step, before any
+    normalization: a baseline that depends on time, where observations do not show it."""
+    discount: Annotated[float | None, Range(min=0, max=1)] = None
+    """Discount per step of the critic's values and of advantages, from 0 to 1; None: the game's. In long
+    episodes a lower one attributes rewards to the actions just before them, with less variance, also in the
+    derivative of the outer objective; its value and all metrics keep the game's
+    (docs/explanation/inner-learners.md)."""
     clip_vloss: Annotated[float | None, Range(above=0)] = None
     """Clipping range of values in an inner step, above 0, in reward units; None: no clipping."""
 
@@ -178,4 +186,6 @@ class PPO(CriticLoop, variant="ppo"):
             minibatches=self.num_minibatches,
             normalize=self.norm_adv,
             value_clip=self.clip_vloss,
+            center=self.center_adv,
+            discount=self.discount,
         )

@@ -22,6 +22,13 @@ ROAD = torch.tensor([[(side + ahead) % 4 for ahead in (1, 2, 3)] for side in ran
 """The side to which a lane leads, by the side and the turn of its vehicles."""
 SMALL_ROUTING = {"agents": 12, "routers": 10, "horizon": 50}
 SMALL_TRAFFIC = {"rows": 3, "columns": 3, "horizon": 60}
+ROADS: dict[str, dict[str, float]] = {
+    "demand 0.15": {"demand": 0.15},
+    "demand 0.25": {"demand": 0.25},
+    "demand 0.2, short roads": {"demand": 0.2, "capacity": 8.0},
+    "demand 0.3, short roads": {"demand": 0.3, "capacity": 8.0},
+}
+"""Variants of the small game of traffic."""
 
 Script = Callable[[Any], Tensor]
 
@@ -112,13 +119,15 @@ def print_interests(episodes: int, steps: int) -> None:
         found = returns(routing, functools.partial(wait_or_push, routing, pushers=pushers), episodes)
         each = [interval(found[:, some].mean(1)) if some.any() else "-" for some in (pushers, ~pushers)]
         print(f"{count} | {each[0]} | {each[1]} | {interval(found.sum(1))}")
-    for demand in (0.15, 0.25):
-        traffic = games.make("traffic", **SMALL_TRAFFIC, demand=demand)
+    for roads, settings in ROADS.items():
+        traffic = games.make("traffic", **SMALL_TRAFFIC, **settings)
+        for name, script in (("max-pressure", traffic.max_pressure), ("fixed times", traffic.fixed_time)):
+            print(f"{roads} | {name} | | {interval(returns(traffic, script, episodes).sum(1))}")
         for name in ("nothing", "own returns", "welfare"):
             theta = torch.zeros(3) if name == "nothing" else ascend(traffic, name == "welfare", steps)
             found = returns(traffic, functools.partial(signals, traffic, theta=theta), episodes).sum(1)
             numbers = ", ".join(f"{value:.2f}" for value in theta.tolist())
-            print(f"demand {demand} | {name} | {numbers} | {interval(found)}")
+            print(f"{roads} | {name} | {numbers} | {interval(found)}")
 
 
 if __name__ == "__main__":

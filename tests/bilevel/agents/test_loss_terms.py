@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from bilevel.agents import TermWeights, generalized_advantages, weighted
-from bilevel.agents._loss_terms import LossTerms, clipped_value_losses, normalized, value_losses
+from bilevel.agents._loss_terms import (
+    LossTerms,
+    centered_by_step,
+    clipped_value_losses,
+    normalized,
+    value_losses,
+)
 
 SEEDS = st.integers(0, 2**31)
 
@@ -118,3 +124,10 @@ def test_without_a_critic_there_is_no_value_term() -> None:
     policy, entropy = draw(0, 2, 3), draw(1, 2, 3)
     found = weighted(LossTerms(policy, None, entropy), TermWeights(entropy=0.5))
     torch.testing.assert_close(found, policy - 0.5 * entropy, rtol=0, atol=0)
+
+
+def test_centered_advantages_have_a_mean_of_zero_at_each_step() -> None:
+    advantages = torch.tensor([[[1.0, 3.0, 5.0], [2.0, 4.0, 100.0], [7.0, 50.0, 100.0]]])
+    mask = torch.tensor([[[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]])
+    expected = [[[-2.0, 0.0, 2.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]
+    assert centered_by_step(advantages, mask).tolist() == expected

@@ -12,7 +12,7 @@ from bilevel.agents._surrogates import LoadedDice
 from bilevel.core import Step, inner_step_per_agent, over_minibatches
 from bilevel.optimizers import sgd
 from bilevel.sharing import SharedBy
-from tests.bilevel.agents.critic_cases import BONUS, PLAYED, SEEDS, TRACE, Case, draw, ppo
+from tests.bilevel.agents.critic_cases import BONUS, PLAYED, REPEATED, SEEDS, TRACE, Case, draw, ppo
 
 RATE = 0.3
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -20,6 +20,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "minibatches": {"epochs": 2, "minibatches": 4, "clip_range": 0.1, "normalize": True},
     "normalized": {"epochs": 3, "clip_range": 0.05, "normalize": True},
     "values clipped": {"epochs": 3, "clip_range": 0.05, "value_clip": 0.02},
+    "centered": {"epochs": 2, "minibatches": 4, "clip_range": 0.1, "center": True},
+    "discounted": {"epochs": 3, "clip_range": 0.05, "discount": 0.4},
 }
 
 
@@ -37,6 +39,7 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
     play, data = case.play, case.data
     assert isinstance(play, PPOPlay)
     discount, policy = play.game.discount, play.policy
+    ahead = discount if play.discount is None else play.discount
     own = case.theta[seed, agent].clone().requires_grad_()
     rows = case.theta[seed].unbind(0)
 
@@ -54,8 +57,8 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
         old, known = before.log_prob(actions), known * mask
     advantages, following, value = torch.zeros_like(known), 0.0, 0.0
     for time in reversed(range(len(known))):
-        surprise = rewards[time] + discount * value - known[time]
-        advantages[time] = surprise + discount * TRACE * following
+        surprise = rewards[time] + ahead * value - known[time]
+        advantages[time] = surprise + ahead * TRACE * following
         following, value = advantages[time], known[time]
     targets = advantages + known
     weights = torch.tensor([discount**time for time in range(len(known))], dtype=torch.float64).unsqueeze(-1)
@@ -65,6 +68,8 @@ def plain_ppo(case: Case, seed: int, agent: int) -> Tensor:
         distribution, values = run(part)
         running, edge, taken = mask[:, part], play.clip_range, actions[:, part]
         gain = advantages[:, part]
+        if play.center:
+            gain = gain - (gain * running).sum(-1, keepdim=True) / running.sum(-1, keepdim=True).clamp(min=1)
         if play.normalize:
             steps = gain[running > 0]
             gain = (gain - steps.mean()) / (steps.var(unbiased=False) + 1e-8).sqrt()
@@ -189,11 +194,35 @@ def test_graphs_that_change_are_cut_with_their_episodes() -> None:
     assert all(part.episodes.neighbors.shape[-1] == part.episodes.actions.shape[-1] for part in parts)
 
 
+@pytest.mark.parametrize("discount", [0.0, 0.4, REPEATED.discount])
+def test_the_outer_derivative_discounts_the_rewards_after_a_joint_action(discount: float) -> None:
+    case, plain = ppo("table", discount=discount), ppo("table")
+    data = case.data._replace(rewards=case.data.rewards + 0.1 * draw(8, *case.data.rewards.shape))
+    theta = case.theta.clone().requires_grad_()
+    found = case.play.values(theta, data)
+    torch.testing.assert_close(found, plain.play.values(theta, data), rtol=0, atol=1e-12)
+    log = case.play._chosen(case.play._logits(theta, data), data).sum(-3)  # seed, time, episode
+    steps, expected = log.shape[1], torch.zeros(())
+    for time in range(steps):
+        for episode in range(log.shape[2]):
+            for ahead in range(time, steps):
+                rewards = data.rewards[:, :, ahead].sum(1)
+                others = (rewards.sum(-1) - rewards[:, episode]) / (log.shape[2] - 1)
+                gain = discount ** (ahead - time) * (rewards[:, episode] - others)
+                weight = REPEATED.discount**time / log.shape[2] / REPEATED.effective_horizon
+                expected = expected + (weight * gain * log[:, time, episode]).sum()
+    slope, by_hand = (torch.autograd.grad(loss, theta)[0] for loss in (found.sum(), expected))
+    torch.testing.assert_close(slope, by_hand, rtol=1e-9, atol=1e-12)
+    unbiased = torch.autograd.grad(plain.play.values(theta, data).sum(), theta)[0]
+    assert torch.allclose(slope, unbiased, atol=1e-12) == (discount == REPEATED.discount)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"clip_range": 0.0}, "clip_range must be a finite number above 0, not 0"),
         ({"value_clip": -0.1}, "value_clip must be a finite number above 0, not -0.1"),
+        ({"discount": 1.1}, "discount must be a finite number from 0 to 1, not 1.1"),
         ({"epochs": 0}, "epochs is a whole number from 1, not 0"),
         ({"minibatches": 1.5}, "minibatches is a whole number from 1, not 1.5"),
     ],
