@@ -16,6 +16,7 @@ from bilevel.cli._app import COMMANDS
 from bilevel.cli._check import parse_check
 from bilevel.cli._compare import parse_compare
 from bilevel.cli._settings import split_leading, split_name
+from bilevel.cli._solve import parse_sequential, parse_solve
 from bilevel.cli._theory import parse_theory
 from bilevel.cli._train import DEFAULT_METHOD, parse
 from bilevel.cli._tune import parse_tune
@@ -88,6 +89,9 @@ def require_parses(command: str, *arguments: str) -> None:
     if command == "theory":
         chosen, rest = split_leading("bilevel theory", arguments, names=("game",), paths=())
         parse_theory(chosen.game, rest)
+    if command == "solve":
+        chosen, rest = split_leading("bilevel solve", arguments, names=("game",), paths=("figure",))
+        (parse_sequential if chosen.game.startswith("openspiel:") else parse_solve)(chosen.game, rest)
     if command == "tune" and "--help" not in arguments:
         task, options = split_name(arguments)
         assert task is None or parse_tune(task, split_leading("bilevel tune", options, names=())[1])

@@ -140,15 +140,7 @@ def _solve(name: str, arguments: list[str], console: Console) -> tuple[str, dict
 
 def _solve_sequential(name: str, arguments: list[str], console: Console) -> tuple[str, dict[str, Solution]]:
     game = sequential_game(name.removeprefix(OPENSPIEL))
-    settings = read_settings(
-        SequentialSettings,
-        arguments,
-        prog="bilevel solve",
-        description=(
-            f"Let learning rules solve {name}: NashConv of their last and average policies over time.\n\n"
-            f"Rules of sequential games: {', '.join(SEQUENTIAL_RULES)}. --figure FILE draws NashConv."
-        ),
-    )
+    settings = parse_sequential(name, arguments)
     solutions, policies = {}, {}
     for text in settings.rules:
         history = learn_sequential(game, make_sequential_rule(text), settings.steps)
@@ -185,6 +177,18 @@ def parse_solve(game_name: str, arguments: list[str]) -> SolveSettings:
         ),
         default=SolveSettings(game_name=game_name, game=game),
         rules=graph_rules(),
+    )
+
+
+def parse_sequential(name: str, arguments: list[str]) -> SequentialSettings:
+    return read_settings(
+        SequentialSettings,
+        arguments,
+        prog="bilevel solve",
+        description=(
+            f"Let learning rules solve {name}: NashConv of their last and average policies over time.\n\n"
+            f"Rules of sequential games: {', '.join(SEQUENTIAL_RULES)}. --figure FILE draws NashConv."
+        ),
     )
 
 

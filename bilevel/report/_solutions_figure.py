@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bilevel.report._estimators import broken
 from bilevel.report._solutions import Solution
 from bilevel.report._style import looks, save, style, wrapped
 
@@ -66,7 +65,7 @@ def _draw(axes: Axes, curves: Mapping[str, tuple[Sequence[int], ArrayLike]]) -> 
         steps, values = curves[name][0], np.asarray(curves[name][1], dtype=float)
         shown = values > ROUNDING
         cut |= not shown.all()
-        axes.plot(steps, np.where(shown, values, np.nan), label=broken(name), **look)
+        axes.plot(steps, np.where(shown, values, np.nan), label=name.replace("(", "\n(", 1), **look)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("step")

@@ -26,6 +26,7 @@ LEADING = {
     "compare": ["--game", GAME],
     "check": ["--game", GAME, "--method", "tos"],
     "theory": ["--game", "prisoners-dilemma"],
+    "solve": ["--game", "rock-paper-scissors"],
     "play": [GAME],
     "evaluate": [],
 }
