@@ -65,6 +65,7 @@ MAGNETIC = (
     "Sokota et al., A Unified Approach to Reinforcement Learning, Quantal Response Equilibria, and "
     "Two-Player Zero-Sum Games, arXiv 2206.05825"
 )
+STORM = f"{MELTING_POT}; grid of STORM (Khan et al., arXiv 2312.12568), as in the code of JaxMARL"
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -81,6 +82,12 @@ MELTING_POT_RULES: dict[str, Any] = {
     "fine_cost": 0.0,
     "radius": 4,
     "under_agents": True,
+}
+SCISSORS: dict[str, Any] = {
+    "matrix": ((0, -10, 10), (10, 0, -10), (-10, 10, 0)),
+    "names": ("rock", "paper", "scissors"),
+    "cooperative": False,
+    "map": grid.THREE_STRATEGIES,
 }
 
 
@@ -347,6 +354,34 @@ GRIDS = {
 }
 
 
+IN_THE_MATRIX = {
+    "prisoners-dilemma-in-the-matrix": GameEntry(
+        lambda: grid.InTheMatrix(),
+        "collect items to cooperate or to defect, then meet: a prisoner's dilemma of mixed strategies",
+        STORM,
+    ),
+    "chicken-in-the-matrix": GameEntry(
+        lambda: grid.InTheMatrix(matrix=((3, 2), (5, 0)), names=("dove", "hawk")),
+        "collect items of dove or hawk, then meet: chicken of mixed strategies",
+        STORM,
+    ),
+    "stag-hunt-in-the-matrix": GameEntry(
+        lambda: grid.InTheMatrix(matrix=((4, 0), (2, 2)), names=("stag", "hare")),
+        "collect items of stag or hare, then meet: a stag hunt of mixed strategies",
+        STORM,
+    ),
+    "running-with-scissors": GameEntry(
+        lambda: grid.InTheMatrix(**SCISSORS),
+        "collect rock, paper or scissors, then meet: zero-sum",
+        STORM,
+    ),
+    "running-with-scissors-one-shot": GameEntry(
+        lambda: grid.InTheMatrix(**SCISSORS, one_shot=True),
+        "running with scissors until the first interaction",
+        STORM,
+    ),
+}
+
 NETWORKED = {
     "aid": GameEntry(lambda: networked.Aid(), "costly help for the next agent on a ring", AID),
     "aid-hidden": GameEntry(
@@ -393,7 +428,16 @@ REPEATED = {
 
 CATALOGUE: Registry[GameEntry] = Registry(
     "game",
-    SYMMETRIC | GENERAL | FAMILIES | REPEATED | CONGESTION | MARKETS | SEQUENTIAL | GRIDS | NETWORKED,
+    SYMMETRIC
+    | GENERAL
+    | FAMILIES
+    | REPEATED
+    | CONGESTION
+    | MARKETS
+    | SEQUENTIAL
+    | GRIDS
+    | IN_THE_MATRIX
+    | NETWORKED,
     listed_by="bilevel games",
 )
 

@@ -6,6 +6,8 @@ from ._coin_game import CoinGame as CoinGame
 from ._harvest import CLOSED as CLOSED
 from ._harvest import OPEN as OPEN
 from ._harvest import Harvest as Harvest
+from ._in_the_matrix import THREE_STRATEGIES as THREE_STRATEGIES
+from ._in_the_matrix import InTheMatrix as InTheMatrix
 from ._jungle import Jungle as Jungle
 from ._lase_cleanup import LaseCleanup as LaseCleanup
 from ._prisoner_corridor import PrisonerCorridor as PrisonerCorridor

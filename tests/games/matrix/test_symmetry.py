@@ -16,7 +16,7 @@ from torch import Tensor
 
 from games import make, names
 from games.core import DrawnGame, ExactGame, Game, State
-from games.grid import CoinGame
+from games.grid import CoinGame, InTheMatrix
 from games.grid._open_ground import OpenGroundGame
 from games.grid._social import SocialGrid
 from games.matrix import RepeatedGame, observed_states
@@ -127,7 +127,7 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
-    grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given")
+    grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given", "inventories")
     packets = ("routers", "targets", "sizes", "links", "left", "delivered")
     goods = ("quantities", "efforts", "catches", "contributions", "received", "points")
     for field in (*grids, *packets, *goods):
@@ -148,7 +148,7 @@ def exchanged_draws(game: Game, draws: Tensor, order: list[int]) -> Tensor:
         draws[:, 1:] = 1 - draws[:, 1:]  # red below one half, blue above
     elif isinstance(game, Routing):  # for each packet: its rank, and three draws of the next one
         draws = draws.unflatten(1, (4, -1))[:, :, order].flatten(1)
-    elif isinstance(game, SocialGrid | OpenGroundGame) and game.step_draws >= game.num_agents:
+    elif isinstance(game, SocialGrid | OpenGroundGame | InTheMatrix) and game.step_draws >= game.num_agents:
         draws[:, : len(order)] = draws[:, order]
     return draws
 
