@@ -154,6 +154,17 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Equal shares of many agents' rewards hide the effect of an agent's own actions.
     ("routing", "tos"): {"own_share": 0.9, "outer.learning_rate": 0.02},
     ("traffic", "tos"): {"own_share": 0.5, "outer.learning_rate": 0.05},
+    # Nearly uniform policies meet defection, and learn to punish it, before they cooperate; a decreasing
+    # learning rate keeps Adam from drifting in states that are rarely visited afterwards
+    # (docs/studies/shaping-from-samples.md).
+    ("repeated-prisoners-dilemma", "lola-dice"): {
+        "policy": "tabular",
+        "policy.initial_scale": 0.1,
+        "inner.optimizer": "adam",
+        "inner.learning_rate": Schedule.line(0.3, 0.03, 100),
+        "inner.entropy_coef": 0.0,
+        "look_ahead.learning_rate": 0.5,
+    },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }

@@ -30,6 +30,7 @@ from ._lio import KnownOpponents as KnownOpponents
 from ._lio import ModeledOpponents as ModeledOpponents
 from ._lio import ObjectiveCost as ObjectiveCost
 from ._lio import SeparateCost as SeparateCost
+from ._lola_dice import LOLADiCE as LOLADiCE
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
 from ._ltos import SharingAscent as SharingAscent

@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from bilevel.agents import GRU, MLP, Convolutional, Gaussian, Numbered, Policy, Tabular, distribution_of
+from bilevel.core import Range
 from bilevel.methods._settings import SettingsGroup, Whole
 from bilevel.nn import ActivationName, PaddingName
 from games.core import Game, numbered_actions, require
@@ -66,12 +67,15 @@ class TabularPolicy(PolicySettings, variant="tabular"):
         ValueError: at build, observations or actions are not integers.
 
     >>> import games
-    >>> TabularPolicy().build(games.make("repeated-chicken"))
-    Tabular(num_observations=5, num_actions=2, initial_scale=1.0, every_logit=False)
+    >>> TabularPolicy(initial_scale=0.1).build(games.make("repeated-chicken"))
+    Tabular(num_observations=5, num_actions=2, initial_scale=0.1, every_logit=False)
     >>> TabularPolicy().build(games.make("escape-room"))
     Traceback (most recent call last):
     ValueError: A tabular policy needs observations that are numbers, but EscapeRoom's have the ...
     """
+
+    initial_scale: Annotated[float, Range(min=0)] = 1.0
+    """Standard deviation of the initial logits, 0 or more."""
 
     def _build(self, game: Game) -> Policy:
         space = game.observation_space
@@ -81,7 +85,8 @@ class TabularPolicy(PolicySettings, variant="tabular"):
             f"shape {space.shape}: use mlp.",
         )
         assert isinstance(space, spaces.Discrete)
-        return Tabular(int(space.n), numbered_actions(game, "A tabular policy (use mlp)"))
+        actions = numbered_actions(game, "A tabular policy (use mlp)")
+        return Tabular(int(space.n), actions, self.initial_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ METHODS: Registry[type[Method]] = Registry(
         "contract": "bilevel.methods._formal_contract:FormalContract",
         "mediator": "bilevel.methods._mediator:Mediator",
         "aga": "bilevel.methods._aga:AgA",
+        "lola-dice": "bilevel.methods._lola_dice:LOLADiCE",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",

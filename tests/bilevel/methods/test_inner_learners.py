@@ -41,6 +41,8 @@ REPEATED = RepeatedGame(horizon=4)
 every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo"])
 
 
+OWN_LEARNERS = {"ltos", "aga", "lola-dice"}
+"""Methods that do not take these inner learners."""
 NEEDS: dict[str, dict[str, Any]] = {"d3c": {"loss_bound": 100.0}}
 """What a method cannot do without in the Escape Room."""
 
@@ -65,7 +67,7 @@ def go_on(learner: PolicyLearner, updates: int = 2) -> dict[str, Any]:
 
 
 @every_learner
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"ltos", "aga"}))  # these have learners of their own
+@pytest.mark.parametrize("name", sorted(set(METHODS) - OWN_LEARNERS))
 def test_every_method_takes_it(name: str, learner: str) -> None:
     built = build(name, inner=learner, inner__steps=2)
     policy = built.play.policy
