@@ -155,8 +155,11 @@ class _FirstRecords(logging.Handler):
 class TrialProgress(_Progress):
     """Progress of a total of trials, of which some are done already."""
 
-    def __init__(self, first_line: str, total: int, done: int) -> None:
-        super().__init__(first_line, TextColumn("{task.fields[done]}/{task.fields[of]} trials"))
+    def __init__(
+        self, first_line: str, total: int, done: int, *, noun: str = "trial", plural: str = "trials"
+    ) -> None:
+        super().__init__(first_line, TextColumn(f"{{task.fields[done]}}/{{task.fields[of]}} {plural}"))
+        self._noun = noun
         self._total, self._done, self._before = total, done, done
         self._steps = 0.0  # of the trials that are done
         if self._bar is not None and done < total:
@@ -180,9 +183,9 @@ class TrialProgress(_Progress):
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, done=self._done, description=words)
         elif self._line_due(fraction):
-            place = f"trial {self._done + (not finished)} of {self._total}: {words}"
+            place = f"{self._noun} {self._done + (not finished)} of {self._total}: {words}"
             percent = "" if finished else f", {int(100 * part)} %"
-            timing = self._pace(fraction, done, "trial") if steps is None else self._pace(fraction, taken)
+            timing = self._pace(fraction, done, self._noun) if steps is None else self._pace(fraction, taken)
             tell(f"{place}{percent} ({timing})")
 
 

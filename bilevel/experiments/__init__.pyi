@@ -70,6 +70,11 @@ from ._statistics import paired_difference_interval as paired_difference_interva
 from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement
 from ._statistics import require_seeds as require_seeds
+from ._tournament import CrossPlay as CrossPlay
+from ._tournament import Match as Match
+from ._tournament import Tournament as Tournament
+from ._tournament import TournamentFolder as TournamentFolder
+from ._tournament import cross_play as cross_play
 from ._tuning import TRIAL_SEEDS as TRIAL_SEEDS
 from ._tuning import Search as Search
 from ._tuning import SearchTrial as SearchTrial

@@ -40,3 +40,6 @@ from ._punishment import PublicGoodsWithPunishment as PublicGoodsWithPunishment
 from ._punishment import PunishmentState as PunishmentState
 from ._repeated import FiniteRepeatedGame as FiniteRepeatedGame
 from ._repeated import RepeatedGame as RepeatedGame
+from ._strategies import STRATEGIES as STRATEGIES
+from ._strategies import MemoryOneStrategy as MemoryOneStrategy
+from ._strategies import memory_one_strategy as memory_one_strategy
