@@ -130,11 +130,6 @@ def parse_tournament(game_name: str, arguments: list[str]) -> TournamentSettings
             "docs/how-to/tournaments.md explains the figure.\n\n"
             f"Fixed strategies: {', '.join(STRATEGIES)}."
         ),
-        default=TournamentSettings(game_name=game_name, game=game, **_sizes(game)),
+        default=TournamentSettings(game_name=game_name, game=game, **sizes(game)),
         rules=graph_rules(),
     )
-
-
-def _sizes(game: Game) -> dict[str, int]:
-    known = {field.name for field in fields(TournamentSettings)}
-    return {name: value for name, value in sizes(game).items() if name in known and name != "seeds"}

@@ -9,7 +9,6 @@ form can meet, whatever else their states contain.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -141,7 +140,7 @@ class Tournament:
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """All pairs of entrants, in both orders of seats."""
-        return list(itertools.product(self.labels, repeat=2))
+        return [(first, second) for first in self.labels for second in self.labels]
 
     def play(self, first: str, second: str, progress: Callable[[int], None] = lambda step: None) -> Match:
         """Let two entrants learn together, and evaluate their final policies.
@@ -303,7 +302,7 @@ class CrossPlay(NamedTuple):
     """Interquartile mean of cooperation, [row, column]; NaN where the game does not define it."""
 
 
-def cross_play(matches: list[Match]) -> CrossPlay:
+def cross_play(matches: Sequence[Match]) -> CrossPlay:
     """Summarize the matches of a tournament.
 
     Args:

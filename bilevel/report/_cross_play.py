@@ -132,9 +132,9 @@ def cross_play_figure(found: CrossPlay, title: str, unit: str) -> Figure:
     return figure
 
 
-def _short(value: float) -> str:
+def _short(value: float | np.ndarray) -> str:
     """A number in a cell, with two decimals if it is small."""
-    return f"{value:z.2f}" if abs(value) < 100 else number(value)
+    return f"{float(value):z.2f}" if abs(float(value)) < 100 else number(value)
 
 
 def _known(value: float) -> float | None:
