@@ -33,6 +33,7 @@ VALUES = {
     "game": "chicken",
     "weight": "2",
     "horizon": "25",
+    "edges": "(1,0,4),(0,2)",
 }
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
