@@ -66,6 +66,7 @@ MAGNETIC = (
     "Two-Player Zero-Sum Games, arXiv 2206.05825"
 )
 STORM = f"{MELTING_POT}; grid of STORM (Khan et al., arXiv 2312.12568), as in the code of JaxMARL"
+NEGOTIATION = "Duque et al., Advantage Alignment Algorithms, arXiv 2406.14662"
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -249,6 +250,14 @@ SEQUENTIAL = {
         lambda: matrix.PublicGoodsWithPunishment(),
         "contribute to a pot, then pay for reducing the payoffs of those who did not",
         PUNISHMENT,
+    ),
+    "negotiation": GameEntry(
+        lambda: matrix.Negotiation(),
+        "two agents divide items that they value differently, in proportion to their proposals",
+        NEGOTIATION,
+    ),
+    "negotiation-continuous": GameEntry(
+        lambda: matrix.ContinuousNegotiation(), "the negotiation game with continuous proposals", NEGOTIATION
     ),
     "clans": GameEntry(
         lambda: matrix.Clans(), "help for the partner, which in a feud is a raid on the other clan", OWN

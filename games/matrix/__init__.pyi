@@ -33,6 +33,9 @@ from ._matrix import NormalForm as NormalForm
 from ._matrix import payoff_array as payoff_array
 from ._matrix import require_finite as require_finite
 from ._memory_one import observed_states as observed_states
+from ._negotiation import ContinuousNegotiation as ContinuousNegotiation
+from ._negotiation import Negotiation as Negotiation
+from ._negotiation import NegotiationState as NegotiationState
 from ._normal_forms import SymmetricTwoAgentGame as SymmetricTwoAgentGame
 from ._normal_forms import random_general_sum as random_general_sum
 from ._normal_forms import random_zero_sum as random_zero_sum

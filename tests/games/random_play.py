@@ -6,9 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from games.core import DrawnGame
+from games.core import DrawnGame, Game
+
+
+def random_actions(game: Game, batch: int, generator: torch.Generator) -> Tensor:
+    """Uniformly random joint actions, legal or not."""
+    if isinstance(game.action_space, spaces.Discrete):
+        return torch.randint(game.num_actions, (batch, game.num_agents), generator=generator)
+    drawn = torch.rand(batch, game.num_agents, *game.action_space.shape, generator=generator)
+    return drawn * torch.from_numpy(game.action_space.high)
 
 
 def episode(game: DrawnGame, seed: int, batch: int) -> Iterator[tuple[Any, Tensor, Any, Tensor, Tensor]]:
@@ -19,7 +28,7 @@ def episode(game: DrawnGame, seed: int, batch: int) -> Iterator[tuple[Any, Tenso
     generator = torch.Generator().manual_seed(seed)
     state = game.reset(batch, generator)
     for _ in range(game.horizon):
-        actions = torch.randint(int(game.action_space.n), (batch, game.num_agents), generator=generator)
+        actions = random_actions(game, batch, generator)
         after, rewards, done = game.step(state, actions, generator)
         yield state, actions, after, rewards, done
         state = after

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from games import make, names
 from games.core import DrawnGame, State
+from tests.games.random_play import random_actions
 
 GAMES = {name: game for name in names() if isinstance(game := make(name), DrawnGame)}
 every_drawn_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
@@ -44,7 +45,7 @@ def test_a_batch_equals_its_members(game: DrawnGame, seed: int, batch: int) -> N
     one = int(torch.randint(batch, (), generator=generator))
     state, member = game.begin(draws), game.begin(draws[one : one + 1])
     for _ in range(min(game.horizon, 12)):
-        actions = torch.randint(int(game.action_space.n), (batch, game.num_agents), generator=generator)
+        actions = random_actions(game, batch, generator)
         draws = torch.rand(batch, game.step_draws, generator=generator)
         copies = [tensor.clone() for tensor in state]
         whole, alone = everything(game, state, actions), everything(game, member, actions[one : one + 1])
@@ -64,7 +65,7 @@ def test_the_generator_decides_everything(game: DrawnGame) -> None:
         state = game.reset(3, generator)
         runs.append([tuple(state)])
         for _ in range(5):
-            actions = torch.randint(int(game.action_space.n), (3, game.num_agents), generator=generator)
+            actions = random_actions(game, 3, generator)
             state, rewards, _ = game.step(state, actions, generator)
             runs[-1].append((*state, rewards))
     for one, other in zip(*runs, strict=True):
@@ -76,7 +77,7 @@ def test_a_restart_leaves_the_others_alone(game: DrawnGame) -> None:
     generator = torch.Generator().manual_seed(1)
     state = game.reset(3, generator)
     for _ in range(3):
-        actions = torch.randint(int(game.action_space.n), (3, game.num_agents), generator=generator)
+        actions = random_actions(game, 3, generator)
         state, _, _ = game.step(state, actions, generator)
     twin = torch.Generator()
     twin.set_state(generator.get_state())

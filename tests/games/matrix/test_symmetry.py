@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -19,8 +18,9 @@ from games.core import DrawnGame, ExactGame, Game, State
 from games.grid import CoinGame, InTheMatrix
 from games.grid._open_ground import OpenGroundGame
 from games.grid._social import SocialGrid
-from games.matrix import RepeatedGame, observed_states
+from games.matrix import ContinuousNegotiation, Negotiation, RepeatedGame, observed_states
 from games.networked import Routing
+from tests.games.random_play import random_actions
 
 ASYMMETRIC = {
     "asymmetric-prisoners-dilemma",
@@ -31,6 +31,7 @@ ASYMMETRIC = {
     "irrigation",
     "matching-pennies",
     "prisoner-corridor",
+    "shapley",
     "repeated-matching-pennies",
     "repeated-matching-pennies-lola",
     "repeated-tycoon-prisoners-dilemma",
@@ -129,7 +130,7 @@ def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
     grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given", "inventories")
     packets = ("routers", "targets", "sizes", "links", "left", "delivered")
-    goods = ("quantities", "efforts", "catches", "contributions", "received", "points")
+    goods = ("values", "proposals", "quantities", "efforts", "catches", "contributions", "received", "points")
     for field in (*grids, *packets, *goods):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
@@ -146,18 +147,13 @@ def exchanged_draws(game: Game, draws: Tensor, order: list[int]) -> Tensor:
         if game.coins == 2:
             return draws.flip(1)  # a place for each color's coin
         draws[:, 1:] = 1 - draws[:, 1:]  # red below one half, blue above
+    elif isinstance(game, Negotiation | ContinuousNegotiation):
+        draws = 1 - draws  # below one half, agent 0 values the item more
     elif isinstance(game, Routing):  # for each packet: its rank, and three draws of the next one
         draws = draws.unflatten(1, (4, -1))[:, :, order].flatten(1)
     elif isinstance(game, SocialGrid | OpenGroundGame | InTheMatrix) and game.step_draws >= game.num_agents:
         draws[:, : len(order)] = draws[:, order]
     return draws
-
-
-def random_actions(game: Game, batch: int, generator: torch.Generator) -> Tensor:
-    if isinstance(game.action_space, spaces.Discrete):
-        return torch.randint(game.num_actions, (batch, game.num_agents), generator=generator)
-    drawn = torch.rand(batch, game.num_agents, *game.action_space.shape, generator=generator)
-    return drawn * torch.from_numpy(game.action_space.high)
 
 
 def advance(game: Game, state: State, actions: Tensor, draws: Tensor) -> tuple[Any, Tensor, Tensor]:
