@@ -65,6 +65,7 @@ def loaded_by(program: str, line: str, folder: Path) -> set[str]:
         ("check --help", UNWANTED | FIGURES),
         ("play chicken --help", UNWANTED | FIGURES),
         ("theory", COMPILERS | FIGURES | METHODS | {"pettingzoo", "scipy.stats"}),
+        ("solve --steps 5", COMPILERS | FIGURES | {"pettingzoo", "scipy.stats"}),
     ],
 )
 def test_a_command_loads_what_it_needs(line: str, unwanted: set[str], tmp_path: Path) -> None:
