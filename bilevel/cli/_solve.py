@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -22,6 +22,8 @@ from bilevel.report import Column, ResultsTable, Solution, broken, nash_conv_tab
 from bilevel.zero_sum import (
     RULES,
     SEQUENTIAL_RULES,
+    History,
+    Rule,
     RuleState,
     learn,
     learn_sequential,
@@ -36,6 +38,9 @@ DEFAULT_GAME = "matching-pennies"
 OPENSPIEL = "openspiel:"
 """Prefix of the names of OpenSpiel's games."""
 MAX_STEPS = 10**9
+MAX_SEEDS = 1000
+FIGURES = (".png", ".pdf", ".svg")
+"""Formats of figures."""
 MAX_ACTIONS = 8
 """Maximum number of actions, or columns, of a table of strategies."""
 MAX_STATES = 24
@@ -57,16 +62,21 @@ class SolveSettings:
     """Learning rules, with settings in parentheses if they are to have any."""
     steps: int = 1000
     """Number of steps, from 1 to 10^9."""
+    seeds: int = 1
+    """Number of random starts, from 1 to 1000; of several, NashConv is the median."""
     seed: int | None = 0
-    """Random seed of the initial strategies, a nonnegative integer; None: those of each rule, uniform ones or
-    action 0."""
+    """Random seed of the first start, a nonnegative integer; later ones have the next seeds. None: the rule's
+    own start, uniform strategies or action 0."""
 
     def __post_init__(self) -> None:
         _require_steps(self.steps)
+        require(1 <= self.seeds <= MAX_SEEDS, f"seeds must be from 1 to {MAX_SEEDS}, not {self.seeds}.")
+        largest = LARGEST_SEED - self.seeds
         require(
-            self.seed is None or 0 <= self.seed <= LARGEST_SEED,
-            f"seed must be from 0 to {LARGEST_SEED}, not {self.seed}.",
+            self.seed is None or 0 <= self.seed <= largest,
+            f"seed must be from 0 to {largest}, not {self.seed}.",
         )
+        require(self.seed is not None or self.seeds == 1, "Several starts need a seed, an integer.")
         require(len(self.rules) > 0, f"Name at least one learning rule: {', '.join(RULES)}.")
         for text in self.rules:
             make_rule(text)
@@ -102,6 +112,12 @@ def solve_command(arguments: list[str]) -> None:
     chosen, rest = split_leading("bilevel solve", arguments, names=("game",), paths=("figure",))
     require_once([re.sub(r"^--rule(?=$|=)", "--rules", word) for word in rest], "rules")
     name = chosen.game or DEFAULT_GAME
+    if chosen.figure is not None:
+        require(
+            chosen.figure.suffix in FIGURES,
+            f"The name of a figure ends in {', '.join(FIGURES)}; {chosen.figure} does not.",
+        )
+        chosen.figure.parent.mkdir(parents=True, exist_ok=True)  # fails before the work, not after it
     console = Console(highlight=False, markup=False, emoji=False)
     try:
         solve = _solve_sequential if name.startswith(OPENSPIEL) else _solve
@@ -121,21 +137,40 @@ def _solve(name: str, arguments: list[str], console: Console) -> tuple[str, dict
     matrix = settings.matrix
     solutions, finals = {}, {}
     for text in settings.rules:
-        history = learn(matrix, make_rule(text), settings.steps, start=_start(matrix, settings.seed))
-        row, column = history.average
-        values = ((row @ matrix) * column).sum(-1)
-        last, average = nash_conv(matrix, history.last), nash_conv(matrix, history.average)
-        solutions[text] = Solution(history.steps, last, average, values)
-        finals[text] = history.state
+        solutions[text], finals[text] = _learned(matrix, make_rule(text), settings)
     exact = zero_sum_equilibrium(matrix)
     console.print(f"{name}: value {number(exact.value)} for agent 0, by linear programming\n")
     console.print(nash_conv_table(solutions).to_rich())
     actions = settings.game.action_names
     if len(actions) <= MAX_ACTIONS:
         console.print()
-        console.print(_strategies(actions, (exact.row, exact.column), finals).to_rich())
-    starts = "" if settings.seed is None else ", random start"
+        console.print(_strategies(actions, (exact.row, exact.column), finals, settings.seeds).to_rich())
+    starts = "" if settings.seed is None else f", {counted(settings.seeds, 'random start')}"
+    starts += ": medians and quartiles" if settings.seeds > 1 else ""
     return f"{name}, {counted(settings.steps, 'step')}{starts}", solutions
+
+
+def _learned(matrix: Tensor, rule: Rule, settings: SolveSettings) -> tuple[Solution, RuleState]:
+    """NashConv of all starts, and the final state, of the first start where the rule takes them singly."""
+    seeds = [] if settings.seed is None else range(settings.seed, settings.seed + settings.seeds)
+    starts = [_random_start(matrix, seed) for seed in seeds]
+    batch: list[Strategies | None] = [None]
+    if starts:
+        together = tuple(torch.stack(one) for one in zip(*starts, strict=True))
+        batch = [together] if rule.batched else [*starts]
+    histories = [learn(matrix, rule, settings.steps, start=start) for start in batch]
+
+    def of_all(curve: Callable[[History], Tensor]) -> Tensor:
+        curves = torch.stack([curve(history) for history in histories], -1)
+        return curves.flatten(1)  # [record, start]
+
+    def value(history: History) -> Tensor:
+        row, column = history.average
+        return ((row @ matrix) * column).sum(-1)
+
+    last = of_all(lambda history: nash_conv(matrix, history.last))
+    average = of_all(lambda history: nash_conv(matrix, history.average))
+    return Solution(histories[0].steps, last, average, of_all(value)), histories[0].state
 
 
 def _solve_sequential(name: str, arguments: list[str], console: Console) -> tuple[str, dict[str, Solution]]:
@@ -196,24 +231,26 @@ def _require_steps(steps: int) -> None:
     require(1 <= steps <= MAX_STEPS, f"steps must be from 1 to {MAX_STEPS}, not {steps}.")
 
 
-def _start(matrix: Tensor, seed: int | None) -> Strategies | None:
+def _random_start(matrix: Tensor, seed: int) -> Strategies:
     """Random initial strategies: softmax of standard normal logits."""
-    if seed is None:
-        return None
     generator = torch.Generator().manual_seed(seed)
     draws = (torch.randn(count, generator=generator, dtype=matrix.dtype) for count in matrix.shape)
     return tuple(draw.softmax(-1) for draw in draws)
 
 
-def _strategies(actions: Sequence[str], exact: Strategies, finals: dict[str, RuleState]) -> ResultsTable:
+def _strategies(
+    actions: Sequence[str], exact: Strategies, finals: dict[str, RuleState], seeds: int
+) -> ResultsTable:
     """Strategies of both agents: an equilibrium, and the last and average iterates of each rule."""
     rows = [("linear program", "equilibrium", agent, *own.tolist()) for agent, own in enumerate(exact)]
     for name, state in finals.items():
         label = broken(name)
         for iterate, strategies in (("last", state.strategies), ("average", state.average)):
             for agent, own in enumerate(strategies):
-                rows.append((label, iterate, agent, *own.tolist()))
+                first = own.reshape(-1, own.shape[-1])[0]
+                rows.append((label, iterate, agent, *first.tolist()))
                 label = ""
     columns = [Column(heading="strategies of"), Column(heading="iterate"), Column(heading="agent", form=str)]
     columns += [Column(heading=name, form=number) for name in actions]
-    return ResultsTable(columns=columns, rows=rows)
+    notes = ["Strategies are those of the first start."] if seeds > 1 else []
+    return ResultsTable(columns=columns, rows=rows, notes=notes)

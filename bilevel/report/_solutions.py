@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bilevel.report._estimators import broken
 from bilevel.report._table import Column, ResultsTable, exact_number
@@ -22,15 +22,15 @@ class Solution(NamedTuple):
     steps: Sequence[int]
     """Recorded steps, 1 or more."""
     last: ArrayLike
-    """NashConv of the last iterates, [record], in the game's units."""
+    """NashConv of the last iterates, [record] or [record, start], in the game's units."""
     average: ArrayLike
-    """NashConv of the average iterates, [record], in the game's units."""
+    """NashConv of the average iterates, [record] or [record, start], in the game's units."""
     values: ArrayLike | None = None
-    """The first agent's expected payoff under the average iterates, [record], in the game's units."""
+    """The first agent's expected payoff under the average iterates, as `average`, in the game's units."""
 
 
 def nash_conv_table(solutions: Mapping[str, Solution]) -> ResultsTable:
-    """Build a table of NashConv: a row for each rule, at powers of ten and at the last step.
+    """Build a table of NashConv, the median over starts, at powers of ten and at the last step.
 
     Args:
         solutions: rule -> its NashConv.
@@ -46,8 +46,9 @@ def nash_conv_table(solutions: Mapping[str, Solution]) -> ResultsTable:
     """
     headings = ("NashConv of\nlast iterate", "NashConv of\naverage", "value of\naverage")
     rows = []
+    starts = max(np.shape(solution.last)[1:] or (1,) for solution in solutions.values())[0]
     for name, solution in solutions.items():
-        curves = [np.asarray(curve, dtype=float) for curve in solution[1:] if curve is not None]
+        curves = [quartiles(curve)[1] for curve in solution[1:] if curve is not None]
         label = broken(name)
         for place, step in enumerate(solution.steps):
             if step == solution.steps[-1] or str(step).rstrip("0") == "1":
@@ -58,4 +59,15 @@ def nash_conv_table(solutions: Mapping[str, Solution]) -> ResultsTable:
         Column(heading="steps", form=str),
         *(Column(heading=heading, form=exact_number) for heading in headings),
     ]
-    return ResultsTable(columns=columns, rows=rows)
+    notes = [f"NashConv and values are medians over {starts} starts."] if starts > 1 else []
+    return ResultsTable(columns=columns, rows=rows, notes=notes)
+
+
+def quartiles(curve: ArrayLike) -> NDArray[np.float64]:
+    """Lower quartile, median and upper quartile over starts, [3, record], of [record] or [record, start].
+
+    >>> quartiles([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])[:, 0]
+    array([1.5, 2. , 2.5])
+    """
+    values = np.asarray(curve, dtype=np.float64)
+    return np.quantile(values.reshape(len(values), -1), (0.25, 0.5, 0.75), axis=1)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from bilevel.report._solutions import Solution
+from bilevel.report._solutions import Solution, quartiles
 from bilevel.report._style import looks, save, style, wrapped
 
 SIZE = (10, 4.4)
@@ -24,7 +24,8 @@ ROUNDING = 1e-12
 def write_nash_conv(solutions: Mapping[str, Solution], path: Path, title: str = "") -> Path:
     """Write a figure of NashConv over time, on log scales: last iterates, and beside them averages.
 
-    NashConv of 1e-12 or less is rounding, and ends a line.
+    Lines are medians over starts, bands reach from the lower to the upper quartile. NashConv of 1e-12 or
+    less is rounding, and ends a line.
 
     Args:
         solutions: rule -> its NashConv.
@@ -62,10 +63,13 @@ def _draw(axes: Axes, curves: Mapping[str, tuple[Sequence[int], ArrayLike]]) -> 
     """Draw curves over steps on log scales; True if one is cut."""
     cut = False
     for name, look in looks(list(curves)).items():
-        steps, values = curves[name][0], np.asarray(curves[name][1], dtype=float)
-        shown = values > ROUNDING
+        steps, (low, median, high) = curves[name][0], quartiles(curves[name][1])
+        shown = median > ROUNDING
         cut |= not shown.all()
-        axes.plot(steps, np.where(shown, values, np.nan), label=name.replace("(", "\n(", 1), **look)
+        if (low < high).any():
+            within = low > ROUNDING
+            axes.fill_between(steps, low, high, where=within, color=look["color"], alpha=0.2, linewidth=0)
+        axes.plot(steps, np.where(shown, median, np.nan), label=name.replace("(", "\n(", 1), **look)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("step")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bilevel.zero_sum._rule import Rule, RuleState, advance, all_values
+from bilevel.zero_sum._rule import Rule, RuleState, advance, all_values, repeat
 from games.theory import Strategies, action_counts
 
 
@@ -65,11 +65,7 @@ def _repeated(state: RuleState, payoffs: Tensor, most: int) -> RuleState:
         faster = growth - (growth * own).sum(-1, keepdim=True)
         steps = torch.where(faster > 0, behind / faster, math.inf).min().floor().item()
         repetitions = min(repetitions, steps - 1)  # the last one, a tie perhaps, is a step of its own
-    count = int(repetitions)
-    if count < 1:
-        return state
-    totals = tuple(total + count * own for total, own in zip(state.totals, state.strategies, strict=True))
-    return state._replace(steps=state.steps + count, totals=totals, weight=state.weight + count)
+    return repeat(state, max(0, int(repetitions)))
 
 
 def best_response(values: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bilevel.core import counted
+from bilevel.zero_sum._rule import ADVICE
+
 Vector = NDArray[np.float64]
 
 
@@ -154,14 +157,19 @@ class MagneticSolver:
         self._steps = 0
 
     def evaluate_and_update_policy(self) -> None:
-        """Take a step."""
+        """Take a step; FloatingPointError if the policy is no longer finite."""
         tree = self._tree
         self._steps += 1
         eta, tau = self._rates(self._steps)
         self._totals += tree.own_reach(self._policy) * self._policy
         values, _ = tree.evaluate(self._policy)
-        moved = self._logs + eta * tau * self._magnet + eta * values
-        self._logs = tree.log_softmax(moved / (1 + eta * tau))
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = self._logs + eta * tau * self._magnet + eta * values
+            self._logs = tree.log_softmax(moved / (1 + eta * tau))
+        if not np.isfinite(self._logs).all():
+            raise FloatingPointError(
+                f"The policy is not finite after {counted(self._steps, 'step')}: {ADVICE}."
+            )
         self._policy = np.exp(self._logs)
         rate = self._magnet_rate
         self._magnet = tree.log_softmax((1 - rate) * self._magnet + rate * self._logs)

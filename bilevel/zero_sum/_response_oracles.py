@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from bilevel.core import inner_step
 from bilevel.optimizers import sgd
 from bilevel.zero_sum._fictitious_play import best_response
 from bilevel.zero_sum._multiplicative_weights import require_positive
-from bilevel.zero_sum._rule import Rule, RuleState, advance
+from bilevel.zero_sum._rule import Rule, RuleState, advance, repeat
 from games.core import require
 from games.theory import Strategies, action_counts, action_payoffs, zero_sum_equilibrium, zero_sum_matrix
 
@@ -94,6 +95,8 @@ class PolicySpaceResponseOracles(Rule):
     tensor([2., 2., 0.], dtype=torch.float64)
     """
 
+    batched: ClassVar[bool] = False
+
     oracle: Oracle = exact_response
     """Best-response oracle, (payoffs, strategies, agent) -> response [action]."""
 
@@ -121,6 +124,15 @@ class PolicySpaceResponseOracles(Rule):
         solved = zero_sum_equilibrium(rows @ zero_sum_matrix(payoffs) @ columns.mT)
         mixtures = solved.row.to(rows) @ rows, solved.column.to(columns) @ columns
         return advance(state, mixtures, (rows, columns))
+
+    def run(self, state: RuleState, payoffs: Tensor, steps: int) -> RuleState:
+        """Take several steps; when exact responses add nothing, the remaining ones at once."""
+        end = state.steps + steps
+        while state.steps < end:
+            before, state = state, self.step(state, payoffs)
+            if self.oracle is exact_response and state.memory is before.memory:
+                state = repeat(state, end - state.steps)
+        return state
 
 
 def _with(population: Tensor, response: Tensor) -> Tensor:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from bilevel.core import counted
 from games.core import require
 from games.theory import Strategies, action_counts, action_payoffs, require_strategies
 
 PER_DECADE = 10
 """Recorded steps per power of ten."""
+ADVICE = "a smaller learning rate may help"
 TOLERANCE = 1e-6
 """Distance of the sum of a strategy's probabilities from 1 that counts as rounding."""
 
@@ -58,6 +60,9 @@ class Rule(ABC):
     >>> rule.step(rule.init(pennies, start), pennies).strategies[0]  # 1 / (1 + exp(-2)) for heads
     tensor([0.8808, 0.1192])
     """
+
+    batched: ClassVar[bool] = True
+    """The initial strategies may have leading axes."""
 
     def init(self, payoffs: Tensor, start: Sequence[Tensor] | None = None) -> RuleState:
         """The state before the first step.
@@ -120,6 +125,12 @@ def advance(
     return RuleState(state.steps + 1, strategies, totals, state.weight + weight, memory)
 
 
+def repeat(state: RuleState, count: int) -> RuleState:
+    """The state after `count` steps that leave the strategies and the memory as they are."""
+    totals = tuple(total + count * own for total, own in zip(state.totals, state.strategies, strict=True))
+    return state._replace(steps=state.steps + count, totals=totals, weight=state.weight + count)
+
+
 class History(NamedTuple):
     """Iterates of a rule at recorded steps; see `learn`.
 
@@ -165,6 +176,7 @@ def learn(
 
     Raises:
         ValueError: as for `Rule.init`; there is no step, or one to record is out of range.
+        FloatingPointError: the strategies are no longer finite numbers.
 
     >>> from games import nash_conv
     >>> from bilevel.zero_sum import OptimisticMultiplicativeWeights
@@ -182,6 +194,10 @@ def learn(
     last, average = [], []
     for step in chosen:
         state = rule.run(state, payoffs, step - state.steps)
+        if not all(bool(strategy.isfinite().all()) for strategy in state.strategies):
+            raise FloatingPointError(
+                f"The strategies are not finite after {counted(state.steps, 'step')}: {ADVICE}."
+            )
         last.append(state.strategies)
         average.append(state.average)
     final = rule.run(state, payoffs, steps - state.steps)

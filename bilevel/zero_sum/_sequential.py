@@ -125,6 +125,7 @@ def learn_sequential(
         ModuleNotFoundError: OpenSpiel is not installed.
         ValueError: there is no such game; it is not a two-agent zero-sum game whose chance events have known
             probabilities; there is no step, or one to record is out of range.
+        FloatingPointError: the policies are no longer finite numbers.
 
     >>> from bilevel.zero_sum import CounterfactualRegretMinimizationPlus
     >>> history = learn_sequential("kuhn_poker", CounterfactualRegretMinimizationPlus(), 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_a_seed_gives_the_same_start(call: Call) -> None:
     assert call(*line, 1).out == call(*line, 1).out != call(*line, 2).out
 
 
+def test_several_starts(call: Call) -> None:
+    line = "solve --game rock-paper-scissors --rules fictitious-play psro --steps 20 --seeds 3"
+    text = words(call(*line.split()).out)
+    assert "NashConv and values are medians over 3 starts. strategies of" in text
+    assert text.endswith("Strategies are those of the first start.")
+    singles = [call(*line.replace("--seeds 3", f"--seed {seed}").split()).out for seed in range(3)]
+    found = sorted(float(re.findall(r"20 +\S+ +(\S+)", said)[0]) for said in singles)
+    assert float(re.findall(r"20 +\S+ +(\S+)", text)[0]) == found[1]
+
+
 def test_kuhn_poker(call: Call) -> None:
     pytest.importorskip("pyspiel")
     said = call("solve", "--game", "openspiel:kuhn_poker", "--rules", "cfr", "cfr-plus")
@@ -99,12 +110,22 @@ def test_help(call: Call) -> None:
         (("--rule", "r-nad(temperature=0)"), "temperature must be above 0"),
         (("--steps", 0), "steps must be from 1 to 1000000000, not 0."),
         (("--seed", -1), "seed must be from 0 to"),
+        (("--seeds", 0), "seeds must be from 1 to 1000, not 0."),
+        (("--seeds", 2, "--seed", "None"), "Several starts need a seed, an integer."),
+        (("--figure", "solved.txt"), "The name of a figure ends in .png, .pdf, .svg; solved.txt does not."),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[object, ...], sentence: str, call: Call) -> None:
     said = call("solve", *arguments)
     assert said.code == 2
     assert said.sentence().startswith(sentence)
+
+
+def test_a_learning_rate_that_is_too_large_is_one_sentence(call: Call) -> None:
+    rule = "multiplicative-weights(learning_rate=1e308)"
+    said = call("solve", "--game", "perturbed-rock-paper-scissors", "--rule", rule)
+    assert said.code == 1
+    assert said.sentence().startswith("The strategies are not finite after ")
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,20 @@ def test_the_figure(drawn: list[Figure]) -> None:
     assert drawn[1].axes[0].get_ylabel() == "NashConv (units of payoff)"
 
 
+def test_several_starts_are_medians_and_quartiles(drawn: list[Figure]) -> None:
+    curve = np.array([[1.0, 2.0, 3.0, 4.0, 9.0], [0.5, 0.5, 0.5, 0.5, 0.5]])
+    solution = Solution((1, 10), curve, curve)
+    table = nash_conv_table({"psro": solution})
+    assert [row[2] for row in table.rows] == [3.0, 0.5]
+    assert list(table.notes) == ["NashConv and values are medians over 5 starts."]
+    write_nash_conv({"psro": solution}, Path("x.png"))
+    last = drawn[0].axes[0]
+    np.testing.assert_array_equal(last.lines[0].get_ydata(), [3.0, 0.5])
+    (band,) = last.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.5, 4.0)
+
+
 def test_the_table_has_powers_of_ten_and_the_last_step() -> None:
     steps = (1, 2, 10, 20, 100, 101, 150)
     table = nash_conv_table({"psro": Solution(steps, np.arange(7.0), np.arange(7.0))})

@@ -43,6 +43,17 @@ def test_exact_responses_end_in_an_equilibrium(rows: int, columns: int, seed: in
     assert value == pytest.approx(zero_sum_equilibrium(payoffs).value, abs=1e-7)
 
 
+def test_remaining_steps_at_once_equal_single_steps() -> None:
+    rule = PolicySpaceResponseOracles()
+    single = rule.init(PERTURBED)
+    for _ in range(9):
+        single = rule.step(single, PERTURBED)
+    at_once = rule.run(rule.init(PERTURBED), PERTURBED, 9)
+    assert (at_once.steps, at_once.weight) == (9, 9)
+    torch.testing.assert_close(at_once.average, single.average)
+    torch.testing.assert_close(at_once.strategies, single.strategies, atol=0, rtol=0)
+
+
 def test_learned_responses() -> None:
     oracle = policy_gradient_response(steps=300)
     rule = PolicySpaceResponseOracles(oracle)

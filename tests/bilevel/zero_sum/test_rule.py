@@ -133,6 +133,12 @@ def test_bad_input(payoffs: torch.Tensor, start: tuple[torch.Tensor, ...] | None
         learn(payoffs, MultiplicativeWeights(), 1, start=start)
 
 
+def test_strategies_that_are_not_finite_are_reported() -> None:
+    rule = make_rule("r-nad(temperature=1e-300, learning_rate=1e299)")
+    with pytest.raises(FloatingPointError, match="not finite after 1 step: a smaller learning rate may help"):
+        learn(1e20 * PERTURBED, rule, 5, start=random_start(3, 3, seed=0))
+
+
 def test_bad_steps() -> None:
     with pytest.raises(ValueError, match="must be 1 or more, not 0"):
         learn(PERTURBED, FictitiousPlay(), 0)

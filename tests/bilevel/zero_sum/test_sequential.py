@@ -71,6 +71,11 @@ def test_bad_games(game: str, message: str) -> None:
         learn_sequential(game, CounterfactualRegretMinimization(), 10)
 
 
+def test_a_policy_that_is_not_finite_is_reported() -> None:
+    with pytest.raises(FloatingPointError, match="not finite after 1 step: a smaller learning rate may help"):
+        learn_sequential("kuhn_poker", MagneticMirrorDescent(temperature=1e10, learning_rate=1e300), 5)
+
+
 def test_bad_steps() -> None:
     rule = make_sequential_rule("cfr")
     with pytest.raises(ValueError, match="must be 1 or more, not 0"):
