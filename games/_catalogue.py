@@ -67,6 +67,10 @@ MAGNETIC = (
 )
 STORM = f"{MELTING_POT}; grid of STORM (Khan et al., arXiv 2312.12568), as in the code of JaxMARL"
 NEGOTIATION = "Duque et al., Advantage Alignment Algorithms, arXiv 2406.14662"
+HIDDEN_GIFTS = (
+    "Malenfant and Richards, The challenge of hidden gifts in multi-agent reinforcement learning, "
+    "arXiv 2505.20579"
+)
 STANDARD = "standard textbook form"
 
 LIO_RULES: dict[str, Any] = {
@@ -358,6 +362,11 @@ GRIDS = {
     ),
     "jungle": GameEntry(
         lambda: grid.Jungle(), "there is food for everybody, but attacking a neighbor pays more", LTOS
+    ),
+    "manitokan": GameEntry(
+        lambda: grid.Manitokan(),
+        "one key for all doors: dropping it is a gift that nobody sees",
+        HIDDEN_GIFTS,
     ),
     "soccer": GameEntry(lambda: grid.Soccer(), "two agents and a ball on 4 x 5 cells: zero-sum", LITTMAN),
 }

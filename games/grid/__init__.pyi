@@ -10,6 +10,7 @@ from ._in_the_matrix import THREE_STRATEGIES as THREE_STRATEGIES
 from ._in_the_matrix import InTheMatrix as InTheMatrix
 from ._jungle import Jungle as Jungle
 from ._lase_cleanup import LaseCleanup as LaseCleanup
+from ._manitokan import Manitokan as Manitokan
 from ._prisoner_corridor import PrisonerCorridor as PrisonerCorridor
 from ._snowdrift import Snowdrift as Snowdrift
 from ._soccer import Soccer as Soccer

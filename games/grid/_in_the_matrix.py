@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.nn.functional import pad
 
 from games.core import DrawnGame, Step, cached_constants, computed, constant, require
 from games.grid import _tables as tables
 from games.grid._frame import HEADING_KEY, Figure, KeyEntry, Thing, draw_grid, fitting
-from games.grid._moves import resolve_moves
+from games.grid._moves import detour, resolve_moves
 from games.grid._tables import STILL, Reach
 from games.matrix import require_finite
 
@@ -293,7 +292,7 @@ class InTheMatrix(DrawnGame):
         barred = (items >= 0) & (items != own)
         taken = tables.mark(other, items.shape[-1])
         closed = barred | taken | ~_ground(self, own.device)
-        heading = _heading(table, state.places, goals & ~closed, closed, self.size)
+        heading = detour(state.places, goals & ~closed, closed, self.size)
         toward = table[:STILL, state.places] == other
         heading = torch.where(ready & toward.any(0), toward.long().argmax(0), heading)
         turn = (heading - state.orientation) % STILL
@@ -380,27 +379,6 @@ class InTheMatrix(DrawnGame):
             items=torch.where(agents, again, state.items),
             inventories=torch.where(agents.unsqueeze(-1), self.start_items, state.inventories),
         )
-
-
-def _heading(table: Tensor, places: Tensor, goals: Tensor, barred: Tensor, size: tables.Size) -> Tensor:
-    """First step of a shortest path to a goal that avoids barred cells, or `STILL`: integer [batch, agent].
-
-    `table` is that of `tables.paths`; goals and barred cells are boolean [batch, agent, cell].
-    """
-    cells = goals.shape[-1]
-    steps = torch.where(goals, 0, cells).short().unflatten(-1, size)
-    closed = barred.unflatten(-1, size)
-    for _ in range(cells):
-        wide = pad(steps, (1, 1, 1, 1), value=cells)
-        rows = torch.minimum(wide[..., :-2, 1:-1], wide[..., 2:, 1:-1])
-        nearer = torch.minimum(rows, torch.minimum(wide[..., 1:-1, :-2], wide[..., 1:-1, 2:])) + 1
-        shorter = torch.minimum(steps, nearer).masked_fill(closed, cells)
-        if torch.equal(shorter, steps):
-            break
-        steps = shorter
-    options = steps.flatten(-2).gather(-1, table[:, places].movedim(0, -1))
-    here, around = options[..., STILL], options[..., :STILL]
-    return torch.where((here == 0) | (around.amin(-1) >= cells), STILL, around.argmin(-1))
 
 
 @cached_constants

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from games.grid._tables import STILL, Size, distances, mark, occupied, paths, squares
 
@@ -85,6 +86,34 @@ def path_heading(
     heading = cost.masked_fill(closed, torch.iinfo(torch.int64).max).argmin(-1)
     stays = (state.places < 0) | (lengths.amin(-1) == cells) | (target[..., 0] == here) | closed.all(-1)
     return torch.where(stays, STILL, heading)
+
+
+def detour(places: Tensor, goals: Tensor, closed: Tensor, size: Size) -> Tensor:
+    """First step of a shortest path to a goal around closed cells: an orientation, integer [batch, agent].
+
+    `STILL` (4) where there is no path, or the agent is at a goal. Other agents are not in the way. Goals and
+    closed cells, walls included, are boolean [batch, agent, cell]; no goal is closed.
+
+    >>> goals, closed = torch.zeros(2, 1, 1, 6, dtype=torch.bool)
+    >>> goals[..., 2], closed[..., 1] = True, True  # in a row of three above another
+    >>> detour(torch.tensor([[0]]), goals, closed, (2, 3))  # south
+    tensor([[2]])
+    """
+    cells = goals.shape[-1]
+    steps = torch.where(goals, 0, cells).short().unflatten(-1, size)
+    barred = closed.unflatten(-1, size)
+    for _ in range(cells):
+        wide = pad(steps, (1, 1, 1, 1), value=cells)
+        rows = torch.minimum(wide[..., :-2, 1:-1], wide[..., 2:, 1:-1])
+        nearer = torch.minimum(rows, torch.minimum(wide[..., 1:-1, :-2], wide[..., 1:-1, 2:])) + 1
+        shorter = torch.minimum(steps, nearer).masked_fill(barred, cells)
+        if torch.equal(shorter, steps):
+            break
+        steps = shorter
+    table = paths(size, (), places.device)
+    options = steps.flatten(-2).gather(-1, table[:, places].movedim(0, -1))
+    here, around = options[..., STILL], options[..., :STILL]
+    return torch.where((here == 0) | (around.amin(-1) >= cells), STILL, around.argmin(-1))
 
 
 def _goes_around(state: Walkers) -> Tensor:

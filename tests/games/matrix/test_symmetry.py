@@ -15,7 +15,7 @@ from torch import Tensor
 
 from games import make, names
 from games.core import DrawnGame, ExactGame, Game, State
-from games.grid import CoinGame, InTheMatrix
+from games.grid import CoinGame, InTheMatrix, Manitokan
 from games.grid._open_ground import OpenGroundGame
 from games.grid._social import SocialGrid
 from games.matrix import ContinuousNegotiation, Negotiation, RepeatedGame, observed_states
@@ -54,6 +54,8 @@ OWN_VIEW = [
     if game.num_agents == 2 or name in ("clans", "jungle", "routing") or isinstance(game, SocialGrid)
 ]
 """Games whose agents see the others without telling them apart."""
+PRIORITIES = (SocialGrid, OpenGroundGame, InTheMatrix, Manitokan)
+"""Games whose first draws of a step are priorities of the agents."""
 
 
 def test_the_catalogue_says_who_is_interchangeable() -> None:
@@ -128,10 +130,11 @@ def test_exact_values_are_exchanged_with_the_policies_or_not(name: str) -> None:
 
 def exchanged_state(state: State, order: list[int]) -> State:
     fields = {}
-    grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given", "inventories")
+    grids = ("places", "orientation", "away", "cooling", "coins", "cleaned", "given")
+    items = ("inventories", "doors", "holds")
     packets = ("routers", "targets", "sizes", "links", "left", "delivered")
     goods = ("values", "proposals", "quantities", "efforts", "catches", "contributions", "received", "points")
-    for field in (*grids, *packets, *goods):
+    for field in (*grids, *items, *packets, *goods):
         if hasattr(state, field):
             fields[field] = getattr(state, field)[:, order]
     for pairs in ("given", "points"):
@@ -151,7 +154,7 @@ def exchanged_draws(game: Game, draws: Tensor, order: list[int]) -> Tensor:
         draws = 1 - draws  # below one half, agent 0 values the item more
     elif isinstance(game, Routing):  # for each packet: its rank, and three draws of the next one
         draws = draws.unflatten(1, (4, -1))[:, :, order].flatten(1)
-    elif isinstance(game, SocialGrid | OpenGroundGame | InTheMatrix) and game.step_draws >= game.num_agents:
+    elif isinstance(game, PRIORITIES) and game.step_draws >= game.num_agents:
         draws[:, : len(order)] = draws[:, order]
     return draws
 
