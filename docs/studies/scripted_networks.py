@@ -29,6 +29,8 @@ ROADS: dict[str, dict[str, float]] = {
     "demand 0.3, short roads": {"demand": 0.3, "capacity": 8.0},
 }
 """Variants of the small game of traffic."""
+ADMIT = [0.0, 0.0, 0.8]
+"""Theta of a signal that lets vehicles in."""
 
 Script = Callable[[Any], Tensor]
 
@@ -130,6 +132,22 @@ def print_interests(episodes: int, steps: int) -> None:
             print(f"{roads} | {name} | {numbers} | {interval(found)}")
 
 
+def print_admission(episodes: int) -> None:
+    """Effect of one signal that lets vehicles in, on short roads, where the other signals do so or not."""
+    traffic = games.make("traffic", **SMALL_TRAFFIC, **ROADS["demand 0.2, short roads"])
+    rows = torch.tensor([[0.0, 0.0, 0.0], ADMIT])
+    for others in (0, 1):
+        for name, signal in (("corner", 0), ("edge", 1)):
+            found = []
+            for admits in (0, 1):
+                theta = rows[others].repeat(traffic.num_agents, 1)
+                theta[signal] = rows[admits]
+                found.append(returns(traffic, functools.partial(signals, traffic, theta=theta), episodes))
+            change = found[1] - found[0]
+            own, rest = change[:, signal], change.sum(1) - change[:, signal]
+            print(f"{name} | {'yes' if others else 'no'} | {interval(own)} | {interval(rest)}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Scores of scripts, and own interest against the group's.")
     parser.add_argument("--episodes", type=int, default=256, help="episodes of each number")
@@ -139,3 +157,4 @@ if __name__ == "__main__":
     for full in (True, False):
         print_scores(chosen.episodes, full)
     print_interests(chosen.episodes, chosen.steps)
+    print_admission(chosen.episodes)

@@ -8,7 +8,16 @@ import pytest
 import torch
 
 import games
-from docs.studies.scripted_networks import ascend, print_scores, returns, signals, wait_or_push
+from docs.studies.scripted_networks import (
+    ADMIT,
+    ROADS,
+    SMALL_TRAFFIC,
+    ascend,
+    print_scores,
+    returns,
+    signals,
+    wait_or_push,
+)
 
 
 def test_pushers_follow_shortest_paths_whatever_the_loads() -> None:
@@ -45,3 +54,18 @@ def test_each_script_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_scores(episodes=2, full=False)
     names = [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()]
     assert len(names) == len(set(names)) == 5
+
+
+def test_on_short_roads_a_signal_gains_and_the_others_lose_if_it_lets_vehicles_in() -> None:
+    game = games.make("traffic", **SMALL_TRAFFIC, **ROADS["demand 0.2, short roads"])
+    everybody = torch.tensor(ADMIT).repeat(9, 1)
+    one = torch.zeros(9, 3)
+    one[1] = everybody[1]
+    before, after, jammed = (
+        returns(game, functools.partial(signals, game, theta=theta), 16)
+        for theta in (torch.zeros(3), one, everybody)
+    )
+    change = (after - before).mean(0)
+    assert change[1] > 0
+    assert change.sum() < 0
+    assert jammed.sum(1).mean() < 1.1 * before.sum(1).mean()
