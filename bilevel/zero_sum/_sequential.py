@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from bilevel.core import counted
 from bilevel.zero_sum._rule import log_spaced
 from games.adapters import load_openspiel
 from games.core import require
+
+MAX_HISTORIES = 400_000
+"""Maximum number of histories of a sequential game."""
 
 
 class Solver(Protocol):
@@ -123,8 +128,7 @@ def learn_sequential(
 
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed.
-        ValueError: there is no such game; it is not a two-agent zero-sum game whose chance events have known
-            probabilities; there is no step, or one to record is out of range.
+        ValueError: as for `sequential_game`; there is no step, or one to record is out of range.
         FloatingPointError: the policies are no longer finite numbers.
 
     >>> from bilevel.zero_sum import CounterfactualRegretMinimizationPlus
@@ -167,43 +171,56 @@ def sequential_game(game: str | Any) -> Any:
         The `pyspiel.Game`.
     Raises:
         ModuleNotFoundError: OpenSpiel is not installed.
-        ValueError: there is no such game, or it is not a two-agent zero-sum game whose chance events have
-            known probabilities.
+        ValueError: there is no such game; it is not a two-agent zero-sum game with information states and
+            known probabilities of chance events; or it has more than 400 000 histories.
 
     >>> sequential_game("leduc_poker").num_players()
     2
     """
     loaded = load_openspiel(game)
     kind = loaded.get_type()
-    name = kind.short_name
+    name, agents = kind.short_name, loaded.num_players()
+    utility = kind.utility.name.lower().replace("_", "-")
     require(
-        loaded.num_players() == 2 and kind.utility.name == "ZERO_SUM",
-        f"Only two-agent zero-sum games are solved; {name} has {loaded.num_players()} agents and the utility "
-        f"{kind.utility.name}.",
+        agents == 2 and utility == "zero-sum",
+        f"Only zero-sum games of two agents are solved; {name} is {utility} and has "
+        f"{counted(agents, 'agent')}.",
     )
     require(
         kind.chance_mode.name != "SAMPLED_STOCHASTIC"
-        and kind.dynamics.name in ("SEQUENTIAL", "SIMULTANEOUS"),
-        f"{name} has no tree of known probabilities, which the rules of sequential games walk through.",
+        and kind.dynamics.name in ("SEQUENTIAL", "SIMULTANEOUS")
+        and kind.provides_information_state_string,
+        f"{name} has no tree with information states and known probabilities of chance events.",
     )
     if kind.dynamics.name == "SIMULTANEOUS":
         import pyspiel  # noqa: PLC0415  # an extra
 
         loaded = pyspiel.convert_to_turn_based(loaded)
+    some = sum(1 for _ in itertools.islice(_histories(loaded), MAX_HISTORIES + 1))
+    require(
+        some <= MAX_HISTORIES,
+        f"{name} has more than {MAX_HISTORIES} histories, and every step goes through all of them: choose "
+        "parameters that make it smaller.",
+    )
     return loaded
+
+
+def _histories(game: Any) -> Iterator[Any]:
+    """All states of a game's tree."""
+    stack = [game.new_initial_state()]
+    while stack:
+        state = stack.pop()
+        yield state
+        if not state.is_terminal():
+            stack += [state.child(action) for action in reversed(state.legal_actions())]
 
 
 def _table(game: Any, policy: Any) -> dict[str, dict[int, float]]:
     """A policy's probabilities in all information states."""
     table: dict[str, dict[int, float]] = {}
-    stack = [game.new_initial_state()]
-    while stack:
-        state = stack.pop()
-        if state.is_terminal():
-            continue
-        if not state.is_chance_node():
+    for state in _histories(game):
+        if not (state.is_terminal() or state.is_chance_node()):
             key = state.information_state_string()
             if key not in table:
                 table[key] = {int(action): float(chance) for action, chance in policy.get_state_policy(key)}
-        stack += [state.child(action) for action in reversed(state.legal_actions())]
     return table

@@ -132,7 +132,7 @@ def test_a_learning_rate_that_is_too_large_is_one_sentence(call: Call) -> None:
     ("arguments", "sentence"),
     [
         (("openspiel:kuhn_pokr",), "There is no OpenSpiel game 'kuhn_pokr'"),
-        (("openspiel:matrix_pd",), "Only two-agent zero-sum games are solved; matrix_pd"),
+        (("openspiel:matrix_pd",), "Only zero-sum games of two agents are solved; matrix_pd"),
         (("openspiel:kuhn_poker", "--rule", "psro"), "There is no learning rule of sequential games 'psro'"),
         (("openspiel:kuhn_poker", "--steps", 0), "steps must be from 1 to 1000000000, not 0."),
     ],

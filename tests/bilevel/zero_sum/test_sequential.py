@@ -61,8 +61,12 @@ def test_a_simultaneous_game_is_taken_in_turn() -> None:
     ("game", "message"),
     [
         ("kuhn_pokr", "There is no OpenSpiel game 'kuhn_pokr'; did you mean 'kuhn_poker'"),
-        ("kuhn_poker(players=3)", "Only two-agent zero-sum games are solved; kuhn_poker has 3 agents"),
-        ("matrix_pd", "matrix_pd has 2 agents and the utility GENERAL_SUM"),
+        ("kuhn_poker(players=3)", "kuhn_poker is zero-sum and has 3 agents"),
+        (
+            "matrix_pd",
+            "games of two agents are solved; matrix_pd is general-sum and has 2 agents",
+        ),
+        ("breakthrough", "breakthrough has no tree with information states"),
         ("kuhn_poker(foo=1)", "OpenSpiel refuses the game kuhn_poker.foo=1.: Unknown parameter 'foo'"),
     ],
 )
@@ -74,6 +78,14 @@ def test_bad_games(game: str, message: str) -> None:
 def test_a_policy_that_is_not_finite_is_reported() -> None:
     with pytest.raises(FloatingPointError, match="not finite after 1 step: a smaller learning rate may help"):
         learn_sequential("kuhn_poker", MagneticMirrorDescent(temperature=1e10, learning_rate=1e300), 5)
+
+
+def test_games_too_large_to_walk_through_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bilevel.zero_sum._sequential.MAX_HISTORIES", 57)
+    with pytest.raises(ValueError, match="kuhn_poker has more than 57 histories"):  # it has 58
+        learn_sequential("kuhn_poker", CounterfactualRegretMinimization(), 10)
+    monkeypatch.setattr("bilevel.zero_sum._sequential.MAX_HISTORIES", 58)
+    assert learn_sequential("kuhn_poker", CounterfactualRegretMinimization(), 10).steps[-1] == 10
 
 
 def test_bad_steps() -> None:
