@@ -34,6 +34,7 @@ VALUES = {
     "weight": "2",
     "horizon": "25",
     "edges": "(1,0,4),(0,2)",
+    "i": "1",
 }
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
