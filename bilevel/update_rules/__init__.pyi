@@ -1,3 +1,5 @@
+from ._cola import consistency_error as consistency_error
+from ._cola import fit_cola as fit_cola
 from ._competitive import competitive as competitive
 from ._consensus import consensus as consensus
 from ._derivatives import Derivatives as Derivatives
