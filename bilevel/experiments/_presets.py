@@ -56,6 +56,10 @@ INNER: dict[str, dict[str, Any]] = {
     # Profits are of the order of 1000.
     "cournot": {"inner.learning_rate": 0.01},
     "cournot-continuous": {"inner.optimizer": "adam", "inner.learning_rate": 0.03},
+    **dict.fromkeys(
+        ("negotiation", "negotiation-continuous"),
+        {"inner.optimizer": "adam", "inner.learning_rate": 0.03, "inner.entropy_coef": 0.003},
+    ),
     "public-goods-punishment": {"inner.optimizer": "adam", "inner.learning_rate": 0.01},
     "fishery": {
         "policy": "mlp",
@@ -142,6 +146,9 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("escape-room", "lio"): {"inner.entropy_coef": anneal(1.0, 200), "outer.learning_rate": 0.005},
     ("cleanup-lio-7x7", "lio"): LIO_CLEANUP,
     ("cleanup-lio-10x10", "lio"): LIO_CLEANUP,
+    # Imagined steps, too, follow gradients of profits.
+    ("cournot", "lola-dice"): {"look_ahead.learning_rate": 3e-4},
+    ("cournot-continuous", "lola-dice"): {"look_ahead.learning_rate": 3e-4},
     # With one inner step some of 20 seeds remain 5 below the optimum.
     ("braess", "tos"): {"inner.steps": 5},
     # Weights are updated only while routes still change: slow these down.

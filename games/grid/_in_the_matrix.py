@@ -194,8 +194,8 @@ class InTheMatrix(DrawnGame):
         """Payoffs of an interaction, float32 [..., agent], of inventories [..., agent, strategy]."""
         mixed = inventories / inventories.sum(-1, keepdim=True).clamp(min=1)
         table = _payoffs(self.matrix, inventories.device)
-        pairs: Tensor = mixed.unsqueeze(-1) * mixed.flip(-2).unsqueeze(-2)
-        return (pairs * table).sum((-1, -2))
+        paid: Tensor = (mixed.unsqueeze(-1) * table * mixed.flip(-2).unsqueeze(-2)).sum((-1, -2))
+        return paid
 
     def ready(self, inventories: Tensor) -> Tensor:
         """Agents that have picked up an item: boolean [..., agent], of inventories [..., agent, strategy]."""
