@@ -38,6 +38,12 @@ SHARED: dict[str, Any] = {
     "inner.episodes": 8,
 }
 """Settings for routing and traffic (docs/studies/routing-and-traffic.md)."""
+NEGOTIATION: dict[str, Any] = {
+    "inner.optimizer": "adam",
+    "inner.learning_rate": 0.03,
+    "inner.entropy_coef": 0.003,
+}
+"""Settings for the negotiation games, whose many steps are independent of each other."""
 FOREIGN: dict[str, Any] = {
     "inner.optimizer": "adam",
     "inner.learning_rate": 0.01,
@@ -56,10 +62,8 @@ INNER: dict[str, dict[str, Any]] = {
     # Profits are of the order of 1000.
     "cournot": {"inner.learning_rate": 0.01},
     "cournot-continuous": {"inner.optimizer": "adam", "inner.learning_rate": 0.03},
-    **dict.fromkeys(
-        ("negotiation", "negotiation-continuous"),
-        {"inner.optimizer": "adam", "inner.learning_rate": 0.03, "inner.entropy_coef": 0.003},
-    ),
+    "negotiation": NEGOTIATION,
+    "negotiation-continuous": NEGOTIATION,
     "public-goods-punishment": {"inner.optimizer": "adam", "inner.learning_rate": 0.01},
     "fishery": {
         "policy": "mlp",

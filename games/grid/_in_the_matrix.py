@@ -199,7 +199,8 @@ class InTheMatrix(DrawnGame):
 
     def ready(self, inventories: Tensor) -> Tensor:
         """Agents that have picked up an item: boolean [..., agent], of inventories [..., agent, strategy]."""
-        return inventories.sum(-1) > self.strategies * self.start_items
+        at_start = len(self.matrix) * self.start_items
+        return inventories.sum(-1) > at_start
 
     def begin(self, draws: Tensor) -> MatrixGridState:
         places, orientation = self._start(draws)
