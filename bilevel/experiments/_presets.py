@@ -157,6 +157,12 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("braess", "tos"): {"inner.steps": 5},
     # Weights are updated only while routes still change: slow these down.
     ("braess", "d3c"): {"inner.learning_rate": 0.05},
+    # Both weights must pass 1/3 before the policies respond (docs/studies/papers-games.md).
+    ("prisoners-dilemma", "d3c"): {
+        "inner.learning_rate": 0.3,
+        "own_weight": 0.7,
+        "mixing_learning_rate": 300.0,
+    },
     # The largest return is the 10 of the open door.
     ("escape-room", "d3c"): {"loss_bound": 12.0, "own_weight": 0.9},
     # Once policies have converged, hypergradients are noise, and sharing drifts by its learning rate.

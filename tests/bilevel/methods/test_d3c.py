@@ -12,7 +12,7 @@ from torch import Tensor
 
 import games
 from bilevel.cli import main
-from bilevel.experiments import interquartile_mean
+from bilevel.experiments import interquartile_mean, preset
 from bilevel.methods import D3C, Fixed, Placement, PolicyLearner, Selfish, State, StepInputs
 from bilevel.methods._d3c import D3CLearner
 from games.core import Game
@@ -180,6 +180,26 @@ def test_feeling_other_losses_improves_the_welfare(game: str, rate: float) -> No
     best, worst = {"prisoners-dilemma": (-2, -4), "braess": (-260, -320)}[game]
     assert ends[0] == pytest.approx(worst, rel=0.01)
     assert (ends[1] - worst) / (best - worst) > 0.45
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "harmed"),
+    [(0.5, 0.2, True), (0.65, 0.2, True), (0.68, 0.2, False), (0.65, 0.4, False), (0.68, 0.4, True)],
+)
+def test_harm_in_the_dilemma_changes_its_sign_at_two_thirds(own: float, other: float, harmed: bool) -> None:
+    """Cooperation costs 1 and gives 2; the other agent cooperates if its weight on this loss is above 1/3."""
+    learner = build(DILEMMA, seeds=1)
+    weights = torch.tensor([[[1 - own, own], [other, 1 - other]]], dtype=torch.float64)
+    bound = learner.bound_at(torch.zeros_like(learner.init(0)["theta"]), weights).bound
+    assert (float(bound[0, 0]) > 1) == harmed
+
+
+@pytest.mark.slow
+def test_the_preset_of_the_dilemma_reaches_cooperation() -> None:
+    learner = preset("prisoners-dilemma", "d3c")[1].build(DILEMMA, Placement(seeds=16))
+    assert isinstance(learner, D3CLearner)
+    welfare = learner.evaluate(after(learner, 600), episodes=2)["welfare"]
+    assert interquartile_mean(welfare.numpy()) > -2.2
 
 
 @pytest.mark.parametrize("game", ["chicken", "escape-room"])
