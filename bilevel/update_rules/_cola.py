@@ -19,8 +19,8 @@ def consistency_error(losses: Losses, update: Update, theta: Tensor, rate: float
     """Squared consistency error of update functions, for each agent.
 
     |Delta_i + rate grad_i L_i(theta_i, theta_j + Delta_j(theta) for all j != i)|^2, where the gradient
-    includes the effect of theta_i on the others' updates Delta_j. It is 0 where each update is LOLA's answer to
-    the others' updates.
+    includes the effect of theta_i on the others' updates Delta_j. It is 0 where each update is LOLA's answer
+    to the others' updates.
 
     Args:
         losses: (own, others) -> [..., agent]; see `bilevel.core.Losses`.
