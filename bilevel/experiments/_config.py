@@ -49,6 +49,16 @@ DtypeName = Literal["auto", "float32", "float64"]
 """Floating type of a run; auto: float64 for exact values, float32 for sampled episodes."""
 NOT_SETTINGS = ("format", *PROVENANCE)
 """Entries of config.json that are not settings."""
+ADDED = {
+    "game.noise": 0.0,
+    "method.action_inputs": "actions",
+    "method.follow_graph": False,
+    "method.inner.center_adv": False,
+    "method.inner.discount": None,
+    "method.policy.initial_scale": 1.0,
+    "method.rule": {"variant": "naive"},
+}
+"""Settings that are newer than the format -> their values in runs that do not have them."""
 UNKNOWN = ("There is no game ", "There is no method ", "There is no hypergradient ")
 """Beginnings of messages about names that --load may register."""
 
@@ -319,7 +329,7 @@ def _restore(default: Any, saved: Any, name: str = "") -> Any:
 
     parts = parts_of(type(default)) if isinstance(default, Method) else {}
     hints = get_type_hints(type(default), include_extras=True)
-    _require_names(saved, set(_names(default)), name)
+    saved = _complete(saved, set(_names(default)), name)
     return dataclasses.replace(default, **{setting: value_of(setting, hints[setting]) for setting in saved})
 
 
@@ -333,7 +343,7 @@ def _restore_part(variants: Mapping[str, type[SettingsGroup] | None], saved: Any
     require_name(chosen, [variant for variant, group in variants.items() if group], name)
     kind: Any = variants[chosen]
     hints = hints_of(kind)
-    _require_names(saved, set(hints), name)
+    saved = _complete(saved, set(hints), name)
     return kind(**{each: _restore_value(hints[each], saved[each], _join(name, each)) for each in saved})
 
 
@@ -344,12 +354,16 @@ def _restore_value(hint: Any, saved: Any, name: str) -> Any:
     return value
 
 
-def _require_names(saved: Any, known: set[str], name: str) -> None:
+def _complete(saved: Any, known: set[str], name: str) -> dict[str, Any]:
+    """Add newer settings to saved ones; ValueError, naming it, if one is missing or unknown."""
     require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
+    missing = {_join(name, setting): setting for setting in known - saved.keys()}
+    saved = saved | {setting: ADDED[full] for full, setting in missing.items() if full in ADDED}
     for setting in sorted(known - saved.keys()):
         raise ValueError(f"The setting {_join(name, setting)} is missing.")
     for setting in sorted(saved.keys() - known):
         raise ValueError(f"There is no setting {_join(name, setting)}.")
+    return saved
 
 
 def _join(name: str, setting: str) -> str:

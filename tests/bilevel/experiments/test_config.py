@@ -14,6 +14,7 @@ import pytest
 import games
 from bilevel.core import fits
 from bilevel.experiments import LARGEST_SEED, RunConfig, create_run, default_config, load_config
+from bilevel.experiments._config import ADDED
 from bilevel.hypergradient import ESTIMATORS, Unrolled, make_hypergradient, register_hypergradient
 from bilevel.methods import METHODS
 
@@ -59,6 +60,30 @@ def test_every_method_comes_back_with_changed_settings(method: str, tmp_path: Pa
         method=config.method.with_settings(changes),
     )
     assert load_config(create_run(config, tmp_path / "run").config) == config
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_runs_without_a_newer_setting_have_the_value_from_before_it(name: str, tmp_path: Path) -> None:
+    game, method = {
+        "game.noise": ("aid", "selfish"),
+        "method.action_inputs": ("escape-room", "lio"),
+        "method.follow_graph": ("aid", "fixed"),
+        "method.policy.initial_scale": ("chicken", "tos"),
+    }.get(name, ("escape-room", "tos"))
+    config = default_config(game, method)
+    if name.startswith("method.policy"):
+        config = dataclasses.replace(config, method=config.method.with_settings({"policy": "tabular"}))
+    if name.startswith("method.inner"):
+        config = dataclasses.replace(config, method=config.method.with_settings({"inner": "ppo"}))
+    path = create_run(config, tmp_path / "run").config
+    saved = json.loads(path.read_text())
+    *outer, last = name.split(".")
+    within = saved
+    for part in outer:
+        within = within[part]
+    assert within.pop(last) == ADDED[name]
+    path.write_text(json.dumps(saved))
+    assert load_config(path) == config
 
 
 def test_nested_settings_come_back(tmp_path: Path) -> None:
