@@ -95,7 +95,7 @@ def test_the_inner_fixed_point_is_the_regularized_equilibrium() -> None:
 )
 def test_bad_settings_of_magnetic_mirror_descent(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        MagneticMirrorDescent(**settings)  # type: ignore[arg-type]
+        MagneticMirrorDescent(**settings)
 
 
 def test_bad_settings_of_regularized_nash_dynamics() -> None:

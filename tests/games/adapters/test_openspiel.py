@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from games.adapters import ForeignGame, from_openspiel
+from games.adapters import ForeignGame, from_openspiel, load_openspiel
 from tests.games.adapters.foreign_environments import random_actions
 
 
@@ -258,6 +258,8 @@ def test_a_missing_extra_is_refused_with_the_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pyspiel", None)
     with pytest.raises(ModuleNotFoundError, match=r"OpenSpiel is not installed: pip install open_spiel$"):
         from_openspiel("matrix_rps")
+    with pytest.raises(ModuleNotFoundError, match=r"OpenSpiel is not installed: pip install open_spiel$"):
+        load_openspiel("matrix_rps")
 
 
 def test_names_and_parameters_go_to_openspiel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +293,19 @@ def test_names_and_parameters_go_to_openspiel(monkeypatch: pytest.MonkeyPatch) -
 
 def real() -> Any:
     return pytest.importorskip("pyspiel", reason="OpenSpiel is an extra: pip install open_spiel")
+
+
+def test_openspiel_games_by_name() -> None:
+    real()
+    game = load_openspiel("kuhn_poker(players=3)")
+    assert game.num_players() == 3
+    assert load_openspiel(game) is game
+    for name, message in (
+        ("kuhn_pokr", "There is no OpenSpiel game 'kuhn_pokr'; did you mean 'kuhn_poker'"),
+        ("kuhn_poker(players=99)", r"OpenSpiel refuses the game kuhn_poker\(players=99\): .*max_num_players"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_openspiel(name)
 
 
 def test_rock_paper_scissors() -> None:
