@@ -3,6 +3,7 @@ from ._actors import Actor as Actor
 from ._actors import learned_actor as learned_actor
 from ._actors import random_actor as random_actor
 from ._actors import scripted_actor as scripted_actor
+from ._alignment import Alignment as Alignment
 from ._critic_play import CriticPlay as CriticPlay
 from ._critic_play import PPOPlay as PPOPlay
 from ._critic_play import check_minibatches as check_minibatches

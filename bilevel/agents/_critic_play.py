@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bilevel.agents._alignment import Alignment
 from bilevel.agents._loss_terms import (
     LossTerms,
     TermWeights,
@@ -27,6 +28,7 @@ from bilevel.agents._surrogates import (
     leave_one_out,
     magic_box,
     returns_to_go,
+    weighted_advantages,
 )
 from bilevel.core import Range
 from bilevel.sharing import Trajectory, Transfer
@@ -93,6 +95,9 @@ class CriticPlay(SampledPlay):
     """Lambda of the critic's targets, from 0 to 1; a surrogate that has advantages has its own."""
     weights: TermWeights = field(default_factory=TermWeights)
     """Weights of the policy and value terms; the entropy bonus is an argument of `losses`."""
+    alignment: Alignment | None = None
+    """Alignment of the policies' advantages with the other agents'; the surrogate is then that of `Reinforce`
+    with the aligned advantages. Critics' targets are not aligned. None: off."""
 
     def __post_init__(self) -> None:
         require(isinstance(self.policy, PolicyWithCritic), "Actor-critic and PPO need a critic.")
@@ -129,7 +134,11 @@ class CriticPlay(SampledPlay):
         episodes, rewards, values = data
         logits = self._logits(own, episodes)
         own_log, joint = self._log_probabilities(logits, others, episodes)
-        returns = self.surrogate(own_log, joint, rewards, episodes.acting, self.game.discount, values)
+        if self.alignment is None:
+            returns = self.surrogate(own_log, joint, rewards, episodes.acting, self.game.discount, values)
+        else:
+            aligned = self._aligned(self._advantages(data))
+            returns = weighted_advantages(own_log, aligned, self.game.discount)
         value = value_losses(
             self.policy.values(own, episodes.observations), self._targets(data), episodes.acting
         )
@@ -142,6 +151,9 @@ class CriticPlay(SampledPlay):
 
     def _advantages(self, data: RolloutBatch) -> Tensor:
         return generalized_advantages(data.rewards, data.values, self.critic_discount, self.gae_lambda)
+
+    def _aligned(self, advantages: Tensor) -> Tensor:
+        return advantages if self.alignment is None else self.alignment(advantages, self.critic_discount)
 
     def _targets(self, data: RolloutBatch) -> Tensor:
         """TD(lambda) returns."""
@@ -268,6 +280,7 @@ class PPOPlay(CriticPlay):
         advantages, targets = self._advantages(data), self._targets(data)
         advantages = centered_by_step(advantages, acting) if self.center else advantages
         advantages = normalized(advantages, acting) if self.normalize else advantages
+        advantages = self._aligned(advantages)
         logits = self._logits(own, episodes)
         ratio = (self._chosen(logits, episodes) - drawn).exp()
         clipped = ratio.clamp(1 - self.clip_range, 1 + self.clip_range)

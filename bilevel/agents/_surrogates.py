@@ -82,6 +82,12 @@ def generalized_advantages(rewards: Tensor, values: Tensor, discount: float, gae
     return returns_to_go(rewards + discount * following - values, discount * gae_lambda)
 
 
+def weighted_advantages(own: Tensor, advantages: Tensor, discount: float) -> Tensor:
+    """Mean over episodes of sum_t discount^t log pi_t A_t: [..., agent, time, episode] -> [..., agent]."""
+    weights = discounts(advantages.shape[-2], discount, advantages).unsqueeze(-1)
+    return (weights * own * advantages).sum(-2).mean(-1)
+
+
 class Surrogate(Protocol):
     """A surrogate of sampled returns: `Reinforce`, `LoadedDice`, or one of `SURROGATES`.
 
@@ -189,8 +195,7 @@ class Reinforce(_AdvantageSettings):
             advantages = (returns - leave_one_out(returns, mask)) * mask
         else:
             advantages = generalized_advantages(rewards, values * mask, discount, self.gae_lambda)
-        weights = discounts(rewards.shape[-2], discount, rewards).unsqueeze(-1)
-        return (weights * own * advantages).sum(-2).mean(-1)
+        return weighted_advantages(own, advantages, discount)
 
 
 reinforce = Reinforce()

@@ -182,6 +182,17 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.entropy_coef": 0.0,
         "look_ahead.learning_rate": 0.5,
     },
+    # Products of advantages are noisy: more episodes, and a learning rate that ends before policies drift
+    # (docs/studies/shaping-from-samples.md).
+    ("repeated-prisoners-dilemma", "advantage-alignment"): {
+        "policy": "tabular",
+        "policy.initial_scale": 0.1,
+        "inner.optimizer": "adam",
+        "inner.learning_rate": Schedule(((0, 0.1), (50, 0.1), (70, 0.005))),
+        "inner.entropy_coef": 0.0,
+        "inner.episodes": 192,
+        "inner.gae_lambda": 0.8,
+    },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }

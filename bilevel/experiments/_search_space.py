@@ -107,6 +107,7 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     "planner": {"budget": SearchRange(0.3, 3)},
     "contract": {"initial_payment": SearchRange(0.1, 5)},
     "aga": {"alignment_weight": SearchRange(0.1, 10)},
+    "advantage-alignment": {"inner.alignment_coef": SearchRange(0.1, 10)},
     "lola-dice": {"look_ahead.learning_rate": SearchRange(0.1, 10)},
     "gifting": {"amount": SearchRange(0.1, 10)},
     "inequity-aversion": {"envy": SearchRange(0.1, 10), "guilt": SearchRange(0.1, 10)},

@@ -1,3 +1,4 @@
+from ._advantage_alignment import AdvantageAlignment as AdvantageAlignment
 from ._aga import AgA as AgA
 from ._aga import adjusted_gradient as adjusted_gradient
 from ._contract import HasPolicies as HasPolicies

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from bilevel.agents import (
     SURROGATES,
+    Alignment,
     CriticPlay,
     Policy,
     PolicyWithCritic,
@@ -23,6 +24,7 @@ from games.core import Game, require
 
 Positive = Annotated[float, Range(above=0)]
 SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
+AlignmentName = Literal["none", "paper", "released"]
 EntropyScale = Literal["none", "advantage-std"]
 
 
@@ -92,6 +94,11 @@ class CriticLoop(InnerLoop, abc.ABC):
     """Coefficient of the policy term of the loss, above 0."""
     vf_coef: Positive = 0.5
     """Coefficient of half the critic's mean squared error, above 0."""
+    alignment: AlignmentName = "none"
+    """Advantage alignment (`bilevel.agents.Alignment`): off (none), or with the weights of earlier advantages
+    of the paper or of the released code. It needs the other agents' advantages."""
+    alignment_coef: Annotated[float, Range(min=0)] = 1.0
+    """Coefficient of the other agents' advantages, 0 or more; unused without alignment."""
 
     def _common(self, game: Game, policy: Policy) -> dict[str, Any]:
         return {
@@ -100,6 +107,9 @@ class CriticLoop(InnerLoop, abc.ABC):
             "episodes": self.episodes,
             "gae_lambda": self.gae_lambda,
             "weights": TermWeights(self.policy_coef, self.vf_coef),
+            "alignment": None
+            if self.alignment == "none"
+            else Alignment(rule=self.alignment, weight=self.alignment_coef),
         }
 
 
@@ -132,6 +142,11 @@ class ActorCritic(CriticLoop, variant="actor-critic"):
             self.surrogate != "dice" or self.gae_lambda == 1,
             f"With the surrogate dice a critic is a baseline of sampled returns, and a gae_lambda of "
             f"{self.gae_lambda:g} would not be used: set it to 1, or choose loaded-dice.",
+        )
+        require(
+            self.alignment == "none" or self.surrogate == "reinforce",
+            f"Aligned advantages have a surrogate of first order, and {self.surrogate} would not be used: "
+            "leave inner.surrogate at reinforce.",
         )
         return CriticPlay(
             **self._common(game, policy), surrogate=surrogate, scaled_entropy=self.entropy_scale != "none"

@@ -25,6 +25,7 @@ METHODS: Registry[type[Method]] = Registry(
         "contract": "bilevel.methods._formal_contract:FormalContract",
         "mediator": "bilevel.methods._mediator:Mediator",
         "aga": "bilevel.methods._aga:AgA",
+        "advantage-alignment": "bilevel.methods._advantage_alignment:AdvantageAlignment",
         "lola-dice": "bilevel.methods._lola_dice:LOLADiCE",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",

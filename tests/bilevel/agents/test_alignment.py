@@ -1,0 +1,113 @@
+"""Aligned advantages: the hand-derived example, plain loops, and the losses that they enter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import games
+from bilevel.agents import Alignment
+from bilevel.agents._loss_terms import centered_by_step, normalized
+from bilevel.core import Purpose
+from bilevel.methods import AdvantageAlignment, Placement, Selfish
+from tests.bilevel.methods.configured import configured
+
+F64 = torch.float64
+TWO = torch.tensor([[1.0, -1.0, 2.0], [0.5, 1.0, -1.0]], dtype=F64).unsqueeze(-1)  # agent, time, episode
+REPEATED = games.make("repeated-prisoners-dilemma", horizon=5)
+
+
+def by_loops(rule: str, advantages: Tensor, weight: float, discount: float) -> Tensor:
+    """Aligned advantages [agent, time, episode], an entry at a time."""
+    found = advantages.clone()
+    agents, times, episodes = advantages.shape
+    for i in range(agents):
+        for t in range(times):
+            for e in range(episodes):
+                others = sum(float(advantages[j, t, e]) for j in range(agents) if j != i)
+                if rule == "paper":
+                    earlier = discount * sum(
+                        discount ** (t - k) * float(advantages[i, k, e]) for k in range(t)
+                    )
+                else:
+                    earlier = sum(float(advantages[i, k, e]) for k in range(t)) / max(t, 1)
+                found[i, t, e] += weight * earlier * others
+    return found
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("paper", [1, -0.19, 2.081]), ("released", [1, 0, 2])])
+def test_the_hand_derived_example(rule: Any, expected: list[float]) -> None:
+    found = Alignment(rule=rule)(TWO, discount=0.9)[0].flatten()
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=F64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["paper", "released"])
+@pytest.mark.parametrize("agents", [2, 4])
+def test_against_loops_with_seeds_as_a_batch(rule: Any, agents: int) -> None:
+    advantages = torch.randn(3, agents, 6, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    found = Alignment(rule=rule, weight=0.7)(advantages, discount=0.8)
+    for seed in range(3):
+        expected = by_loops(rule, advantages[seed], 0.7, 0.8)
+        torch.testing.assert_close(found[seed], expected, rtol=0, atol=1e-12)
+
+
+def test_without_weight_or_with_one_agent_nothing_is_added() -> None:
+    assert torch.equal(Alignment(weight=0.0)(TWO, 0.9), TWO)
+    assert torch.equal(Alignment()(TWO[:1], 0.9), TWO[:1])
+
+
+@pytest.mark.parametrize("inner", ["actor-critic", "ppo"])
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_first_gradients_are_of_aligned_advantages(inner: str, rule: Any) -> None:
+    """At the policies that drew the sample, PPO's gradient is actor-critic's; the critics' is not changed."""
+    method = configured(
+        AdvantageAlignment,
+        inner=inner,
+        inner__alignment=rule,
+        inner__alignment_coef=0.5,
+        inner__episodes=6,
+        **({"inner__center_adv": False, "inner__norm_adv": False} if inner == "ppo" else {}),
+    )
+    learner: Any = method.build(REPEATED, Placement())
+    state = learner.init(0)
+    theta, transfer, play = state["theta"], learner.transfer(state["phi"]), learner.play
+    sample = play.sample(theta, transfer, learner.streams(state, Purpose.TRAINING))
+    data = play.batches(theta, transfer, sample)[0]
+    own = theta.clone().requires_grad_()
+    terms = play.terms(own, theta, transfer, data)
+    (found,) = torch.autograd.grad(terms.policy.sum(), own, retain_graph=True)
+    advantages = play._advantages(data)
+    aligned = by_loops(rule, advantages[0], 0.5, REPEATED.discount)
+    steps = REPEATED.discount ** torch.arange(5, dtype=F64).unsqueeze(-1)
+    log = play._chosen(play._logits(own, sample), sample)[0]
+    expected = torch.autograd.grad(-(steps * log * aligned).sum((-3, -2)).mean(), own)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+    unaligned: Any = Selfish().with_settings({"inner": inner, "inner.episodes": 6})
+    plain = unaligned.build(REPEATED, Placement()).play.terms(own, theta, transfer, data)
+    assert torch.equal(terms.value, plain.value)
+    assert not torch.allclose(terms.policy, plain.policy)
+
+
+def test_ppo_centers_and_normalizes_before_it_aligns() -> None:
+    method = configured(AdvantageAlignment, inner__episodes=6)
+    learner: Any = method.build(REPEATED, Placement())
+    state = learner.init(1)
+    theta, transfer, play = state["theta"], learner.transfer(state["phi"]), learner.play
+    data = play.batches(theta, transfer, play.sample(theta, transfer, torch.Generator().manual_seed(0)))[0]
+    acting = data.episodes.acting
+    scaled = normalized(centered_by_step(play._advantages(data), acting), acting)[0]
+    aligned = by_loops("paper", scaled, 1.0, REPEATED.discount)
+    steps = REPEATED.discount ** torch.arange(5, dtype=F64).unsqueeze(-1)
+    expected = -(steps * aligned).sum(-2).mean(-1)  # every ratio is 1
+    found = play.terms(theta, theta, transfer, data).policy[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_bad_input_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="rule of alignment"):
+        Alignment(rule="papers")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="weight must be a finite number of 0 or more"):
+        Alignment(weight=-1.0)
