@@ -69,17 +69,17 @@ def test_it_is_compared_with_others(call: Call) -> None:
         "--methods",
         "selfish",
         "ltos",
-        "still=ltos",
+        "frozen=ltos",
         "--set",
-        "still.outer.every=1000",
+        "frozen.outer.every=1000",
         "inner.episodes=2",
     )
-    small = ("ltos.inner.steps=2", "still.inner.steps=2", "ltos.outer.updates=2")
+    small = ("ltos.inner.steps=2", "frozen.inner.steps=2", "ltos.outer.updates=2")
     run = ("--seeds", 3, "--outer-steps", 5, "--evaluation-episodes", 4)
     said = call("compare", "--game", "escape-room", *words, *small, *run)
     assert said.code == 0, said.err
     assert "ltos" in said.out
-    assert "still" in said.out
+    assert "frozen" in said.out
 
 
 @pytest.mark.parametrize(
