@@ -1,4 +1,4 @@
-"""Matrix games: normal forms, families for N agents, repeated games, congestion, and Escape Room."""
+"""Matrix games, repeated games, and other games without a map: congestion, markets, goods, negotiation."""
 
 import lazy_loader
 

@@ -181,6 +181,7 @@ class Fishery(FishingGround):
     there the profits of all are 0. If a stock is kept for ever, the joint profit is greatest at 0.75, at a
     total effort of 4.1667: 1.875 a step. The best plan of an episode (`best_plan`) gains more: as a step's
     catch is taken from the stock at its start, it pays to let the stock grow and then to fish at full effort.
+    The optimum is that of continuous efforts.
 
     Efforts are `levels` numbers at equal distances, from 0 to `max_effort`. Scripted cooperators let the
     stock grow to the best one and then keep it there, with equal efforts rounded down to a level. Scripted

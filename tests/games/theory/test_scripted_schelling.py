@@ -71,6 +71,8 @@ def test_a_matrix_game_has_the_diagram_of_its_payoffs(name: str) -> None:
     game = games.make(name)
     assert isinstance(game, MatrixGame)
     if not game.cooperative:
+        if name == "cournot":  # a script among more than two actions: see test_cournot.py
+            return
         with pytest.raises(ValueError, match="Nobody has written a script"):
             scripted_schelling(game, torch.Generator())
         return
