@@ -1,5 +1,8 @@
 from ._constraints import Bounds as Bounds
 from ._constraints import Constraint as Constraint
+from ._object_text import build_object as build_object
+from ._object_text import object_text as object_text
+from ._object_text import split_object_text as split_object_text
 from ._outer_step import OuterOptimizer as OuterOptimizer
 from ._outer_step import init_outer as init_outer
 from ._outer_step import outer_step as outer_step

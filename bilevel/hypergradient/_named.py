@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from typing import Any, get_type_hints
 
-from bilevel.core import fits, read_settings, spelled, write_settings
+from bilevel.core import build_object, object_text, split_object_text
 from bilevel.hypergradient._estimator import Estimator
 from bilevel.hypergradient._evolution import Evolution
 from bilevel.hypergradient._finite_difference import FiniteDifference
@@ -15,7 +13,7 @@ from bilevel.hypergradient._implicit import Implicit
 from bilevel.hypergradient._persistent_evolution import PersistentEvolution
 from bilevel.hypergradient._truncated import OneStep, Truncated
 from bilevel.hypergradient._unrolled import Unrolled
-from games.core import Registry, require, require_name
+from games.core import Registry, require
 
 ESTIMATORS: Registry[type[Estimator]] = Registry(
     "hypergradient",
@@ -70,19 +68,10 @@ def make_hypergradient(estimator: str | Estimator, **settings: Any) -> Estimator
             not settings, f"{estimator!r} has its settings already: give {', '.join(settings)} to its class."
         )
         return estimator
-    found = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", estimator, re.DOTALL)
-    if found is None:
-        raise ValueError(
-            f"{estimator!r} is not a hypergradient: write its name, or its name with settings, as in "
-            "truncated(steps=5)."
-        )
-    written = read_settings(
-        found[2] or "()", of="a hypergradient", within=estimator, example="truncated(steps=5)"
-    )
-    kind = ESTIMATORS.find(found[1])
+    name, written = split_object_text(estimator, ESTIMATORS, "truncated(steps=5)")
     for twice in written.keys() & settings.keys():
         raise ValueError(f"The setting {twice} is given twice, in {estimator!r} and beside it.")
-    return _build(found[1], kind, {**written, **settings})
+    return _build(name, {**written, **settings})
 
 
 def format_hypergradient(estimator: str | Estimator) -> str:
@@ -106,17 +95,7 @@ def format_hypergradient(estimator: str | Estimator) -> str:
     'one-step'
     """
     built = make_hypergradient(estimator)
-    kind = type(built)
-    names = [name for name, known in ESTIMATORS.items() if known is kind]
-    require(
-        bool(names),
-        f"{kind.__name__} has no name by which text (config.json, say) could hold it: "
-        f"register_hypergradient(name, {kind.__name__}) gives it one.",
-    )
-    values = [(each.name, getattr(built, each.name), _default(each)) for each in dataclasses.fields(kind)]
-    return names[0] + write_settings(
-        {name: value for name, value, default in values if repr(value) != repr(default)}
-    )
+    return object_text(built, ESTIMATORS, f"register_hypergradient(name, {type(built).__name__})")
 
 
 def register_hypergradient(name: str, estimator: type[Estimator], *, replace: bool = False) -> None:
@@ -152,27 +131,15 @@ def register_hypergradient(name: str, estimator: type[Estimator], *, replace: bo
     ESTIMATORS.register(name, estimator, replace=replace)
 
 
-def _build(name: str, kind: type[Estimator], settings: dict[str, Any]) -> Estimator:
-    fields, hints = dataclasses.fields(kind), get_type_hints(kind)
+def _build(name: str, settings: dict[str, Any]) -> Estimator:
+    kind = ESTIMATORS[name]
+    hints = get_type_hints(kind)
     require(
         "compile" not in settings or "compile" in hints,
         "An estimator has no setting compile: whether steps are compiled is a setting of a run (bilevel "
         f"train --compile always), or, in Python, Compiled({kind.__name__}(...)) of bilevel.compile.",
     )
-    for setting, value in settings.items():
+    for setting in settings:
         now = RENAMED.get(setting)
         require(setting in hints or now not in hints, f"The setting {setting} of {name} is now called {now}.")
-        require_name(setting, [field.name for field in fields], f"setting of {name}")
-        hint = hints[setting]
-        require(
-            fits(value, hint),
-            f"The setting {setting} of {name} must be of the type {spelled(hint)}, but it is {value!r}.",
-        )
-    for field in fields:
-        given = field.name in settings or _default(field) is not dataclasses.MISSING
-        require(given, f"The hypergradient {name!r} needs the setting {field.name!r}.")
-    return kind(**settings)
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return build_object(name, ESTIMATORS, settings)

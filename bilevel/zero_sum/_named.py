@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from typing import Any, get_type_hints
-
-from bilevel.core import fits, read_settings, spelled
+from bilevel.core import build_object, split_object_text
 from bilevel.zero_sum._fictitious_play import FictitiousPlay
 from bilevel.zero_sum._magnetic import MagneticMirrorDescent, RegularizedNashDynamics
 from bilevel.zero_sum._multiplicative_weights import MultiplicativeWeights, OptimisticMultiplicativeWeights
@@ -18,7 +14,7 @@ from bilevel.zero_sum._sequential import (
     CounterfactualRegretMinimizationPlus,
     SequentialRule,
 )
-from games.core import Registry, require_name
+from games.core import Registry
 
 EXAMPLE = "magnetic-mirror-descent(temperature=0.2)"
 
@@ -62,8 +58,8 @@ def make_rule(text: str) -> Rule:
     >>> make_rule("multiplicative-weights(learning_rate=0.5)")
     MultiplicativeWeights(learning_rate=0.5)
     """
-    rule: Rule = _make(text, RULES)
-    return rule
+    name, settings = split_object_text(text, RULES, EXAMPLE)
+    return build_object(name, RULES, settings)
 
 
 def make_sequential_rule(text: str) -> SequentialRule:
@@ -79,24 +75,5 @@ def make_sequential_rule(text: str) -> SequentialRule:
     >>> make_sequential_rule("cfr")
     CounterfactualRegretMinimization()
     """
-    rule: SequentialRule = _make(text, SEQUENTIAL_RULES)
-    return rule
-
-
-def _make(text: str, registry: Registry[Any]) -> Any:
-    found = re.fullmatch(r"\s*([\w-]+)\s*(\(.*\))?\s*", text, re.DOTALL)
-    if found is None:
-        raise ValueError(
-            f"{text!r} is not a learning rule: write its name, or its name with settings, as in {EXAMPLE}."
-        )
-    kind = registry.find(found[1])
-    settings = read_settings(found[2] or "()", of="a learning rule", within=text, example=EXAMPLE)
-    hints = get_type_hints(kind)
-    for name, value in settings.items():
-        require_name(name, [field.name for field in dataclasses.fields(kind)], f"setting of {found[1]}")
-        if not fits(value, hints[name]):
-            raise ValueError(
-                f"The setting {name} of {found[1]} must be of the type {spelled(hints[name])}, but it is "
-                f"{value!r}."
-            )
-    return kind(**settings)
+    name, settings = split_object_text(text, SEQUENTIAL_RULES, EXAMPLE)
+    return build_object(name, SEQUENTIAL_RULES, settings)
