@@ -73,7 +73,6 @@ from ._statistics import require_seeds as require_seeds
 from ._tournament import CrossPlay as CrossPlay
 from ._tournament import Match as Match
 from ._tournament import Tournament as Tournament
-from ._tournament import TournamentFolder as TournamentFolder
 from ._tournament import cross_play as cross_play
 from ._tuning import TRIAL_SEEDS as TRIAL_SEEDS
 from ._tuning import Search as Search

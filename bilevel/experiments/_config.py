@@ -358,12 +358,14 @@ def _complete(saved: Any, known: set[str], name: str) -> dict[str, Any]:
     """Add newer settings to saved ones; ValueError, naming it, if one is missing or unknown."""
     require(isinstance(saved, dict), f"{name} must be an object with settings, but it is {saved!r}.")
     missing = {_join(name, setting): setting for setting in known - saved.keys()}
-    saved = saved | {setting: ADDED[full] for full, setting in missing.items() if full in ADDED}
-    for setting in sorted(known - saved.keys()):
+    complete: dict[str, Any] = saved | {
+        setting: ADDED[full] for full, setting in missing.items() if full in ADDED
+    }
+    for setting in sorted(known - complete.keys()):
         raise ValueError(f"The setting {_join(name, setting)} is missing.")
-    for setting in sorted(saved.keys() - known):
+    for setting in sorted(complete.keys() - known):
         raise ValueError(f"There is no setting {_join(name, setting)}.")
-    return saved
+    return complete
 
 
 def _join(name: str, setting: str) -> str:

@@ -307,6 +307,10 @@ def cross_play(matches: Sequence[Match]) -> CrossPlay:
 
     Args:
         matches: every pair of entrants in both orders.
+
+    >>> matches = [Match(a, b, np.full((2, 3), -1.0), np.ones(3)) for a in "xy" for b in "xy"]
+    >>> cross_play(matches).mean.estimate.tolist()
+    [-1.0, -1.0]
     """
     labels = list(dict.fromkeys(match.first for match in matches))
     by_pair = {(match.first, match.second): match for match in matches}

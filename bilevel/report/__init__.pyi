@@ -4,7 +4,6 @@ from ._catalogue_files import write_game as write_game
 from ._comparison import comparison_table as comparison_table
 from ._comparison import results_table as results_table
 from ._comparison import write_comparison_files as write_comparison_files
-from ._cross_play import cross_play_figure as cross_play_figure
 from ._cross_play import cross_play_table as cross_play_table
 from ._cross_play import write_cross_play as write_cross_play
 from ._curves import draw_band as draw_band

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -47,7 +48,8 @@ def consistency_error(losses: Losses, update: Update, theta: Tensor, rate: float
             total.append(losses(point, point + update(point))[..., agent].sum())
         return torch.stack(total).sum()
 
-    return (update(theta) + rate * gradient(loss_ahead, theta)).square().sum(-1)
+    missed: Tensor = update(theta) + rate * gradient(loss_ahead, theta)
+    return missed.square().sum(-1)
 
 
 def fit_cola(
@@ -118,8 +120,7 @@ def fit_cola(
     optimizer = adam(lambda step: torch.where(step < 0.8 * steps, learning_rate, 0.01 * learning_rate))
     state = optimizer.init(weights)
     for _ in range(steps):
-        theta = draw(generator)
-        slope = gradient(lambda weights, theta=theta: error_at(weights, theta), weights).detach()
+        slope = gradient(functools.partial(error_at, theta=draw(generator)), weights).detach()
         with torch.no_grad():
             moved, state = optimizer.update(slope, state, params=weights, inplace=False)
             weights = weights + moved
