@@ -91,7 +91,8 @@ class InTheMatrix(DrawnGame):
         Leibo et al., Scalable Evaluation with Melting Pot, arXiv 2107.06857, and the two-agent game of STORM
         (Khan et al., Scaling Opponent Shaping to High Dimensional Games, arXiv 2312.12568, as in the code of
         JaxMARL, arXiv 2311.10090), whose map, view, beam, freeze and horizon are the defaults. Unlike there
-        agents start from different random places, not from opposite ones, and the last step is paid. In
+        agents start from different random places, not from opposite ones, do not swap places, and are paid in
+        the last step; the map of three strategies was made here. In
         Melting Pot agents also step sideways and back, beams destroy items, and the matrix has the agent that
         interacts as its row; maps are larger, agents start with one item of each strategy (`start_items`),
         items grow again (`regrowth` 0.02) and both wait for longer.
