@@ -60,7 +60,7 @@ COMMANDS = {
         "demo": "train four methods on three dilemmas: a table and figures in a minute or two",
         "evaluate": "evaluate a run's policies, also in a game of other settings: a table",
         "compare": "compare methods on a game: a table with intervals, figures, files",
-        "tournament": "let learners and fixed strategies meet, all against all: a table and a figure",
+        "tournament": "learners and fixed strategies in every pairing: a table and a figure",
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",
         "theory": "optima, equilibria, minimal transfers and mechanisms of a one-shot game",

@@ -278,7 +278,7 @@ def _read_setting(text: str, methods: Mapping[str, Method]) -> tuple[list[str], 
         return [label], setting, value
     parts = {part for method in methods.values() for part in parts_of(type(method))}
     if dot and label.replace("-", "_") not in parts:
-        require_name(label, methods, "method of this comparison")
+        require_name(label, methods, "method or label")
     return list(methods), name, value
 
 

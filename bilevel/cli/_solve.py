@@ -59,14 +59,14 @@ class SolveSettings:
     game: Game
     """The game's settings."""
     rules: Rules = ("regret-matching-plus",)
-    """Learning rules, with settings in parentheses if they are to have any."""
+    """Learning rules; settings go in parentheses, as in r-nad(temperature=0.5)."""
     steps: int = 1000
     """Number of steps, from 1 to 10^9."""
     seeds: int = 1
-    """Number of random starts, from 1 to 1000; of several, NashConv is the median."""
+    """Number of random starts, from 1 to 1000; with several, the table shows the median of NashConv."""
     seed: int | None = 0
     """Random seed of the first start, a nonnegative integer; later ones have the next seeds. None: the rule's
-    own start, uniform strategies or action 0."""
+    default start: uniform strategies or action 0."""
 
     def __post_init__(self) -> None:
         _require_steps(self.steps)
@@ -96,7 +96,8 @@ class SequentialSettings:
     """Learning rules on a sequential two-agent zero-sum game of OpenSpiel's."""
 
     rules: Rules = ("cfr-plus",)
-    """Learning rules of sequential games, with settings in parentheses if they are to have any."""
+    """Learning rules of sequential games; settings go in parentheses, as in
+    magnetic-mirror-descent(temperature=0.5)."""
     steps: int = 1000
     """Number of steps, from 1 to 10^9."""
 
@@ -203,10 +204,11 @@ def parse_solve(game_name: str, arguments: list[str]) -> SolveSettings:
         arguments,
         prog="bilevel solve",
         description=(
-            f"Let learning rules solve {game_name}: its value, and NashConv and strategies of each rule's "
-            "last and average iterates. NashConv is the sum of both agents' gains by best responses, 0 only "
-            f"in equilibrium.\n\nRules: {', '.join(RULES)}.\n\n--game NAME chooses another game (bilevel "
-            "games), or one of OpenSpiel's sequential games, as openspiel:kuhn_poker, with the rules "
+            f"Solve {game_name} by learning rules: print its value, and NashConv and the strategies of each "
+            "rule's last and average iterates. NashConv is the sum of both agents' gains by best responses, "
+            f"0 only in equilibrium.\n\nRules: {', '.join(RULES)}.\n\n--game NAME chooses another game "
+            "(bilevel games), or one of OpenSpiel's sequential games, such as openspiel:kuhn_poker, with the "
+            "rules "
             f"{', '.join(SEQUENTIAL_RULES)}. --figure FILE draws NashConv over time. --load FILE.py runs "
             "your own file, which registers a game. docs/how-to/zero-sum-games.md explains the rules."
         ),

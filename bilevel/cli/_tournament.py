@@ -1,4 +1,4 @@
-"""`bilevel tournament`: learners and fixed strategies, all against all, in one table and one figure."""
+"""`bilevel tournament`: learners and fixed strategies in every pairing, in one table and one figure."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class TournamentSettings:
     """Fixed strategies that do not learn, in repeated games with two actions; axelrod:NAME takes a memory-one
     strategy of the axelrod library."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[LABEL.]SETTING=VALUE ...")] = ()
-    """Settings of learners, such as lola.rule=lola; without a label, of all learners. `bilevel train --method
-    NAME --help` lists them. Separate the values of a list by commas."""
+    """Settings of learners, such as lola.rule=lola; without a label, they are for all learners. `bilevel
+    train --method NAME --help` lists them. Separate the values of a list by commas."""
     pool: bool = False
-    """Let all entrants learn in one pool, each against a random other one in every outer step, instead of
-    each pairing by itself."""
+    """Let all entrants learn in one pool, each against another one drawn at random in every outer step,
+    instead of separately in each pairing."""
     seeds: int = 20
     """Number of independent repetitions of every match, 3 or more."""
     seed: int = RunConfig.seed
@@ -122,9 +122,9 @@ def parse_tournament(game_name: str, arguments: list[str]) -> TournamentSettings
         arguments,
         prog="bilevel tournament",
         description=(
-            f"Let learners and fixed strategies meet on {game_name}, all against all, and print each one's "
-            "return against each other one. In a match each agent learns by its own method, from the "
-            "policies that both have at the time.\n\n--game NAME chooses another game. --out FOLDER is the "
+            f"Let learners and fixed strategies meet on {game_name} in every pairing, and print the return "
+            "of each against each. In a match both agents learn at once, each by its own method.\n\n"
+            "--game NAME chooses another game. --out FOLDER is the "
             "folder of matches and files (default: runs/tournament/GAME): finished matches in it are reused. "
             "--load FILE.py runs your own file, which registers a game or a method. "
             "docs/how-to/tournaments.md explains the figure.\n\n"

@@ -72,11 +72,11 @@ def require_seeds(seeds: int) -> None:
 
     >>> require_seeds(2)
     Traceback (most recent call last):
-    ValueError: An interval over seeds needs 3 seeds or more, but there are 2.
+    ValueError: An interval over seeds needs 3 seeds or more, not 2.
     """
     require(
         seeds >= FEWEST_SEEDS,
-        f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, but there are {seeds}.",
+        f"An interval over seeds needs {FEWEST_SEEDS} seeds or more, not {seeds}.",
     )
 
 

@@ -1,9 +1,9 @@
-"""Tournaments of learners and fixed strategies: every pairing, or one pool, with fresh seeds.
+"""Tournaments of learners and fixed strategies: every pairing, or one pool.
 
 In a match each of two agents learns by a method of its own. Both methods take an outer step from the same
-joint policies, and each agent keeps what its own method makes of its policy: a learner acts as if the other
-agent learned like itself, and sees what the other one really does. So any two methods whose policies have one
-form can meet, whatever else their states contain.
+joint policy, and each agent keeps its own method's update of its own policy: a learner models the other agent
+as a learner of its own kind, and in the next step observes the other's actual policy. So any two methods with
+policies of the same form can meet, whatever else their states contain.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ class TournamentFolder(ResumableFolder):
 
 @dataclass(frozen=True, kw_only=True)
 class Tournament:
-    """Learners, by label, and fixed strategies, all of them against all.
+    """Learners, by label, and fixed strategies, in every pairing.
 
     Raises:
-        ValueError: fewer than two entrants, none of them learns, a label appears twice, fewer than 3 seeds,
-            learners differ in game, seeds, steps or evaluation, the game has not two agents, a learner has no
-            policies that another one can meet, policies have different forms, or a strategy does not fit the
-            game.
+        ValueError: there are fewer than two entrants or 3 seeds, or no learner; a label appears twice;
+            learners differ in game, seeds, steps or evaluation; the game does not have two agents; a learner
+            has no policies that another one can meet; policies have different forms; or a strategy does not
+            fit the game.
 
     >>> from bilevel.experiments import default_config
     >>> import dataclasses
@@ -92,7 +92,17 @@ class Tournament:
 
     def __post_init__(self) -> None:
         require(bool(self.learners), "A tournament needs a learner: name methods with --learners.")
-        require(len(self.labels) >= 2, "A tournament needs two entrants or more.")
+        game = self.base.game
+        require(
+            game.num_agents == 2,
+            f"A tournament pairs two agents, and {self.base.game_name} has {game.num_agents}: choose a game "
+            "with two, or set --game.agents 2 if the game has that setting.",
+        )
+        require(
+            len(self.labels) >= 2,
+            f"A tournament needs two entrants or more, and {self.labels[0]} is the only one: add learners "
+            "(--learners) or fixed strategies (--strategies).",
+        )
         twice = [label for label in self.learners if label in self.strategies]
         require(not twice, f"{', '.join(twice)} is a learner and a strategy: give the learner another label.")
         require_comparable(self.learners)
@@ -103,12 +113,6 @@ class Tournament:
                 f"All learners take as many outer steps as the first, {config.outer_steps}, but {label} has "
                 f"{other.outer_steps}.",
             )
-        game = config.game
-        require(
-            game.num_agents == 2,
-            f"A tournament pairs two agents, and {config.game_name} has {game.num_agents}: choose a game "
-            "with two, or set --game.agents 2 if the game has that setting.",
-        )
         require(
             not self.strategies or (isinstance(game, RepeatedGame) and game.num_actions == 2),
             f"Fixed strategies are for repeated games with two actions, and {config.game_name} is none: "
@@ -163,10 +167,10 @@ class Tournament:
         return self._evaluated(seats)
 
     def play_pool(self, progress: Callable[[int], None] = lambda step: None) -> list[Match]:
-        """Let all entrants learn in one pool, each against a random other one in each outer step.
+        """Let all entrants learn in one pool, each against another one drawn at random in each outer step.
 
-        Every learner has a policy for each seat. In a step both meet the same other entrant, drawn uniformly,
-        and all learn from the policies before the step. In the end all pairs are evaluated.
+        Every learner has a policy for each seat. In a step both policies meet the same other entrant, and all
+        learners learn from the policies before the step. In the end all pairs are evaluated.
 
         Args:
             progress: called with the number of outer steps done.
@@ -244,14 +248,14 @@ class Tournament:
         pool: bool,
         show: Callable[[str, float], None] = lambda name, part: None,
     ) -> list[Match]:
-        """Play the matches that the folder does not have, and return all.
+        """Play the matches that are missing from the folder, and return all.
 
-        A match that is interrupted starts again; those that are done are kept.
+        An interrupted match starts again; finished ones are kept.
 
         Args:
             folder: from `open_folder`.
             pool: play one pool instead of every pairing.
-            show: called with the match and the part of it that is done; with 1 once it is written.
+            show: called with the name of the match and the fraction of it that is done, 1 once it is written.
         """
         steps = self.base.outer_steps
 
@@ -277,13 +281,13 @@ class Tournament:
             return [_read_match(folder.match_path(*pair, pool=pool)) for pair in self.pairs]
 
     def missing(self, folder: TournamentFolder, *, pool: bool) -> int:
-        """Number of matches that are not in the folder; a pool is one."""
+        """Number of matches missing from the folder; a pool counts as one."""
         there = [folder.match_path(*pair, pool=pool).exists() for pair in self.pairs]
         return int(not all(there)) if pool else there.count(False)
 
 
 class CrossPlay(NamedTuple):
-    """Each entrant's return against each other one.
+    """Each entrant's return against every entrant.
 
     >>> matches = [
     ...     Match(a, b, np.full((2, 3), -1.0), np.ones(3)) for a in ("x", "y") for b in ("x", "y")

@@ -183,7 +183,7 @@ def sequential_game(game: str | Any) -> Any:
     utility = kind.utility.name.lower().replace("_", "-")
     require(
         agents == 2 and utility == "zero-sum",
-        f"Only zero-sum games of two agents are solved; {name} is {utility} and has "
+        f"Only zero-sum games of two agents can be solved; {name} is {utility} and has "
         f"{counted(agents, 'agent')}.",
     )
     require(

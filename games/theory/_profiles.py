@@ -83,18 +83,18 @@ def payoff_table(game: Game) -> NDArray[np.float64]:
     kind = type(game).__name__
     require(
         isinstance(game, ExactGame),
-        f"Profiles are laid out from exact values, which {kind} does not have: its episodes are sampled.",
+        f"A payoff table needs exact values, and {kind} has none: its episodes are sampled.",
     )
     assert isinstance(game, ExactGame)
     require(
         game.horizon == 1 and game.num_observations == 1,
-        f"Profiles are laid out of one-shot games; {kind} has {game.horizon} steps and "
+        f"Only one-shot games have a payoff table; {kind} has {game.horizon} steps and "
         f"{game.num_observations} observations.",
     )
     agents, actions = game.num_agents, game.num_actions
     require(
         agents * actions**agents <= MAX_PAYOFFS,
-        f"Profiles are laid out one by one, up to {MAX_PAYOFFS} payoffs; {agents} agents with {actions} "
+        f"A payoff table has {MAX_PAYOFFS} entries at most; {agents} agents with {actions} "
         f"actions have {agents} x {actions}^{agents}.",
     )
     if isinstance(game, MatrixGame):

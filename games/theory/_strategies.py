@@ -104,7 +104,7 @@ def zero_sum_matrix(payoffs: Tensor) -> Tensor:
             [-1.,  1.]], dtype=torch.float64)
     """
     agents = len(action_counts(payoffs))
-    require(agents == 2, f"The game has {agents} agents; only zero-sum games of two are solved.")
+    require(agents == 2, f"The game has {agents} agents; only zero-sum games of two agents can be solved.")
     if payoffs.ndim == 2:
         return payoffs
     sums = payoffs.sum(-1).flatten()

@@ -149,7 +149,7 @@ def test_a_band_holds_its_line() -> None:
     band = axes.collections[0].get_paths()[0].vertices
     np.testing.assert_allclose(line.get_ydata(), [4.5, 14.5, 24.5])
     assert band[:, 1].min() < 4.5 < 24.5 < band[:, 1].max()
-    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
+    with pytest.raises(ValueError, match="needs 3 seeds or more, not 2"):
         lesson.draw_band(axes, [0], samples[:1, :2], label="mean", color=lesson.BLUE)
 
 

@@ -257,7 +257,7 @@ def test_finished_runs_are_compared_without_training(
         (("--methods", "selfish"), "A comparison needs 2 methods or more, not 1."),
         (("--methods", "tos", "tos"), "tos is there twice: give one of them a label"),
         (("--methods", "tos", "a/b=tos"), "letters, digits, - and _, not 'a/b'"),
-        (("--seeds", 2), "An interval over seeds needs 3 seeds or more, but there are 2."),
+        (("--seeds", 2), "An interval over seeds needs 3 seeds or more, not 2."),
         (("--outer-steps", 0), "outer_steps must be 1 or more, not 0."),
         (("--seed", -1), "seed must be from 0"),
         (("--set", "own-share=0.8"), "There is no setting of Selfish 'own_share'"),

@@ -78,7 +78,7 @@ def test_exactly_where_everything_can_be_laid_out(call: Call) -> None:
         assert float(row["cooperation"]) == pytest.approx(0.8, abs=1e-3)
     said = call("train", "--game", "repeated-chicken", *game[2:], *TINY)
     assert said.code == 2
-    assert "laid out of one-shot games" in said.sentence()
+    assert "Only one-shot games have a payoff table" in said.sentence()
     assert said.sentence().endswith("(Switch exact off: --inner.no-exact.)")
 
 

@@ -53,6 +53,5 @@ def test_theory_of_a_thousand_agents_is_refused_in_a_sentence(call: Call) -> Non
     said = call("theory", "--game", "public-goods", "--game.agents", 1000)
     assert said.code == 2
     assert said.sentence() == (
-        "Profiles are laid out one by one, up to 2000000 payoffs; 1000 agents with 2 actions have 1000 x "
-        "2^1000."
+        "A payoff table has 2000000 entries at most; 1000 agents with 2 actions have 1000 x 2^1000."
     )

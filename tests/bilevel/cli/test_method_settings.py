@@ -151,7 +151,7 @@ def test_a_method_of_ones_own_has_its_settings() -> None:
     [
         ("mine.own-share", r"takes \[LABEL.\]SETTING=VALUE, such as tos.own-share=0.8, not 'mine.own-share'"),
         ("=3", r"takes \[LABEL.\]SETTING=VALUE"),
-        ("tos.own-share=1", "There is no method of this comparison 'tos'. Known: selfish, mine."),
+        ("tos.own-share=1", "There is no method or label 'tos'. Known: selfish, mine."),
         ("mine.own-shaer=1", "no setting of ToS 'own_shaer'. Did you mean 'own_share'"),
         ("own-share=0.8", "no setting of Selfish 'own_share'"),
         ("mine.own-share=1", "own_share"),

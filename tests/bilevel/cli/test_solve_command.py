@@ -101,7 +101,11 @@ def test_help(call: Call) -> None:
             ("--game", "public-goods"),
             "public-goods cannot be solved: The game has 3 agents; only zero-sum",
         ),
-        (("--game", "escape-room"), "escape-room cannot be solved: "),
+        (("--game", "escape-room"), "escape-room cannot be solved: A payoff table needs exact values"),
+        (
+            ("--game", "repeated-matching-pennies"),
+            "repeated-matching-pennies cannot be solved: Only one-shot games have a payoff table",
+        ),
         (("--game", "rock-paper-siccors"), "There is no game 'rock-paper-siccors'"),
         (("--rule", "regret-maching"), "There is no learning rule 'regret-maching'. Did you mean"),
         (("--rule", "cfr"), "There is no learning rule 'cfr'"),
@@ -132,7 +136,7 @@ def test_a_learning_rate_that_is_too_large_is_one_sentence(call: Call) -> None:
     ("arguments", "sentence"),
     [
         (("openspiel:kuhn_pokr",), "There is no OpenSpiel game 'kuhn_pokr'"),
-        (("openspiel:matrix_pd",), "Only zero-sum games of two agents are solved; matrix_pd"),
+        (("openspiel:matrix_pd",), "Only zero-sum games of two agents can be solved; matrix_pd"),
         (("openspiel:kuhn_poker", "--rule", "psro"), "There is no learning rule of sequential games 'psro'"),
         (("openspiel:kuhn_poker", "--steps", 0), "steps must be from 1 to 1000000000, not 0."),
     ],

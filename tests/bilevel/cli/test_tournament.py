@@ -45,12 +45,13 @@ def test_table_figure_and_files(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--learners", "naive=selfish"], "A tournament needs two entrants or more."),
+        (["--learners", "naive=selfish"], "two entrants or more, and naive is the only one"),
         (["--strategies", "tit-for-tit"], "There is no strategy 'tit-for-tit'"),
         (["--strategies", "grim", "grim"], "grim is named twice"),
         (["--game", "coin-game", "--strategies", "grim"], "Fixed strategies are for repeated games"),
         (["--seeds", "2", "--strategies", "grim"], "needs 3 seeds or more"),
         (["--learners", "selfish", "ltos"], "ltos has no policies that another method's learner can meet"),
+        (["--game", "public-goods"], "pairs two agents, and public-goods has 3"),
         (["--game", "aid", "--learners", "a=selfish", "b=selfish"], "pairs two agents"),
     ],
 )  # fmt: skip

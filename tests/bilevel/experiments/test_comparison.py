@@ -77,7 +77,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
         ({"tos": config()}, "needs 2 methods or more, not 1"),
         ({"a": config(), "../b": config()}, "letters, digits, - and _, not '../b'"),
         ({"a": config(), "B": config()}, "small letters, digits, - and _, not 'B'"),
-        ({"a": config(seeds=2), "b": config(seeds=2)}, "needs 3 seeds or more, but there are 2"),
+        ({"a": config(seeds=2), "b": config(seeds=2)}, "needs 3 seeds or more, not 2"),
         ({"a": config(), "b": config(seeds=4)}, r"b cannot be compared with a: .* seeds \(4, not 3\)\."),
         ({"a": config(), "b": config(evaluation_episodes=8)}, r"evaluation_episodes \(8, not 1024\)"),
         (

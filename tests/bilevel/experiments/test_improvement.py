@@ -115,7 +115,7 @@ def test_the_interval_of_a_chance_covers_the_truth() -> None:
 
 @pytest.mark.parametrize("interval", [improvement_interval, difference_interval])
 def test_bad_input_is_refused(interval: type) -> None:
-    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
+    with pytest.raises(ValueError, match="needs 3 seeds or more, not 2"):
         interval(np.zeros(3), np.zeros(2))
     with pytest.raises(ValueError, match="needs finite numbers"):
         interval(np.zeros(3), np.array([0.0, np.nan, 1.0]))

@@ -57,7 +57,7 @@ def test_the_band_is_that_of_the_bootstrap() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
+    with pytest.raises(ValueError, match="needs 3 seeds or more, not 2"):
         performance_profile(np.zeros(2), np.zeros(1))
     with pytest.raises(ValueError, match="some are NaN"):
         performance_profile(np.array([0.0, np.nan, 1.0]), np.zeros(1))

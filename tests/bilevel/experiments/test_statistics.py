@@ -80,7 +80,7 @@ def test_interval_is_reproducible_and_seeded() -> None:
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_too_few_seeds_are_refused(seeds: int) -> None:
-    with pytest.raises(ValueError, match=f"needs 3 seeds or more, but there are {seeds}"):
+    with pytest.raises(ValueError, match=f"needs 3 seeds or more, not {seeds}"):
         interquartile_interval(np.zeros((4, seeds)))
 
 

@@ -163,7 +163,8 @@ def config_of(game, method="selfish"):
     ("learners", "fixed", "message"),
     [
         ({}, ("grim",), "needs a learner"),
-        ({"naive": NAIVE}, (), "needs two entrants or more"),
+        ({"naive": NAIVE}, (), "needs two entrants or more, and naive is the only one: add learners"),
+        ({"a": config_of("public-goods")}, (), "pairs two agents, and public-goods has 3"),
         ({"grim": NAIVE}, ("grim",), "grim is a learner and a strategy"),
         ({"naive": dataclasses.replace(NAIVE, seeds=2)}, ("grim",), "needs 3 seeds or more"),
         ({"a": config_of("escape-room")}, ("grim",), "Fixed strategies are for repeated games"),

@@ -73,7 +73,7 @@ def test_probabilities_of_profiles() -> None:
 
 def test_what_cannot_be_laid_out_is_refused() -> None:
     game: Any = games.make("repeated-prisoners-dilemma")
-    with pytest.raises(ValueError, match="Profiles are laid out of one-shot games; RepeatedGame has 150"):
+    with pytest.raises(ValueError, match="Only one-shot games have a payoff table; RepeatedGame has 150"):
         OneShotPlay(game, Tabular(5, 2))
 
 

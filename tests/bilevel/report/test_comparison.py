@@ -81,7 +81,7 @@ def test_what_a_method_does_not_know_is_a_dash() -> None:
 
 def test_fewer_than_three_seeds_are_refused() -> None:
     runs = {name: made_up(returns=((1.0, 2.0),) * 2) for name in ("a", "b")}
-    with pytest.raises(ValueError, match="needs 3 seeds or more, but there are 2"):
+    with pytest.raises(ValueError, match="needs 3 seeds or more, not 2"):
         compare_runs(runs)
 
 

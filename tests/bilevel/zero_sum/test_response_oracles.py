@@ -73,7 +73,7 @@ def test_a_learned_response_approaches_the_exact_one() -> None:
 def test_general_sum_games_are_refused() -> None:
     with pytest.raises(ValueError, match="the payoffs of one outcome sum to 1, not 0"):
         learn(SHAPLEY, PolicySpaceResponseOracles(), 1)
-    with pytest.raises(ValueError, match="The game has 3 agents; only zero-sum games of two are solved"):
+    with pytest.raises(ValueError, match="The game has 3 agents; only zero-sum games of two agents"):
         learn(make("public-goods", agents=3).payoffs(), PolicySpaceResponseOracles(), 1)
 
 

@@ -64,7 +64,7 @@ def test_a_simultaneous_game_is_taken_in_turn() -> None:
         ("kuhn_poker(players=3)", "kuhn_poker is zero-sum and has 3 agents"),
         (
             "matrix_pd",
-            "games of two agents are solved; matrix_pd is general-sum and has 2 agents",
+            "games of two agents can be solved; matrix_pd is general-sum and has 2 agents",
         ),
         ("breakthrough", "breakthrough has no tree with information states"),
         ("kuhn_poker(foo=1)", "OpenSpiel refuses the game kuhn_poker.foo=1.: Unknown parameter 'foo'"),

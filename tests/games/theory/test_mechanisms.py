@@ -147,7 +147,7 @@ def test_names_of_actions_do_not_matter() -> None:
             "are compared in symmetric games; in NormalForm, payoffs depend on more",
         ),
         (make("cyclical-prisoners-dilemma", agents=4), 0, "are compared in symmetric games; in Cyclical"),
-        (make("repeated-chicken"), 0, "Profiles are laid out of one-shot games"),
+        (make("repeated-chicken"), 0, "Only one-shot games have a payoff table"),
     ],
 )
 def test_bad_input_is_one_sentence(game: games.Game, cooperate: int, sentence: str) -> None:
