@@ -100,7 +100,8 @@ def sentence(title: str, runs: Mapping[str, Run]) -> str:
 
     def score(method: str) -> str:
         results = runs[method]
-        score = normalized_score(results.config.game, interquartile_mean(results.final["welfare"]))
+        welfare, config = interquartile_mean(results.final["welfare"]), results.config
+        score = normalized_score(config.game, welfare, exact=config.exact)
         assert score is not None
         return percent(score)
 

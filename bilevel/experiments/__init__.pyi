@@ -31,6 +31,7 @@ from ._measures import final_shares as final_shares
 from ._measures import mean_weight as mean_weight
 from ._measures import normalized_score as normalized_score
 from ._measures import returns_after_sharing as returns_after_sharing
+from ._measures import welfare_levels as welfare_levels
 from ._metrics import ENVIRONMENT_STEPS as ENVIRONMENT_STEPS
 from ._metrics import array_path as array_path
 from ._metrics import in_every_step as in_every_step

@@ -23,12 +23,13 @@ from games.core import Game, require
 from games.theory import equality
 
 
-def normalized_score(game: Game, welfare: np.ndarray) -> np.ndarray | None:
+def normalized_score(game: Game, welfare: np.ndarray, *, exact: bool = True) -> np.ndarray | None:
     """Normalize welfare: 0 at mutual defection, 1 at the welfare optimum.
 
     Args:
         game: the game, with its `best_welfare` and `defection_welfare`.
         welfare: sum of the agents' returns, of any shape, in the game's units.
+        exact: the returns are exact values, not those of sampled episodes, which may end earlier.
 
     Returns:
         The normalized welfare, in the same shape; None if the game lacks either, or they are equal.
@@ -37,10 +38,25 @@ def normalized_score(game: Game, welfare: np.ndarray) -> np.ndarray | None:
     >>> float(normalized_score(games.make("prisoners-dilemma"), np.array(-3.0)))
     0.5
     """
-    best, worst = game.best_welfare, game.defection_welfare
+    best, worst = welfare_levels(game, exact=exact)
     if best is None or worst is None or best == worst:
         return None
     return (welfare - worst) / (best - worst)
+
+
+def welfare_levels(game: Game, *, exact: bool) -> tuple[float | None, float | None]:
+    """Welfare of the optimum and of mutual defection, exact or in sampled episodes; None if unknown.
+
+    >>> import games
+    >>> game = games.make("repeated-prisoners-dilemma", discount=0.5, horizon=1)
+    >>> welfare_levels(game, exact=True), welfare_levels(game, exact=False)
+    ((-2.0, -4.0), (-1.0, -2.0))
+    """
+    weight = 1.0 if exact else game.episode_weight
+    best, worst = (
+        None if level is None else weight * level for level in (game.best_welfare, game.defection_welfare)
+    )
+    return best, worst
 
 
 def equality_of_returns(results: Run) -> np.ndarray | None:
@@ -197,7 +213,9 @@ def recovered_edges(results: Run, part: Literal["precision", "recall"]) -> np.nd
 
 MEASURES: dict[str, Callable[[Run], np.ndarray | None]] = {
     "welfare": lambda results: results.final["welfare"],
-    "normalized_score": lambda results: normalized_score(results.config.game, results.final["welfare"]),
+    "normalized_score": lambda results: normalized_score(
+        results.config.game, results.final["welfare"], exact=results.config.exact
+    ),
     "equality": equality_of_returns,
     "cooperation": lambda results: results.final.get("cooperation"),
     "given_away": lambda results: results.final.get("given_away"),

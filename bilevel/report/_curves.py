@@ -16,13 +16,15 @@ from bilevel.experiments import (
     FEWEST_SEEDS,
     RESAMPLES,
     Run,
+    RunConfig,
     XAxis,
     interquartile_interval,
     interquartile_mean,
+    welfare_levels,
 )
 from bilevel.report._levels import Level, draw_levels
 from bilevel.report._style import looks, style, wrapped
-from games.core import Game, require_name
+from games.core import require_name
 
 POINTS = 60
 """Maximum number of outer steps at which a curve is drawn, as intervals take time."""
@@ -156,21 +158,21 @@ def draw_welfare(
     >>> axes.get_ylabel()
     'welfare (reward per episode, all agents)'
     """
-    game = next(iter(runs.values())).config.game
+    config = next(iter(runs.values())).config
     draw_curves(axes, runs, "welfare", log=log, x_axis=x_axis, labels=labels)
-    axes.set_ylabel(f"welfare ({game.value_unit}, all agents)")
-    draw_levels(axes, [*known_levels(game, "welfare"), *levels])
+    axes.set_ylabel(f"welfare ({config.game.value_unit}, all agents)")
+    draw_levels(axes, [*known_levels(config, "welfare"), *levels])
     axes.margins(y=0.12)
     low, high = axes.get_ylim()
     if high - low < 1e-6 * max(1, abs(low), abs(high)):  # equal values, up to rounding
         axes.set_ylim(low - 1, high + 1)
 
 
-def known_levels(game: Game, metric: str) -> list[Level]:
-    """Levels of a metric that a game knows: its value at the welfare optimum, and at mutual defection."""
+def known_levels(config: RunConfig, metric: str) -> list[Level]:
+    """Known levels of a metric: its value at the welfare optimum, and at mutual defection."""
     known = {
-        "welfare": (game.best_welfare, game.defection_welfare),
-        "cooperation": (game.best_cooperation, None),
+        "welfare": welfare_levels(config.game, exact=config.exact),
+        "cooperation": (config.game.best_cooperation, None),
     }
     named = zip(("welfare optimum", "mutual defection"), known[metric], strict=True)
     return [(label, height) for label, height in named if height is not None]
@@ -186,7 +188,7 @@ def draw_cooperation(
     """Draw curves of the cooperation rate, with a line for that of the welfare optimum, if known."""
     draw_curves(axes, runs, "cooperation", x_axis=x_axis, labels=labels)
     axes.set_ylabel("cooperation rate")
-    levels = known_levels(next(iter(runs.values())).config.game, "cooperation")
+    levels = known_levels(next(iter(runs.values())).config, "cooperation")
     draw_levels(axes, levels, lambda rate: f"{100 * rate:.4g} %")
     percent_axis(axes, top=1.1 if any(height > 0.95 for _, height in levels) else 1.03)
 

@@ -26,6 +26,7 @@ from bilevel.experiments import (
     mean_weight,
     performance_profile,
     returns_after_sharing,
+    welfare_levels,
 )
 from bilevel.loss_weights import History
 from bilevel.report._curves import (
@@ -353,7 +354,8 @@ def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
     If the minimal transfer has a closed form, a line marks 1 - g*, the minimal share given away with which
     the optimum is dominant.
     """
-    of_label, game = looks([row.label for row in rows]), rows[0].results.config.game
+    of_label, config = looks([row.label for row in rows]), rows[0].results.config
+    game, (best, _) = config.game, welfare_levels(config.game, exact=config.exact)
     for row in rows:
         given, welfare = row.intervals["given_away"], row.intervals["welfare"]
         look = of_label[row.label]
@@ -378,10 +380,8 @@ def draw_giving(axes: Axes, rows: Sequence[Compared]) -> None:
             zorder=0,
             label=f"least share for a\ndominant optimum,\n1 - g* = {least:.3g}",
         )
-    if game.best_welfare is not None:
-        axes.axhline(
-            game.best_welfare, color=GRAY, linestyle=DOTTED, linewidth=1.5, zorder=0, label="welfare optimum"
-        )
+    if best is not None:
+        axes.axhline(best, color=GRAY, linestyle=DOTTED, linewidth=1.5, zorder=0, label="welfare optimum")
     axes.set_xlabel("share given away")
     axes.set_ylabel(f"welfare ({_unit({row.label: row.results for row in rows})})")
     axes.set_xlim(-0.05, 1.05)

@@ -102,6 +102,14 @@ class Game(abc.ABC):
         return 1.0
 
     @property
+    def episode_weight(self) -> float:
+        """Ratio of a sampled episode's value to the exact value at the same reward in every step.
+
+        1, or less where a sampled episode ends and the exact game does not.
+        """
+        return 1.0
+
+    @property
     def value_unit(self) -> str:
         """The unit of `episode_value`, for axes and tables."""
         return "reward per episode"

@@ -73,6 +73,7 @@ class RepeatedGame(ExactGame):
     # a number: 0 at the start, else 1 + the last joint action as the agent sees it
     observation_space = computed(lambda self: spaces.Discrete(self.num_observations))
     effective_horizon = computed(lambda self: 1 / (1 - self.discount))
+    episode_weight = computed(lambda self: 1 - self.discount**self.horizon)
 
     def __post_init__(self) -> None:
         require(isinstance(self.stage, MatrixGame), f"The stage must be a matrix game; it is {self.stage!r}.")

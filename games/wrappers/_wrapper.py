@@ -52,6 +52,7 @@ class WrappedGame(Game):
     observation_space = alias("game.observation_space")
     discount = alias("game.discount")
     effective_horizon = alias("game.effective_horizon")
+    episode_weight = alias("game.episode_weight")
     value_unit = alias("game.value_unit")
     symmetric = alias("game.symmetric")
     fully_symmetric = alias("game.fully_symmetric")
