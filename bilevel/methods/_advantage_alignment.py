@@ -28,8 +28,9 @@ class AdvantageAlignment(PolicyMethod):
     transferred.
 
     The products need advantages around 0. A critic that is far off shifts all earlier advantages, and the
-    agents punish each other throughout: use `inner.center_adv` and `inner.norm_adv` of ppo, which are applied
-    before the alignment, or a critic that was trained before.
+    agents punish each other throughout: keep `inner.center_adv` of ppo on, which is applied before the
+    alignment, as `inner.norm_adv` is. On the iterated prisoner's dilemma cooperation was learned and, with a
+    learning rate that does not decrease in time, lost again (docs/studies/shaping-from-samples.md).
 
     Departures: the source's policies are recurrent, with a replay of earlier agents; here the other agents
     are the present ones, and policies any. The terms of time t have the weight discount^t.
