@@ -86,8 +86,8 @@ class LookAhead(UpdateRuleSettings, variant="look-ahead"):
 class LOLA(UpdateRuleSettings, variant="lola"):
     """Learning with opponent-learning awareness (`bilevel.update_rules.lola`).
 
-    With sampled episodes it is the policy-gradient form of LOLA's source, by the surrogate's second
-    derivatives; its variance calls for many episodes.
+    With sampled episodes it takes second derivatives of the surrogate loss, as the policy-gradient form of
+    the source does; their variance is high, so it needs many episodes.
 
     Source:
         Foerster et al., Learning with opponent-learning awareness, arXiv 1709.04326.
@@ -106,7 +106,7 @@ class LOLA(UpdateRuleSettings, variant="lola"):
     rate: Positive = 1.0
     """Learning rate that each agent ascribes to the others, above 0."""
     detached: bool = False
-    """Leave out the change of the own gradient, as the released code does."""
+    """Leave out the effect of the others' steps on an agent's own gradient, as the released code does."""
 
     def direction(self, losses: Losses, theta: Tree) -> Tree:
         return update_rules.lola(losses, theta, self.rate, detached=self.detached)
@@ -148,7 +148,7 @@ class Consensus(UpdateRuleSettings, variant="consensus"):
     """
 
     weight: Annotated[float, Range(min=0)] = 1.0
-    """Weight of the gradient of |xi|^2 / 2, 0 or more."""
+    """Weight of the gradient of |xi|^2 / 2, with the simultaneous gradient xi; 0 or more."""
 
     def direction(self, losses: Losses, theta: Tree) -> Tree:
         return update_rules.consensus(losses, theta, self.weight)
@@ -239,7 +239,7 @@ class HOLA(UpdateRuleSettings, variant="hola"):
     rate: Positive = 1.0
     """Learning rate that each agent ascribes to the others, above 0."""
     order: Whole = 1
-    """Order, 1 or more: 1 is LOLA without its expansion in the rate."""
+    """Order, 1 or more; lola is order 1, expanded to first order in the rate."""
 
     def direction(self, losses: Losses, theta: Tree) -> Tree:
         return update_rules.hola(losses, theta, self.rate, order=self.order)

@@ -20,7 +20,7 @@ def competitive(
     """Direction d of competitive gradient descent: (I + rate H_o) d = xi, by GMRES for each member.
 
     The step -rate d is the Nash equilibrium of the game that expands each loss to its bilinear terms, with a
-    penalty of |step|^2 / (2 rate) for each agent. It turns into `simultaneous_gradient` as `rate` goes to 0.
+    penalty of |step|^2 / (2 rate) for each agent. As `rate` goes to 0, d tends to `simultaneous_gradient`.
     It is not the limit of `hola`. The hypergradient is implicit: of the solution, not of the iterations.
     Needs: the others' losses, differentiated twice; as many products with H_o as iterations.
 
@@ -45,9 +45,9 @@ def competitive(
     """
     require(
         not under_transform(),
-        "The update rule competitive solves a system by iterations that neither compiled steps nor "
-        "transforms of torch.func can hold: train without compilation (--compile never), and take the "
-        "hypergradient unrolled or truncated.",
+        "The update rule competitive solves a linear system iteratively, which neither compiled steps nor "
+        "transforms of torch.func support: train without compilation (--compile never), and choose an "
+        "unrolled or truncated hypergradient.",
     )
     at = derivatives(losses, theta)
 

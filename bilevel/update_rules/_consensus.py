@@ -9,8 +9,8 @@ from bilevel.update_rules._derivatives import derivatives, minus
 def consensus(losses: Losses, theta: Tree, weight: float = 1.0) -> Tree:
     """Direction of consensus optimization, xi + weight H' xi, where H' xi is the gradient of |xi|^2 / 2.
 
-    All agents take part in the reduction of |xi|, so it presumes cooperation, and also converges to fixed
-    points that are no equilibria. Needs: all losses, differentiated twice.
+    All agents take part in the reduction of |xi|, so the rule presumes cooperation. It may also converge
+    to fixed points that are not equilibria. Needs: all losses, differentiated twice.
 
     Args:
         losses: (own, others) -> [..., agent], twice differentiable; see `bilevel.core.Losses`.

@@ -14,8 +14,8 @@ def hola(losses: Losses, theta: Tree, rate: float = 1.0, *, order: int = 1) -> T
     """Direction of higher-order LOLA: each agent differentiates through the others' steps of the order below.
 
     d^0 = xi, and d^n_i = grad_i L_i(theta_i, theta_j - rate d^{n-1}_j(theta) for all j != i), derivatives of
-    d^{n-1} included. Order 1 is LOLA without its expansion in `rate`: `lola` is its first order. Higher
-    orders need not converge, and only for small rates may their limit be mutually consistent. Evaluates
+    d^{n-1} included. `lola` is order 1, expanded to first order in `rate`. Directions need not converge as
+    the order grows; for small rates their limit may be mutually consistent. Evaluates
     losses away from theta: not for sampled surrogate losses. Cost: (number of agents)^order gradients, of
     derivatives of order n + 1. Needs: the others' losses.
 

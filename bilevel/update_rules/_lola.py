@@ -9,16 +9,17 @@ from bilevel.update_rules._derivatives import derivatives, minus
 def lola(losses: Losses, theta: Tree, rate: float = 1.0, *, detached: bool = False) -> Tree:
     """Direction of LOLA, xi_0 - rate chi: each agent differentiates through one naive step of all others.
 
-    chi_i = sum_{j != i} H[j][i]' grad_j L_i is agent i's influence on the steps of the others, valued by its
-    own loss; xi_0 = (I - rate H_o) xi is `look_ahead`. First order in `rate` (`hola` is exact in it). It may
-    move away from stable fixed points, or to points that are none (`sos` does not). Needs: the others'
-    losses, differentiated twice.
+    chi_i = sum_{j != i} H[j][i]' grad_j L_i is agent i's influence on the steps of the others, weighted by
+    the effect of these steps on its own loss; xi_0 = (I - rate H_o) xi is `look_ahead`. First order in `rate`
+    (`hola` is exact in it). LOLA may leave stable fixed points, or converge to points that are no fixed
+    points of the game (`sos` does not). Needs: the others' losses, differentiated twice.
 
     Args:
         losses: (own, others) -> [..., agent], twice differentiable; see `bilevel.core.Losses`.
         theta: parameters of all agents, a nest of tensors [..., agent, *].
         rate: learning rate that each agent ascribes to the others.
-        detached: leave out the change of the own gradient, as the released code does: xi - rate chi.
+        detached: leave out the effect of the others' steps on the own gradient, as the released code does:
+            xi - rate chi.
     Returns:
         The direction to descend, like theta.
     Source:

@@ -13,8 +13,8 @@ def sos(losses: Losses, theta: Tree, rate: float = 1.0, *, a: float = 0.5, b: fl
 
     p = min(p1, p2): p1 = 1 if <-rate chi, xi_0> >= 0, else min(1, a |xi_0|^2 / <rate chi, xi_0>), so that
     the direction never opposes `look_ahead`; p2 = |xi|^2 if |xi| < b, else 1, so that shaping ends near fixed
-    points. With p = 1 it is `lola`, with p = 0 `look_ahead`. In a hypergradient p is differentiated, its
-    case is not. Needs: the others' losses, differentiated twice.
+    points. With p = 1 it is `lola`, with p = 0 `look_ahead`. A hypergradient differentiates p, but
+    not the choice of its case. Needs: the others' losses, differentiated twice.
 
     Args:
         losses: (own, others) -> [..., agent], twice differentiable; see `bilevel.core.Losses`.

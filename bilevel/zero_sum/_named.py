@@ -48,7 +48,7 @@ def make_rule(text: str) -> Rule:
     """Build a learning rule of one-shot games from its name or its text form, which is never evaluated.
 
     Args:
-        text: one of `RULES`, with settings in parentheses if it is to have any.
+        text: one of `RULES`; settings go in parentheses.
     Returns:
         The rule.
     Raises:
@@ -66,7 +66,7 @@ def make_sequential_rule(text: str) -> SequentialRule:
     """Build a learning rule of sequential games from its name or its text form, which is never evaluated.
 
     Args:
-        text: one of `SEQUENTIAL_RULES`, with settings in parentheses if it is to have any.
+        text: one of `SEQUENTIAL_RULES`; settings go in parentheses.
     Returns:
         The rule.
     Raises:

@@ -53,9 +53,9 @@ class RegretMatchingPlus(RegretMatching):
     """Regret matching+: negative regrets are reset to 0, agents move in turn, and late steps weigh more.
 
     In each step agent 0 moves first, and every agent moves on the new strategies of those before it. The
-    average weighs step t by t; it is of the strategies at the time of the last agent's move, which it alone
-    has not changed yet. This is the convention of CFR+, in whose experiments it converges much faster than
-    its bound, that of `RegretMatching`.
+    average weighs step t by t, and counts the strategies just before the last agent moves: its own old one,
+    and the others' new ones. This is the convention of CFR+. The bound is that of `RegretMatching`; in the
+    experiments of CFR+ it converges much faster.
 
     Source:
         Tammelin et al., Solving Heads-up Limit Texas Hold'em, IJCAI 2015; Tammelin, Solving Large Imperfect

@@ -175,7 +175,7 @@ def learn(
         The iterates.
 
     Raises:
-        ValueError: as for `Rule.init`; there is no step, or one to record is out of range.
+        ValueError: as for `Rule.init`; `steps` is below 1, or a step to record is out of range.
         FloatingPointError: the strategies are no longer finite numbers.
 
     >>> from games import nash_conv

@@ -72,8 +72,8 @@ class InTheMatrix(DrawnGame):
 
     In a step agents turn, or walk ahead, then pick up the items in their cells, then interact. The beam
     reaches `beam_length` cells ahead and, on both sides of the first cell, one cell less; walls stop it. A
-    contested cell goes to an agent that stays in it, or is drawn. Agents start from different random places
-    with random orientations.
+    contested cell goes to the agent that stays in it, or else to one drawn at random. Agents start from
+    different random places with random orientations.
 
     An observation is a stack of planes in a window with the agent's orientation up: four for the other agent,
     by its orientation relative to the agent's; one for the items of each strategy; ground; and beams. Further
@@ -81,8 +81,8 @@ class InTheMatrix(DrawnGame):
     whether it is ready to interact, and whether the other is; and the other's inventory while both are
     frozen.
 
-    Strategies of a dilemma (`cooperative`) are to cooperate, then to defect: scripted agents pick up an item
-    of their own strategy, avoid the others, and interact. An agent cooperates in a step unless it picks up
+    With `cooperative`, strategy 0 is to cooperate and strategy 1 to defect: scripted agents pick up an item
+    of their own strategy, avoid other items, and interact. An agent cooperates in a step unless it picks up
     an item of another strategy, or most of its items are of another.
 
     Raises:
@@ -92,10 +92,10 @@ class InTheMatrix(DrawnGame):
         (Khan et al., Scaling Opponent Shaping to High Dimensional Games, arXiv 2312.12568, as in the code of
         JaxMARL, arXiv 2311.10090), whose map, view, beam, freeze and horizon are the defaults. Unlike there
         agents start from different random places, not from opposite ones, do not swap places, and are paid in
-        the last step; the map of three strategies was made here. In
-        Melting Pot agents also step sideways and back, beams destroy items, and the matrix has the agent that
-        interacts as its row; maps are larger, agents start with one item of each strategy (`start_items`),
-        items grow again (`regrowth` 0.02) and both wait for longer.
+        the last step; the map of three strategies was made here. In Melting Pot agents also step sideways and
+        back, beams destroy items, and the matrix has the agent that interacts as its row; maps are larger,
+        agents start with one item of each strategy (`start_items`), items grow again (`regrowth` 0.02) and
+        both wait for longer.
 
     >>> game = InTheMatrix()
     >>> generator = torch.Generator().manual_seed(0)

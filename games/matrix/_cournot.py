@@ -105,7 +105,7 @@ class Cournot(Market, MatrixGame):
 
     Firm i sells q_i at the price p = intercept - slope * sum(q) and earns (p - cost) q_i. With the default
     numbers two firms sell 60 in equilibrium and earn 900 each; selling 45 together, as a monopoly would,
-    they could earn 1012.5 each. A firm's own best reply to 22.5 is more than 22.5, so the cartel is a
+    they could earn 1012.5 each. But the best responses to 22.5 are 30 and 37.5, so the cartel is a
     dilemma for the firms; for consumers it is a loss, and firms and consumers together gain most at 90.
     The welfare of this game is that of the firms. The price has no lower bound.
 

@@ -59,7 +59,7 @@ class FishingGround(Game):
     start_stock: float = 0.5
     """Stock at the start of an episode; from 0 to `max_stock`."""
     max_stock: float = 1.0
-    """Stock that does not grow any further; above 0."""
+    """Stock at which growth ends, the carrying capacity; above 0."""
     max_effort: float = 10.0
     """Largest effort of a boat in a step; above 0."""
     horizon: int = 300
@@ -82,7 +82,7 @@ class FishingGround(Game):
         require_finite(**{name: getattr(self, name) for name in names})
         for name in ("growth", "efficiency", "price", "max_stock", "max_effort"):
             require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
-        require(self.growth <= 1, f"growth must be 1 or less, as the stock would jump; it is {self.growth}.")
+        require(self.growth <= 1, f"growth must be 1 or less, or the stock overshoots; it is {self.growth}.")
         require(self.wage >= 0, f"wage must be 0 or more, not {self.wage}.")
         require(
             0 <= self.start_stock <= self.max_stock,
@@ -97,7 +97,7 @@ class FishingGround(Game):
 
     @property
     def best_stock(self) -> float:
-        """Stock with the greatest joint profit of a step if it is kept for ever."""
+        """Stock with the greatest joint profit of a step if it is kept forever."""
         return (self.max_stock + min(self.open_access_stock, self.max_stock)) / 2
 
     @property
@@ -177,8 +177,8 @@ class Fishery(FishingGround):
     s + growth s (1 - s / max_stock), and G(s) - H are left. The catch is split in proportion to efforts, and
     each boat pays `wage` for a unit of its effort: r_i = price H e_i / E - wage e_i.
 
-    Effort pays as long as the stock is above wage / (price efficiency), 0.5 with the default numbers, and
-    there the profits of all are 0. If a stock is kept for ever, the joint profit is greatest at 0.75, at a
+    Effort pays as long as the stock is above wage / (price efficiency), 0.5 with the default numbers, at
+    which all profits are 0. If a stock is kept forever, the joint profit is greatest at 0.75, at a
     total effort of 4.1667: 1.875 a step. The best plan of an episode (`best_plan`) gains more: as a step's
     catch is taken from the stock at its start, it pays to let the stock grow and then to fish at full effort.
     The optimum is that of continuous efforts.

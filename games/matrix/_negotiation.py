@@ -54,8 +54,9 @@ class Negotiator(DrawnGame, abc.ABC):
     """Contrast: one unit of each item, worth `max_value` to one agent and 1 to the other; uniform: whole
     quantities and values of each agent, from 1 to `max_value`."""
     split: Literal["above", "proportion"] = "above"
-    """Division of an item where proposals sum to less than `max_proposal`: each agent gets its proposal as a
-    part of `max_proposal`, and the rest is lost; proportion: always in proportion to proposals."""
+    """Above: divide an item in proportion to proposals if they sum to more than `max_proposal`; otherwise
+    each agent gets its proposal as a fraction of `max_proposal`, and the rest is lost. Proportion: always
+    divide in proportion to proposals."""
     horizon: int = 50
     """Steps of an episode, each with new items; at least 1."""
 

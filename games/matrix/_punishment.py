@@ -45,7 +45,7 @@ class PublicGoodsWithPunishment(Game):
     by contributing, as `mpcr` is below 1, while all gain if it is above 1/N. Then, in step k, agent i assigns
     points to agent i + k (counted modulo N). A point costs the giver `punishment_cost` and the receiver
     `punishment_impact`. Agents observe points only after the round, and only the total of those that they
-    received, so all points of a round might as well be assigned simultaneously.
+    received, as if all points of a round were assigned at once.
 
     Actions are levels at equal distances: of contributions from 0 to `endowment`, of points from 0 to
     `max_points`. With `max_points` 0 there is no punishment, and a round has one step.
@@ -53,7 +53,7 @@ class PublicGoodsWithPunishment(Game):
     Rounds are finitely many, so selfish agents neither punish nor contribute: the only subgame-perfect
     equilibrium. Scripted defectors do neither. Scripted cooperators contribute everything and assign
     `max_points` to each agent that contributes less. An action cooperates if it is that of this script.
-    Where enough agents follow it, contributing pays.
+    If enough agents follow it, contributing pays.
 
     An observation has the step of the round, one-hot; the last contributions as fractions of the endowment,
     first the agent's own, then those of agents i + 1, i + 2, ...; and the points received in the last

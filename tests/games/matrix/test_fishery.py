@@ -149,7 +149,7 @@ def test_the_contract(game: Fishery | ContinuousFishery) -> None:
     ("setting", "sentence"),
     [
         ({"agents": 1}, "agents must be a whole number, 2 or more; it is 1"),
-        ({"growth": 1.5}, "growth must be 1 or less, as the stock would jump; it is 1.5"),
+        ({"growth": 1.5}, "growth must be 1 or less, or the stock overshoots; it is 1.5"),
         ({"price": 0.0}, "price must be above 0, not 0.0"),
         ({"wage": -1.0}, "wage must be 0 or more, not -1.0"),
         ({"start_stock": 2.0}, "start_stock must be from 0 to max_stock, 1.0; it is 2.0"),
