@@ -291,7 +291,8 @@ def _best_plan(game: FishingGround) -> NDArray[np.float64]:
     values = [np.zeros(STOCKS + 1)]
     for _ in range(game.horizon - 1):
         rests = np.interp(grown, stocks, values[-1])
-        values.append(np.maximum((paid + values[-1][left]).max(1), rests))
+        most = profit * (grown - lowest) + np.interp(lowest, stocks, values[-1])  # full effort
+        values.append(np.maximum((paid + values[-1][left]).max(1), np.maximum(rests, most)))
     plan, stock = np.zeros(game.horizon), np.array(game.start_stock)
     for time, value in enumerate(reversed(values)):
         low, high, profit = _choices(game, stock)

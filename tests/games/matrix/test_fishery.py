@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from games import check_game
@@ -107,11 +107,12 @@ def test_in_the_last_step_the_best_plan_fishes_whatever_pays() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 1000), horizon=st.integers(1, 20), start=st.floats(0.3, 1))
+@example(seed=1, horizon=2, start=0.7109375)
 def test_no_random_plan_beats_the_best(seed: int, horizon: int, start: float) -> None:
     game = ContinuousFishery(horizon=horizon, start_stock=start)
     drawn = 20 * torch.rand(20, horizon, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     plans = [*drawn, *torch.where(drawn > 15, 20.0, 0.0)]
-    assert max(fished(game, plan) for plan in plans) <= game.best_welfare + 0.02
+    assert max(fished(game, plan) for plan in plans) <= game.best_welfare + 1e-3
 
 
 def test_scripted_boats() -> None:
