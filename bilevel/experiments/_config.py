@@ -53,6 +53,8 @@ ADDED = {
     "game.noise": 0.0,
     "method.action_inputs": "actions",
     "method.follow_graph": False,
+    "method.inner.alignment": "none",
+    "method.inner.alignment_coef": 1.0,
     "method.inner.center_adv": False,
     "method.inner.discount": None,
     "method.policy.initial_scale": 1.0,
