@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -77,7 +77,7 @@ class SolveSettings:
             f"seed must be from 0 to {largest}, not {self.seed}.",
         )
         require(self.seed is not None or self.seeds == 1, "Several starts need a seed, an integer.")
-        require(len(self.rules) > 0, f"Name at least one learning rule: {', '.join(RULES)}.")
+        _require_rules(self.rules, RULES)
         for text in self.rules:
             make_rule(text)
         try:
@@ -103,7 +103,7 @@ class SequentialSettings:
 
     def __post_init__(self) -> None:
         _require_steps(self.steps)
-        require(len(self.rules) > 0, f"Name at least one learning rule: {', '.join(SEQUENTIAL_RULES)}.")
+        _require_rules(self.rules, SEQUENTIAL_RULES)
         for text in self.rules:
             make_sequential_rule(text)
 
@@ -227,6 +227,12 @@ def parse_sequential(name: str, arguments: list[str]) -> SequentialSettings:
             f"Rules of sequential games: {', '.join(SEQUENTIAL_RULES)}. --figure FILE draws NashConv."
         ),
     )
+
+
+def _require_rules(rules: Sequence[str], known: Iterable[str]) -> None:
+    require(len(rules) > 0, f"Name at least one learning rule: {', '.join(known)}.")
+    twice = [rule for rule in rules if rules.count(rule) > 1]
+    require(not twice, f"{', '.join(dict.fromkeys(twice))} is named twice: name every rule once.")
 
 
 def _require_steps(steps: int) -> None:

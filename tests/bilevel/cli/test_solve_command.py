@@ -110,6 +110,7 @@ def test_help(call: Call) -> None:
         (("--rule", "regret-maching"), "There is no learning rule 'regret-maching'. Did you mean"),
         (("--rule", "cfr"), "There is no learning rule 'cfr'"),
         (("--rules",), "Name at least one learning rule"),
+        (("--rules", "psro", "psro"), "psro is named twice: name every rule once."),
         (("--rules", "psro", "--rule", "r-nad"), "--rules is there 2 times"),
         (("--rule", "r-nad(temperature=0)"), "temperature must be above 0"),
         (("--steps", 0), "steps must be from 1 to 1000000000, not 0."),
