@@ -88,12 +88,6 @@ MELTING_POT_RULES: dict[str, Any] = {
     "radius": 4,
     "under_agents": True,
 }
-SCISSORS: dict[str, Any] = {
-    "matrix": ((0, -10, 10), (10, 0, -10), (-10, 10, 0)),
-    "names": ("rock", "paper", "scissors"),
-    "cooperative": False,
-    "map": grid.THREE_STRATEGIES,
-}
 
 
 class GameEntry:
@@ -389,12 +383,12 @@ IN_THE_MATRIX = {
         STORM,
     ),
     "running-with-scissors": GameEntry(
-        lambda: grid.InTheMatrix(**SCISSORS),
+        lambda: _scissors(),
         "collect rock, paper or scissors, then meet: zero-sum",
         STORM,
     ),
     "running-with-scissors-one-shot": GameEntry(
-        lambda: grid.InTheMatrix(**SCISSORS, one_shot=True),
+        lambda: _scissors(one_shot=True),
         "running with scissors until the first interaction",
         STORM,
     ),
@@ -429,6 +423,16 @@ NETWORKED = {
         INOCULATION,
     ),
 }
+
+
+def _scissors(*, one_shot: bool = False) -> Game:
+    return grid.InTheMatrix(
+        matrix=((0, -10, 10), (10, 0, -10), (-10, 10, 0)),
+        names=("rock", "paper", "scissors"),
+        cooperative=False,
+        map=grid.THREE_STRATEGIES,
+        one_shot=one_shot,
+    )
 
 
 def _repeated(entry: GameEntry, source: str = "", **settings: Any) -> GameEntry:

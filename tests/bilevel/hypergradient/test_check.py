@@ -48,7 +48,7 @@ def test_the_walk_back_passes(setting, name):
     settings = {"epsilon": 1e-3} if name in ("adam", "adamw", "rmsprop") else {}
     result = check(setting, make_optimizer(name, learning_rate=0.05, **settings))
     assert result.passed, str(result)
-    assert result.relative_error < 1e-7
+    assert result.relative_error < max(1e-7, 2 * result.noise)  # no closer than the differences themselves
     assert result.cosine > 1 - 1e-12
 
 

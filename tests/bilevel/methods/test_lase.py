@@ -308,7 +308,7 @@ def test_a_critic_that_is_no_number_is_told() -> None:
         (lambda: build(perspective__closeness=2.0), "perspective.closeness must be .* from 0 to 1, not 2"),
         (
             lambda: build(REPEATED, inner__exact=True),
-            r"one-shot games; RepeatedGame has .* --inner\.no-exact",
+            r"Only one-shot games have a payoff table; RepeatedGame has .* --inner\.no-exact",
         ),
         (lambda: build(EscapeRoom(), critic="tabular"), r"tabular critic needs .* shape \(7,\): use mlp"),
         (lambda: build(EscapeRoom(), critic="mlp", critic__hidden_size=()), "needs 1 hidden layer or more"),

@@ -176,7 +176,7 @@ def test_a_thousand_agents_have_their_closed_forms() -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (payoff_table, r"up to 2000000 payoffs; 1000 agents with 2 actions have 1000 x 2\^1000\.$"),
+        (payoff_table, r"has 2000000 entries at most; 1000 agents with 2 actions have 1000 x 2\^1000\.$"),
         (
             lambda game: game.payoffs(),
             "laid out for 16 agents at most, as it has 2.agents rows; PublicGoods has 1000",

@@ -178,8 +178,12 @@ def test_a_game_that_is_shared_already() -> None:
         ("chicken", {"optimum": (1, 1)}, r"must be one of 0 0; 0 1; 1 0 \(an action.* it is 1 1"),
         ("chicken", {"optimum": ()}, "it is empty"),
         ("matching-pennies", {"min_share": 1.5}, "least share must be from 0 to 1; it is 1.5"),
-        ("repeated-chicken", {}, "one-shot games; RepeatedGame has 150 steps and 5 observations"),
-        ("escape-room", {}, "EscapeRoom does not have: its episodes are sampled"),
+        (
+            "repeated-chicken",
+            {},
+            "Only one-shot games have a payoff table; RepeatedGame has 150 steps and 5 observations",
+        ),
+        ("escape-room", {}, "needs exact values, and EscapeRoom has none: its episodes are sampled"),
     ],
 )
 def test_bad_input_is_refused(name: str, arguments: dict, message: str) -> None:
