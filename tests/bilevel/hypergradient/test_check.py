@@ -46,9 +46,14 @@ def check(setting, optimizer, steps=3, **more):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_walk_back_passes(setting, name):
     settings = {"epsilon": 1e-3} if name in ("adam", "adamw", "rmsprop") else {}
-    result = check(setting, make_optimizer(name, learning_rate=0.05, **settings))
+    # smooth steps allow wider differences, with less rounding; those of adaptive optimizers bend at epsilon
+    result = check(
+        setting,
+        make_optimizer(name, learning_rate=0.05, **settings),
+        **({"epsilon": 1e-4} if name == "optimistic" else {}),
+    )
     assert result.passed, str(result)
-    assert result.relative_error < max(1e-7, 2 * result.noise)  # no closer than the differences themselves
+    assert result.relative_error < 1e-7
     assert result.cosine > 1 - 1e-12
 
 

@@ -112,24 +112,29 @@ def test_trees_of_parameters(name):
     torch.testing.assert_close(join(found), whole)
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_hypergradient_through_a_rule_against_finite_differences(name):
-    """Outer variables weight the losses; two steps are differentiated, third derivatives included."""
-    losses, theta = smooth_game(3, 11)
-    optimizer = sgd(0.05)
+def weighted(losses, optimizer, name):
+    """The outer variables weight the losses of the agents, which learn by a rule."""
     step = inner_step_per_agent(
         lambda own, others, phi, data: losses(own, others) * phi,
         optimizer,
         lambda f, x: RULES[name](f, x, 0.05),
     )
-    problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: (theta**2).sum())
+    return BilevelProblem(step=step, outer_loss=lambda theta, phi, data: (theta**2).sum())
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_hypergradient_through_a_rule_against_finite_differences(name):
+    """Two steps are differentiated, third derivatives included."""
+    losses, theta = smooth_game(3, 11)
+    optimizer = sgd(0.05)
+    problem = weighted(losses, optimizer, name)
     phi = torch.tensor([1.0, 0.5, 2.0], dtype=FLOAT)
     found = Unrolled()(problem, theta, optimizer.init(theta), phi, steps=2).gradient
 
     def outer(phi):
         point, state = theta, optimizer.init(theta)
         for _ in range(2):
-            point, state = step(point, state, phi, None)
+            point, state = problem.step(point, state, phi, None)
         return float((point**2).sum())
 
     for place in range(3):
@@ -143,12 +148,7 @@ def test_hypergradient_through_a_rule_against_finite_differences(name):
 def test_forward_mode_takes_the_same_hypergradient(name):
     losses, theta = smooth_game(2, 3)
     optimizer = sgd(0.05)
-    step = inner_step_per_agent(
-        lambda own, others, phi, data: losses(own, others) * phi,
-        optimizer,
-        lambda f, x: RULES[name](f, x, 0.05),
-    )
-    problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: (theta**2).sum())
+    problem = weighted(losses, optimizer, name)
     phi = torch.tensor([1.0, 0.5], dtype=FLOAT)
     found = [
         estimator(problem, theta, optimizer.init(theta), phi, steps=2).gradient

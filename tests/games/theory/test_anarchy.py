@@ -183,5 +183,6 @@ def test_what_cannot_be_laid_out_is_refused() -> None:
         pure_equilibria(Crowd())
     with pytest.raises(ValueError, match="RepeatedGame has 150 steps and 5 observations"):
         price_of_selfishness(make("repeated-stag-hunt"))
-    with pytest.raises(ValueError, match="needs exact values, and CoinGame has none: its episodes"):
+    sampled = "A payoff table needs exact values, and CoinGame has none: its episodes are sampled"
+    with pytest.raises(ValueError, match=sampled):
         welfare_optima(make("coin-game"))
