@@ -9,12 +9,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from bilevel.core import Range, Tree, gradient_at, tree_map
+from bilevel.core import Range, Tree, gradient_at
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PolicyGradient
 from bilevel.methods._learner import PolicyLearner, StepInputs
 from bilevel.methods._method import PolicyMethod
-from bilevel.optimizers import at_learning_rate, make_optimizer
 from bilevel.sharing import FixedMatrix, OuterVariable, identity_sharing
 from games.core import Game, require
 
@@ -138,7 +137,6 @@ class AlignedLearner(PolicyLearner):
     def __init__(self, method: AgA, game: Game, placement: Placement, variable: OuterVariable) -> None:
         super().__init__(method, game, placement, variable)
         self.settings = method
-        self.unit_optimizer = make_optimizer(method.inner.optimizer, learning_rate=1.0)
         self.step = self._adjusted_step
 
     def direction(self, theta: Tensor, phi: Tree, data: StepInputs) -> Tensor:
@@ -156,11 +154,7 @@ class AlignedLearner(PolicyLearner):
     def _adjusted_step(
         self, theta: Tensor, opt_state: Tree, phi: Tree, data: StepInputs
     ) -> tuple[Tensor, Tree]:
-        rate = data.learning_rate
-        optimizer = self.optimizer if rate is None else at_learning_rate(self.unit_optimizer, rate)
-        gradient = self.direction(theta, phi, data)
-        updates, opt_state = optimizer.update(gradient, opt_state, params=theta, inplace=False)
-        return tree_map(torch.add, theta, updates), opt_state
+        return self._descend(theta, opt_state, self.direction(theta, phi, data), data)
 
     def _collective_loss(self, joint: Tensor, phi: Tree, data: StepInputs) -> Tensor:
         """Minus the sum of all values and entropies of all seeds, which are independent: a scalar."""

@@ -246,6 +246,15 @@ class PolicyLearner:
             theta, opt_state = self.step(theta, opt_state, phi, data)
         return theta, opt_state
 
+    def _descend(
+        self, theta: Tensor, opt_state: Tree, direction: Tensor, inputs: StepInputs
+    ) -> tuple[Tensor, Tree]:
+        """Descend a direction by the policies' optimizer, at the learning rate of these inputs."""
+        rate = inputs.learning_rate
+        optimizer = self.optimizer if rate is None else at_learning_rate(self.optimizer, rate)
+        updates, opt_state = optimizer.update(direction, opt_state, params=theta, inplace=False)
+        return theta + updates, opt_state
+
     def _phi(self, state: State) -> Tree:
         """Outer variables of the next outer step."""
         phi = state["phi"]

@@ -14,7 +14,7 @@ from bilevel.methods._inner_settings import PolicyGradient
 from bilevel.methods._learner import PolicyLearner, StepInputs
 from bilevel.methods._method import PolicyMethod
 from bilevel.methods._settings import SettingsGroup, Whole
-from bilevel.optimizers import at_learning_rate, make_optimizer
+from bilevel.optimizers import make_optimizer
 from bilevel.sharing import FixedMatrix, identity_sharing
 from games.core import Game, require
 
@@ -104,7 +104,6 @@ class ShapingLearner(PolicyLearner):
         self.look_ahead = method.look_ahead
         self.imagined_optimizer = make_optimizer("sgd", learning_rate=self.look_ahead.learning_rate)
         self.imagined_step = inner_step_per_agent(self._inner_losses, self.imagined_optimizer)
-        self.unit_optimizer = make_optimizer(method.inner.optimizer, learning_rate=1.0)
 
     def direction(self, theta: Tensor, phi: Tensor, generator: torch.Generator, inputs: StepInputs) -> Tensor:
         """Direction that each agent descends at these policies, [seed, agent, parameter]."""
@@ -136,12 +135,9 @@ class ShapingLearner(PolicyLearner):
         generator: torch.Generator,
         inputs: StepInputs,
     ) -> tuple[Tensor, Tree]:
-        rate = inputs.learning_rate
-        optimizer = self.optimizer if rate is None else at_learning_rate(self.unit_optimizer, rate)
         for _ in range(steps):
             gradient = self.direction(theta, phi, generator, inputs)
-            updates, opt_state = optimizer.update(gradient, opt_state, params=theta, inplace=False)
-            theta = theta + updates
+            theta, opt_state = self._descend(theta, opt_state, gradient, inputs)
         return theta, opt_state
 
 
