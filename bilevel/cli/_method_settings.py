@@ -70,7 +70,7 @@ RENAMED = {name: f"{part}.{name}" for part, names in MOVED.items() for name in n
     "least-log-weight": "method.min-log-weight",
 }
 """Names of settings in an earlier version, without `method.` -> their current names."""
-PARTS = {"policy", "inner", "outer", "training", "loss_weights", "sharing"}
+PARTS = {"policy", "inner", "outer", "training", "loss_weights", "sharing", "rule"}
 
 
 def read_with_method(

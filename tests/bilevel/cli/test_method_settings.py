@@ -171,3 +171,10 @@ def test_values_that_cannot_be_read_leave_with_a_box(text: str, capsys: pytest.C
     said = capsys.readouterr().err
     assert text.partition(".")[2].partition("=")[0] in said
     assert "settings of mine" in said
+
+
+@pytest.mark.parametrize("method", ["ltos", "d3c", "aga"])
+@pytest.mark.parametrize("words", [["--rule", "lola"], ["--rule.rate", "0.1"]])
+def test_a_method_without_update_rules_says_so(method: str, words: list[str]) -> None:
+    with pytest.raises(ValueError, match="has no rule: its parts are"):
+        train_command(["--game", "prisoners-dilemma", "--method", method, *words])
