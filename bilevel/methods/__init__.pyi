@@ -40,6 +40,7 @@ from ._method import LossWeightMethod as LossWeightMethod
 from ._method import Method as Method
 from ._method import OuterMethod as OuterMethod
 from ._method import PolicyMethod as PolicyMethod
+from ._method import UpdateRuleMethod as UpdateRuleMethod
 from ._outer_learner import Cost as Cost
 from ._outer_learner import OuterInputs as OuterInputs
 from ._outer_learner import OuterLearner as OuterLearner

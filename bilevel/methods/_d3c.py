@@ -24,13 +24,13 @@ from bilevel.methods._d3c_bound import (
     positive_losses,
 )
 from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite
-from bilevel.methods._method import PolicyMethod
+from bilevel.methods._method import UpdateRuleMethod
 from bilevel.sharing import OBJECTIVES, Report, Transfer
 from games.core import Game, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class D3C(PolicyMethod):
+class D3C(UpdateRuleMethod):
     """Learned mixing of losses: each agent's weights descend an upper bound on the local price of anarchy.
 
     Inner loop: agent i descends f_i^A = sum_j A_ij f_j, with losses f_j = bound - value_j above 0 and rows of

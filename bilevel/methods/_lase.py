@@ -17,7 +17,7 @@ from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, NetworkCriti
 from bilevel.methods._lase_learner import EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
 from bilevel.methods._lase_sharing import Empathy, OneShotPlay
-from bilevel.methods._method import PolicyMethod, suggesting_episodes
+from bilevel.methods._method import UpdateRuleMethod, suggesting_episodes
 from bilevel.methods._settings import SettingsGroup, Whole
 from bilevel.nn import ActivationName
 from bilevel.sharing import ObservationEncoder
@@ -89,7 +89,7 @@ class TruePolicyPerspective(SettingsGroup, part="perspective", variant="true-pol
 
 
 @dataclass(frozen=True, kw_only=True)
-class LASE(PolicyMethod):
+class LASE(UpdateRuleMethod):
     """Empathy: share in each step with agents whose action was better for the giver than expected.
 
     r~_j = sum_i g_ij r_i, with g_ij = max(w_ij, 0) / (k_i - 1) for i's k_i - 1 neighbors (all other agents,

@@ -261,7 +261,32 @@ class PolicyMethod(Method, abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossWeightMethod(PolicyMethod, abc.ABC):
+class UpdateRuleMethod(PolicyMethod, abc.ABC):
+    """A method whose policies can also learn by another update rule than simultaneous gradients.
+
+    >>> from bilevel.methods import D3C, LOLA
+    >>> method = D3C(rule=LOLA(rate=0.3))
+    >>> isinstance(method, UpdateRuleMethod), method.rule.variant
+    (True, 'lola')
+    """
+
+    rule: Naive | LookAhead | LOLA | SOS | Consensus | Symplectic | Competitive | Extragradient | HOLA = (
+        Naive()
+    )
+    """Update rule of the policies: naive gradients, or one that shapes the other agents' learning."""
+
+    @property
+    def update_rule(self) -> UpdateRule:
+        return self.rule.direction
+
+    def play(self, game: Game) -> Play:
+        play = super().play(game)
+        self.rule.require_play(play)
+        return play
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeightMethod(UpdateRuleMethod, abc.ABC):
     """A method that can learn the weights of its loss terms, if these include a critic's loss.
 
     Raises:
@@ -278,10 +303,6 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
 
     loss_weights: LearnedLossWeights | None = None
     """Learned weights of the terms of agents' losses; None: the coefficients stay as they are."""
-    rule: Naive | LookAhead | LOLA | SOS | Consensus | Symplectic | Competitive | Extragradient | HOLA = (
-        Naive()
-    )
-    """Update rule of the policies: naive gradients, or one that shapes the other agents' learning."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -295,15 +316,6 @@ class LossWeightMethod(PolicyMethod, abc.ABC):
     @property
     def learned_loss_weights(self) -> LearnedLossWeights | None:
         return self.loss_weights
-
-    @property
-    def update_rule(self) -> UpdateRule:
-        return self.rule.direction
-
-    def play(self, game: Game) -> Play:
-        play = super().play(game)
-        self.rule.require_play(play)
-        return play
 
     def _phases(self) -> tuple[Phase, ...]:
         return (Phase(begin=0, moves="policies" if self.loss_weights is None else "both"),)

@@ -96,7 +96,7 @@ def test_a_method_has_few_settings(method: str, capsys: pytest.CaptureFixture[st
         (["--inner.clip-coef", "0.9"], "inner.clip_coef is a setting of inner ppo"),
         (
             ["--outer.optimizer", "sgd"],
-            "Selfish has no outer: its parts are policy, inner, loss_weights, rule.",
+            "Selfish has no outer: its parts are policy, inner, rule, loss_weights.",
         ),
     ],
 )
@@ -173,7 +173,7 @@ def test_values_that_cannot_be_read_leave_with_a_box(text: str, capsys: pytest.C
     assert "settings of mine" in said
 
 
-@pytest.mark.parametrize("method", ["ltos", "d3c", "aga"])
+@pytest.mark.parametrize("method", ["ltos", "lola-dice", "aga"])
 @pytest.mark.parametrize("words", [["--rule", "lola"], ["--rule.rate", "0.1"]])
 def test_a_method_without_update_rules_says_so(method: str, words: list[str]) -> None:
     with pytest.raises(ValueError, match="has no rule: its parts are"):

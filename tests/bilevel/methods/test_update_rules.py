@@ -5,7 +5,8 @@ import torch
 
 import games
 from bilevel.agents import ExactPlay, SampledPlay
-from bilevel.methods import LIO, LOLA, Fixed, Placement, Selfish, ToS
+from bilevel.core import inner_step_per_agent
+from bilevel.methods import LIO, LOLA, METHODS, Fixed, Placement, Selfish, ToS
 from bilevel.methods._settings import parts_of, plain_settings
 from bilevel.sharing import SharedBy
 from bilevel.update_rules import lola
@@ -110,6 +111,29 @@ def test_incentives_can_be_learned_for_shaping_agents():
     method = LIO().with_settings({"rule": "lola", "inner.surrogate": "loaded-dice", "inner.episodes": 8})
     _, metrics = trained(method, games.make("escape-room"), seeds=2, steps=2)
     assert metrics["welfare"].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "game", "settings"),
+    [
+        ("d3c", DILEMMA, {}),
+        ("lase", games.make("prisoners-dilemma"), {"inner.exact": True}),
+    ],
+)
+def test_the_policies_of_methods_without_hypergradients_follow_the_rule(name, game, settings):
+    """Their step is LOLA's on the losses that they transform."""
+    method = METHODS[name]().with_settings({"inner.optimizer": "sgd", "inner.steps": 1} | settings)
+    learner = method.with_settings({"rule": "lola"}).build(game, Placement(seeds=3))
+    start = learner.init(seed=0)
+    theta, phi = start["theta"], start["phi"]
+    batch = learner.play.sample(theta, learner.transfer(phi), torch.Generator())  # exact: none is drawn
+    step = inner_step_per_agent(
+        learner._inner_losses, learner.optimizer, lambda losses, theta: lola(losses, theta, 1.0)
+    )
+    expected, _ = step(theta, start["opt_state"], phi, learner.inputs(start, batch))
+    torch.testing.assert_close(learner.update(start)[0]["theta"], expected)
+    naive = method.build(game, Placement(seeds=3)).update(start)[0]["theta"]
+    assert not torch.allclose(expected, naive)
 
 
 @pytest.mark.parametrize(
