@@ -73,9 +73,10 @@ RUN_NOTES = (
     "Share given away: the fraction of its own reward that an agent does not keep.",
 )
 STRUCTURE_NOTE = (
-    "Edge precision: the fraction of learned sharing edges that lead to an agent whose actions affect the "
-    "giver. Edge recall: the fraction of such edges that are learned, with more than half of an equal share "
-    "of what the giver gives away. Equal sharing has recall 1, and as precision the density of useful edges"
+    "Edge precision: the fraction of learned sharing edges that are useful: they lead to an agent that acts "
+    "for the giver in the welfare optimum. Edge recall: the fraction of useful edges that are learned, with "
+    "more than half of an equal share of what the giver gives away. Equal sharing has recall 1, and as "
+    "precision the density of useful edges"
 )
 WEIGHTS_NOTE = (
     "Learned weights: the final coefficients of the policy, value and entropy terms times the learned "

@@ -36,8 +36,8 @@ PARTS: tuple[tuple[str, str, Any], ...] = (
 def structure_figure(run: Run) -> Figure | None:
     """Draw learned shares beside the influence graph; None without either, or with over 2000 agents.
 
-    A useful edge leads from an agent to one whose actions affect it. An edge is learned if it has more than
-    half of an equal share of what its giver gives away (`bilevel.edge_recovery`) in at least half of the
+    A useful edge leads from an agent to one that should act for it (`bilevel.edge_recovery`). An edge is
+    learned if it has more than half of an equal share of what its giver gives away in at least half of the
     seeds. With more than 64 agents, the figure has the graph alone.
 
     Args:
@@ -72,7 +72,7 @@ def structure_figure(run: Run) -> Figure | None:
             handles=handles,
             loc="outside lower center",
             ncols=3 if whole else 1,
-            title="useful: the receiver's actions affect the giver; learned: a share above equal parts",
+            title="useful: the receiver should act for the giver; learned: more than half of an equal share",
         )
         title = f"{config.method_name} on {config.game_name}: learned sharing and the influence graph"
         figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=12)

@@ -39,24 +39,27 @@ class EdgeRecovery(NamedTuple):
 
 
 def useful_edges(game: Game) -> Tensor:
-    """Edges along which sharing aligns interests: from each agent to those whose actions affect it.
+    """Edges along which sharing serves welfare: from each agent to those that should act for it.
 
     Args:
         game: a game that defines `influence`.
     Returns:
-        Giver and receiver, int64 [2, edge]: target and source of each edge of the influence graph.
+        Giver and receiver, int64 [2, edge]: target and source of each edge of `Game.useful_influence`, which
+        has the edges of the influence graph except wasteful ones.
     Raises:
         ValueError: the game does not define it.
 
     >>> import games
+    >>> useful_edges(games.make("aid", agents=3, benefit=0.5)).shape  # help costs 1: it is all wasteful
+    torch.Size([2, 0])
     >>> useful_edges(games.make("aid", agents=3))  # i helps i + 1, which should give to i
     tensor([[1, 2, 0],
             [0, 1, 2]])
     """
-    influence = game.influence
-    if influence is None:
+    useful = game.useful_influence
+    if useful is None:
         raise ValueError(f"{type(game).__name__} does not state which agents affect which (Game.influence).")
-    return influence.flip(0)
+    return useful.flip(0)
 
 
 def learned_edges(
@@ -88,10 +91,13 @@ def edge_recovery(
 ) -> EdgeRecovery:
     """Compare learned sharing with the influence graph.
 
-    Sharing aligns interests where a giver shares with the agents whose actions affect it: if i affects j, the
-    edge from j to i is useful. An edge is learned if its share exceeds half of an equal share of what the
-    giver gives away: T_ij > (1 - T_ii) / (2 (k_i - 1)), where i may give to k_i - 1 other agents. A giver
-    that gives away 1 % of its reward or less has no learned edge.
+    Sharing serves welfare where a giver shares with the agents that should act for it: if i affects j, and
+    does so in the welfare optimum, the edge from j to i is useful. Edges to agents whose influence costs more
+    than it is worth are not (`Game.useful_influence`).
+
+    An edge is learned if its share exceeds half of an equal share of what the giver gives away: T_ij >
+    (1 - T_ii) / (2 (k_i - 1)), where i may give to k_i - 1 other agents. A giver that gives away 1 % of its
+    reward or less has no learned edge.
 
     The rule depends on to whom an agent gives, not on how much it keeps: an agent that gives 25 % to the
     right one of two neighbors has learned that edge. Under equal sharing, such as the common reward or

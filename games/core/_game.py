@@ -160,6 +160,15 @@ class Game(abc.ABC):
         """
         return None
 
+    @property
+    def useful_influence(self) -> Tensor | None:
+        """The edges of `influence` whose source should act for the target in the welfare optimum.
+
+        By default all of them. A game whose influence can be wasteful, at a cost above its worth to others,
+        leaves such edges out. Form and order as in `influence`; None if the game does not define that.
+        """
+        return self.influence
+
     def neighbors_now(self, state: State) -> Tensor | None:
         """The sharing graph in this state, boolean [batch, giver, receiver]; None: always `neighbors`.
 

@@ -145,6 +145,12 @@ class Aid(ExactGame):
         return torch.from_numpy(np.unique(self.network.edges[felt], axis=0).T.copy())
 
     @property
+    def useful_influence(self) -> Tensor | None:
+        """Edges of `influence` from agents that help in the optimum; the help of others costs too much."""
+        influence = self.influence
+        return None if influence is None else influence[:, self.optimum[influence[0]]]
+
+    @property
     def num_observations(self) -> int:
         return int(self.network.out_degrees.max()) + 1 if self.observe_graph else 1
 

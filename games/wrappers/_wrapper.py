@@ -59,6 +59,7 @@ class WrappedGame(Game):
     neighbors = alias("game.neighbors")
     edges = alias("game.edges")
     influence = alias("game.influence")
+    useful_influence = alias("game.useful_influence")
     truncates = alias("game.truncates")
     draws_by_rows = alias("game.draws_by_rows")
     pure = alias("game.pure")

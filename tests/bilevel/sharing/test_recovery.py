@@ -47,6 +47,34 @@ def test_games_without_an_influence_graph() -> None:
         edge_recovery(torch.eye(2), games.make("escape-room"))
 
 
+def test_wasteful_edges_are_not_useful() -> None:
+    """Agent 1's help for 0 is worth 4, agent 2's only 0.5, at a cost of 1: agent 0 should give to 1 alone."""
+    edges = EdgeList(edges=((1, 0, 4.0), (2, 0, 0.5)))
+    for observed in (True, False):
+        game = Aid(agents=3, graph=edges, split=False, benefit=1.0, observe_graph=observed)
+        assert game.influence.tolist() == [[1, 2], [0, 0]]  # type: ignore[union-attr]
+        assert game.useful_influence.tolist() == [[1], [0]]  # type: ignore[union-attr]
+        assert useful_edges(game).tolist() == [[0], [1]]
+        only, both = torch.eye(3), torch.eye(3)
+        only[0], both[0] = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.2, 0.4, 0.4])
+        right, wasteful = edge_recovery(only, game), edge_recovery(both, game)
+        assert (right.precision, right.recall) == (1.0, 1.0)
+        assert (wasteful.precision, wasteful.recall) == (0.5, 1.0)
+    assert Aid(rewiring=0.1).useful_influence is None
+
+
+@pytest.mark.parametrize("worth", [0.5, 1.5])
+def test_useful_edges_are_those_whose_source_raises_welfare(worth: float) -> None:
+    """By the rewards themselves, in a group with one receiver of 1.5 times the cost and others of `worth`."""
+    graph = EdgeList(edges=((0, 1, 1.5), (1, 2, worth), (3, 2, worth), (3, 0, 0.3)))
+    game = Aid(agents=4, graph=graph, split=False, benefit=1.0)
+    helping = torch.eye(4)
+    policies = torch.stack([helping, 1 - helping], -1)[:, :, None].expand(-1, -1, game.num_observations, -1)
+    gains = game.values(policies).sum(-1)
+    sources = set(game.useful_influence[0].tolist())  # type: ignore[index]
+    assert sources == set((gains > 0).nonzero().flatten().tolist())
+
+
 def test_precision_and_recall_by_hand() -> None:
     """Agent 0 gives to its helper 3 and to 1, agent 1 gives a little to its helper 0, the others nothing."""
     shares = torch.eye(4, dtype=torch.float64)
