@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional
 
-from bilevel.agents._surrogates import chosen, entropy
+from bilevel.agents._surrogates import chosen, divergence, entropy
 from games.core import Game, cached_constants, constant, normal, uniform
 
 NODES = 40
@@ -79,6 +79,9 @@ class Distribution(Protocol):
     def entropy(self, outputs: Tensor) -> Tensor:
         """Entropy in nats: [..., output] -> [...]."""
 
+    def divergence(self, reference: Tensor, outputs: Tensor) -> Tensor:
+        """KL(reference || policy) in nats, of outputs [..., output] each -> [...]."""
+
 
 @dataclass(frozen=True)
 class Softmax:
@@ -103,6 +106,9 @@ class Softmax:
 
     def entropy(self, outputs: Tensor) -> Tensor:
         return entropy(outputs)
+
+    def divergence(self, reference: Tensor, outputs: Tensor) -> Tensor:
+        return divergence(reference, outputs)
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,12 @@ class SquashedGaussian:
         points = mean.unsqueeze(-1) + log_std.exp().unsqueeze(-1) * nodes
         slope = (self._log_slope(points.movedim(-1, 0)).movedim(0, -1) * weights).sum(-1)
         return (log_std + 0.5 * math.log(2 * math.pi * math.e) + slope).sum(-1)
+
+    def divergence(self, reference: Tensor, outputs: Tensor) -> Tensor:
+        """That of the Gaussians: squashing is one-to-one, and divergences do not change."""
+        (center, log_width), (mean, log_std) = reference.chunk(2, -1), outputs.chunk(2, -1)
+        squares = (2 * (log_width - log_std)).exp() + ((center - mean) * (-log_std).exp()).square()
+        return (log_std - log_width + (squares - 1) / 2).sum(-1)
 
     def _log_slope(self, actions: Tensor) -> Tensor:
         low, high = self._bounds(actions)

@@ -16,7 +16,7 @@ from bilevel.agents._loss_terms import LossTerms, TermWeights, deviation, weight
 from bilevel.agents._policy import Policy
 from bilevel.agents._policy_forms import Tabular
 from bilevel.agents._rollout import concatenated, rollout, rollout_blocks
-from bilevel.agents._surrogates import Surrogate, dice, entropy, leave_one_out, returns_to_go
+from bilevel.agents._surrogates import Surrogate, dice, divergence, entropy, leave_one_out, returns_to_go
 from bilevel.sharing import Report, Reporting, SharedOnEdges, Trajectory, Transfer, combine_reports
 from games.core import ExactGame, Game, cached_constants, constant
 from games.matrix import CountedFamily
@@ -90,6 +90,17 @@ class Play(abc.ABC):
         """Terms of `losses`, with its arguments; the entropy only if `regularized`."""
 
     @abc.abstractmethod
+    def divergence(self, reference: Tensor, theta: Tensor, data: Any) -> Tensor:
+        """KL(reference || policy) of each agent's policies, mean over observations, [seed, agent], in nats.
+
+        Args:
+            reference: parameters of the reference policies, like theta.
+            theta: the policies.
+            data: from `sample`; its observations are constants. In exact play the mean is over all
+                observations.
+        """
+
+    @abc.abstractmethod
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """Each agent's extrinsic value, [seed, agent], whose derivative in theta is the policy gradient."""
 
@@ -158,6 +169,9 @@ class ExactPlay(Play):
         assert transfer.matrix is not None  # checked when a learner is built
         return (self.game.values(policies) * transfer.matrix.mT).sum(-1)  # [learner, giver], [giver, learner]
 
+    def divergence(self, reference: Tensor, theta: Tensor, data: Any) -> Tensor:
+        return divergence(self.policy.table(reference), self.policy.table(theta)).mean(-1)
+
     def values(self, theta: Tensor, data: Any) -> Tensor:
         return self.game.values(self.policy.probabilities(theta))
 
@@ -222,6 +236,11 @@ class SampledPlay(Play):
             to_go = returns_to_go(rewards, self.game.discount)
             nats = nats * deviation(to_go - leave_one_out(to_go, data.acting), data.acting)
         return LossTerms(-returns, None, nats)
+
+    def divergence(self, reference: Tensor, theta: Tensor, data: Any) -> Tensor:
+        target = self._logits(reference, data).detach()
+        nats = self.distribution.divergence(target, self._logits(theta, data)) * data.acting
+        return nats.sum((-2, -1)) / data.acting.sum((-2, -1)).clamp(min=1)
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """DiCE estimates of the discounted return, unbiased in value and in derivatives by all agents.

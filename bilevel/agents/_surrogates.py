@@ -297,6 +297,23 @@ def entropy(logits: Tensor) -> Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum(0)
 
 
+def divergence(reference: Tensor, logits: Tensor) -> Tensor:
+    """KL divergence of softmax policies from reference policies, KL(reference || policy).
+
+    Args:
+        reference: logits of the reference policies, [..., action].
+        logits: logits of the policies, [..., action].
+
+    Returns:
+        Divergence, [...], in nats; 0 if and only if the policies are equal.
+
+    >>> divergence(torch.zeros(2), torch.tensor([3.0, 1.0]).log())  # (1/2, 1/2) and (3/4, 1/4)
+    tensor(0.1438)
+    """
+    target = log_softmax(reference)
+    return (target.exp() * (target - log_softmax(logits))).sum(0)
+
+
 def chosen(logits: Tensor, actions: Tensor) -> Tensor:
     """Log-probability of the actions taken by softmax policies.
 

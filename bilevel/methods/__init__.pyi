@@ -57,6 +57,7 @@ from ._phases import read_phases as read_phases
 from ._phases import require_end as require_end
 from ._phases import write_phases as write_phases
 from ._planner import CentralPlanner as CentralPlanner
+from ._pola import POLA as POLA
 from ._policy_settings import AutoPolicy as AutoPolicy
 from ._policy_settings import ConvPolicy as ConvPolicy
 from ._policy_settings import GRUPolicy as GRUPolicy
