@@ -12,9 +12,17 @@ from ._distributions import Softmax as Softmax
 from ._distributions import SquashedGaussian as SquashedGaussian
 from ._distributions import allowed as allowed
 from ._distributions import distribution_of as distribution_of
+from ._exploration import Exploring as Exploring
 from ._loss_terms import LossTerms as LossTerms
 from ._loss_terms import TermWeights as TermWeights
 from ._loss_terms import weighted as weighted
+from ._opponent_q_play import OpponentQPlay as OpponentQPlay
+from ._opponent_q_play import QTargets as QTargets
+from ._opponent_q_play import action_values_like as action_values_like
+from ._opponent_values import DiceReturns as DiceReturns
+from ._opponent_values import NStepReturns as NStepReturns
+from ._opponent_values import OpponentReturns as OpponentReturns
+from ._opponent_values import estimated_log_policy as estimated_log_policy
 from ._play import ExactPlay as ExactPlay
 from ._play import Measured as Measured
 from ._play import Play as Play

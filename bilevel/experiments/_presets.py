@@ -182,6 +182,17 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.entropy_coef": 0.0,
         "look_ahead.learning_rate": 0.5,
     },
+    # Exploration keeps defection in the episodes, so that it is still punished once agents cooperate.
+    ("repeated-prisoners-dilemma", "loqa"): {
+        "policy": "tabular",
+        "policy.initial_scale": 0.1,
+        "inner.optimizer": "adam",
+        "inner.learning_rate": Schedule.read("0:0.3, 40:0.3, 80:0.03"),
+        "inner.entropy_coef": 0.0,
+        "inner.exploration": 0.1,
+        "q.learning_rate": 0.05,
+        "q.updates": 6,
+    },
     # Products of advantages are noisy: more episodes, and a learning rate that ends before policies drift
     # (docs/studies/shaping-from-samples.md).
     ("repeated-prisoners-dilemma", "advantage-alignment"): {

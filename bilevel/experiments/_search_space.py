@@ -108,6 +108,7 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     "contract": {"initial_payment": SearchRange(0.1, 5)},
     "aga": {"alignment_weight": SearchRange(0.1, 10)},
     "advantage-alignment": {"inner.alignment_coef": SearchRange(0.1, 10)},
+    "loqa": {"opponents.coef": SearchRange(0.1, 10), "q.learning_rate": SearchRange(0.1, 10)},
     "lola-dice": {"look_ahead.learning_rate": SearchRange(0.1, 10)},
     "pola": {"look_ahead.learning_rate": SearchRange(0.1, 10), "proximal.kl_coef": SearchRange(0.1, 10)},
     "gifting": {"amount": SearchRange(0.1, 10)},

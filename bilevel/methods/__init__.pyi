@@ -32,6 +32,12 @@ from ._lio import ModeledOpponents as ModeledOpponents
 from ._lio import ObjectiveCost as ObjectiveCost
 from ._lio import SeparateCost as SeparateCost
 from ._lola_dice import LOLADiCE as LOLADiCE
+from ._loqa import LOQA as LOQA
+from ._loqa import ActionValueActor as ActionValueActor
+from ._loqa import ActionValueSettings as ActionValueSettings
+from ._loqa import EarlierPolicies as EarlierPolicies
+from ._loqa import LoadedDiceOpponents as LoadedDiceOpponents
+from ._loqa import NStepOpponents as NStepOpponents
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
 from ._ltos import SharingAscent as SharingAscent

@@ -28,6 +28,7 @@ METHODS: Registry[type[Method]] = Registry(
         "advantage-alignment": "bilevel.methods._advantage_alignment:AdvantageAlignment",
         "lola-dice": "bilevel.methods._lola_dice:LOLADiCE",
         "pola": "bilevel.methods._pola:POLA",
+        "loqa": "bilevel.methods._loqa:LOQA",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",

@@ -132,7 +132,9 @@ def test_settings() -> None:
             )
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("ltos", "advantage-alignment")])
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if name not in ("ltos", "loqa", "advantage-alignment")]
+)
 def test_every_method_of_policy_gradients_takes_it(name: str) -> None:
     settings = {"inner.exact": False, "inner.entropy_scale": "advantage-std", "inner.entropy_coef": 0.1}
     own = {"loss_bound": 12.0} if name == "d3c" else {}
