@@ -108,7 +108,7 @@ def _run(settings: TournamentSettings, tournament: Tournament, out: Path) -> Non
     steps = counted(settings.outer_steps, "outer step")
     title = f"Tournament on {settings.game_name}: {kind}, {seeds}, {steps}"
     config = tournament.base
-    unit = config.game.value_unit if config.exact else "reward per episode"
+    unit = config.game.value_unit if tournament.exact else "reward per episode"
     written = report.write_cross_play(matches, out / ("pool" if settings.pool else "pairings"), title, unit)
     Console(highlight=False).print(report.cross_play_table(matches, title).to_rich())
     print(f"\nWritten to {written[0].parent}: {', '.join(path.name for path in written)}")

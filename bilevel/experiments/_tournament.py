@@ -3,7 +3,8 @@
 In a match each of two agents learns by a method of its own. Both methods take an outer step from the same
 joint policy, and each agent keeps its own method's update of its own policy: a learner models the other agent
 as a learner of its own kind, and in the next step observes the other's actual policy. So any two methods with
-policies of the same form can meet, whatever else their states contain.
+policies of the same form can meet, whatever else their states contain. A learner of action values meets them
+as a table of its action probabilities, and the other agent's policy is part of its environment.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bilevel.agents import Policy, PolicyWithCritic
+from bilevel.agents import Policy, PolicyWithCritic, Tabular
 from bilevel.experiments._comparison import require_comparable
 from bilevel.experiments._config import RunConfig
 from bilevel.experiments._files import parse_json, write_text
 from bilevel.experiments._resumable import ResumableFolder, provenance
 from bilevel.experiments._statistics import Interval, interquartile_interval
-from bilevel.methods import PolicyLearner, State
-from games.core import require
+from bilevel.methods import HasActionTable, PolicyGradient, PolicyLearner, Selfish, State, TabularPolicy
+from games.core import ExactGame, require
 from games.matrix import MemoryOneStrategy, RepeatedGame
 
 CERTAIN = 30.0
@@ -118,18 +119,31 @@ class Tournament:
             f"Fixed strategies are for repeated games with two actions, and {config.game_name} is none: "
             "choose repeated-prisoners-dilemma or another repeated-NAME.",
         )
-        for label in self.learners:
+        for label, learner in self._learners.items():
+            if not isinstance(learner, PolicyLearner):
+                self._require_table(label, learner)
+                continue
             require(
-                isinstance(self._learners[label], PolicyLearner),
-                f"{label} has no policies that another method's learner can meet, as it learns values of "
-                "actions: leave it out.",
-            )
-            require(
-                _policy_of(self._learners[label]) == self.policy,
+                _policy_of(learner) == self.policy,
                 f"{label} and {next(iter(self.learners))} have policies of different forms, and in a match "
                 "they must be the same: leave out methods that add actions, or give all the same --set "
                 "policy=NAME.",
             )
+
+    def _require_table(self, label: str, learner: Any) -> None:
+        require(
+            isinstance(learner, HasActionTable),
+            f"{label} has no policies that another method's learner can meet: leave it out.",
+        )
+        require(
+            isinstance(self.policy, Tabular),
+            f"{label} learns values of actions, and meets tabular policies alone: give the other learners "
+            "--set policy=tabular, or leave it out.",
+        )
+        try:
+            learner.action_table(learner.init(self.base.seed), exploring=False)
+        except ValueError as error:
+            raise ValueError(f"{label} cannot meet others on {self.base.game_name}: {error}") from error
 
     @property
     def base(self) -> RunConfig:
@@ -190,11 +204,11 @@ class Tournament:
         return [self._evaluated([seats[first][0], seats[second][1]]) for first, second in self.pairs]
 
     def _evaluated(self, seats: Sequence[_Seat]) -> Match:
-        label = next(iter(self.learners))
-        learner = self._learners[label]
+        learner = self._evaluator
         state = learner.init(self.base.seed)
         state["outer_step"] = state["outer_step"] + self.base.outer_steps
-        state["theta"] = _with_policies(self.policy, state["theta"], _joint(seats))
+        joint = torch.stack([seat.final_parameters() for seat in seats], 1)
+        state["theta"] = _with_policies(self.policy, state["theta"], joint)
         metrics = learner.evaluate(state, episodes=self.base.evaluation_episodes)
         numbers = {name: value.double().cpu().numpy() for name, value in metrics.items()}
         returns = np.stack([numbers["return_0"], numbers["return_1"]])
@@ -214,7 +228,24 @@ class Tournament:
     @property
     def policy(self) -> Policy:
         """Policy of all entrants, without critics."""
-        return _policy_of(next(iter(self._learners.values())))
+        return _policy_of(self._evaluator)
+
+    @property
+    def exact(self) -> bool:
+        """True if the final policies are evaluated by exact values."""
+        return not self._evaluator.play.draws
+
+    @functools.cached_property
+    def _evaluator(self) -> PolicyLearner:
+        """Learner that evaluates final policies: the first one that has policies, or one of tables."""
+        for learner in self._learners.values():
+            if isinstance(learner, PolicyLearner):
+                return learner
+        exact = isinstance(self.base.game, ExactGame)
+        method = Selfish(policy=TabularPolicy(), inner=PolicyGradient(exact=exact))
+        learner = method.build(self.base.game, self.base.placement)
+        assert isinstance(learner, PolicyLearner)
+        return learner
 
     @property
     def record(self) -> dict[str, Any]:
@@ -348,19 +379,30 @@ class _Seat:
             self.parameters = _strategy_parameters(tournament.strategies[label], tournament.base.seeds)
             return
         self.state: State = self.learner.init(tournament.base.seed)
-        self.parameters = self._own(self.state)
+        self.parameters = self._own()
 
     def learn(self, joint: Tensor) -> None:
         """Take an outer step from joint policies, [seed, 2, parameter], and keep this seat's policy of it."""
-        if self.learner is not None:
+        if self.learner is None:
+            return
+        if isinstance(self.learner, PolicyLearner):
             theta = _with_policies(self.policy, self.state["theta"], joint)
             self.state, _ = self.learner.update({**self.state, "theta": theta})
-            self.parameters = self._own(self.state)
+        else:
+            self.state, _ = self.learner.update_against(self.state, self.place, self.policy, joint)
+        self.parameters = self._own()
 
-    def _own(self, state: State) -> Tensor:
+    def final_parameters(self) -> Tensor:
+        """This seat's policy after learning, without exploration, [seed, parameter], float64."""
+        return self.parameters if self.learner is None else self._own(exploring=False)
+
+    def _own(self, *, exploring: bool = True) -> Tensor:
         """This seat's policy, [seed, parameter], float64."""
-        own: Tensor = state["theta"][:, self.place, : self.policy.num_parameters].double()
-        return own
+        if isinstance(self.learner, PolicyLearner):
+            own: Tensor = self.state["theta"][:, self.place, : self.policy.num_parameters].double()
+            return own
+        assert isinstance(self.learner, HasActionTable)
+        return _table_parameters(self.learner.action_table(self.state, exploring=exploring)[:, self.place])
 
 
 def _joint(seats: Sequence[_Seat]) -> Tensor:
@@ -381,6 +423,12 @@ def _with_policies(policy: Policy, theta: Tensor, policies: Tensor) -> Tensor:
 def _strategy_parameters(strategy: MemoryOneStrategy, seeds: int) -> Tensor:
     odds = torch.tensor(strategy, dtype=torch.float64).logit().clamp(-CERTAIN, CERTAIN)
     return odds.expand(seeds, len(strategy))
+
+
+def _table_parameters(probabilities: Tensor) -> Tensor:
+    """Parameters of a tabular policy, [..., parameter]: logits relative to the last action's."""
+    logs = probabilities.double().log().clamp(min=-CERTAIN)
+    return (logs[..., :-1] - logs[..., -1:]).flatten(-2)
 
 
 def _write_match(path: Path, match: Match) -> None:

@@ -1,6 +1,7 @@
 from ._advantage_alignment import AdvantageAlignment as AdvantageAlignment
 from ._aga import AgA as AgA
 from ._aga import adjusted_gradient as adjusted_gradient
+from ._contract import HasActionTable as HasActionTable
 from ._contract import HasPolicies as HasPolicies
 from ._contract import Learner as Learner
 from ._contract import Metrics as Metrics

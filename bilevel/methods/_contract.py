@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from bilevel.agents import Actor, Policy
+from bilevel.agents import Actor, Policy, Tabular
 from bilevel.sharing import Transfer
 from games.core import Game, require
 
@@ -132,4 +132,41 @@ class Playable(Protocol):
         """Build an actor of one repetition's policies on the CPU, and its transfer.
 
         The game has the agents, actions and observations of the training game.
+        """
+
+
+@runtime_checkable
+class HasActionTable(Protocol):
+    """A learner of action values whose agents can meet the policies of other methods in tournaments.
+
+    >>> import games
+    >>> from bilevel.methods import LToS, Placement
+    >>> learner = LToS(interval=1).build(games.make("repeated-chicken"), Placement(seeds=3))
+    >>> isinstance(learner, HasActionTable)
+    True
+    >>> learner.action_table(learner.init(seed=0), exploring=True)[0, 0, 0].sort().values
+    tensor([0.2000, 0.8000], dtype=torch.float64)
+    """
+
+    def action_table(self, state: State, *, exploring: bool) -> Tensor:
+        """Compute action probabilities at every observation, [seed, agent, observation, action].
+
+        Args:
+            state: state of the learner.
+            exploring: with the random actions of the next round, instead of greedily.
+
+        Raises:
+            ValueError: actions depend on more than the agent's own observation.
+        """
+
+    def update_against(
+        self, state: State, agent: int, policy: Tabular, theta: Tensor
+    ) -> tuple[State, Metrics]:
+        """Take an outer step in which all agents but one act by fixed tables.
+
+        Args:
+            state: state of the learner; it is not changed.
+            agent: the agent that acts by the learner's action values.
+            policy: tabular policy of the other agents.
+            theta: its parameters, [seed, agent, parameter].
         """

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
+from torch.nn import functional
 
 from bilevel.agents import (
     Actor,
     QNetwork,
     ReplayBuffer,
+    Softmax,
+    StepObservation,
+    Tabular,
     add,
+    allowed,
     best_value,
     block_length,
     draw,
@@ -41,6 +47,7 @@ from bilevel.methods._ltos_transitions import (
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer
 from bilevel.sharing import MatrixSequence, Reporting, SharingNetwork, Trajectory, Transfer
 from games.core import Game, Streams, normal, require
+from games.matrix import RepeatedGame, observed_states
 
 if TYPE_CHECKING:
     from bilevel.methods._ltos import LToS
@@ -50,6 +57,40 @@ Update = Callable[[Tensor, Tree, Tensor], tuple[Tensor, Tree]]
 """(gradient, optimizer state, parameters) -> parameters and state after a step."""
 MOST_WRITTEN = 2**53
 """An upper bound of the items ever written to a replay buffer."""
+
+
+class _FixedPolicies(NamedTuple):
+    """Tables by which all agents but one act."""
+
+    agent: int
+    """The agent that acts by its values."""
+    policy: Tabular
+    theta: Tensor
+    """[seed, agent, parameter]; the agent's own are not used."""
+
+    def replace(self, actions: Tensor, step: StepObservation, generator: torch.Generator) -> Tensor:
+        """Replace the other agents' actions, [seed, agent, episode]."""
+        logits = allowed(self.policy.logits(self.theta, step.observed), step.legal)
+        drawn = Softmax(self.policy.num_actions).draw(logits, generator)
+        return drawn.index_copy(1, torch.tensor([self.agent], device=drawn.device), actions[:, [self.agent]])
+
+
+def _joint_observations(game: Game, interval: int) -> Tensor:
+    """Observations that occur together, [agent, joint observation]; each agent's own are all distinct."""
+    space = game.observation_space
+    if isinstance(game, RepeatedGame):
+        require(
+            interval == 1,
+            f"Its sharing networks decide every {interval} steps, so its actions depend on earlier "
+            "observations, too: set interval to 1.",
+        )
+        return torch.tensor([[0, *own] for own in observed_states(game.num_agents, game.num_actions)])
+    require(
+        isinstance(space, spaces.Discrete) and space.n == 1,
+        f"Its actions depend on all agents' observations by their shares, and in {type(game).__name__} an "
+        "agent does not know the others': choose a matrix game or a repeated one.",
+    )
+    return torch.zeros(game.num_agents, 1, dtype=torch.int64)
 
 
 class LToSLearner:
@@ -97,6 +138,26 @@ class LToSLearner:
 
     def update(self, state: State) -> tuple[State, Metrics]:
         """Take a round: play, train values and, in turn, sharing networks, update targets, evaluate."""
+        return self._round(state, None)
+
+    def update_against(
+        self, state: State, agent: int, policy: Tabular, theta: Tensor
+    ) -> tuple[State, Metrics]:
+        return self._round(state, _FixedPolicies(agent, policy, theta.to(state["theta"])))
+
+    def action_table(self, state: State, *, exploring: bool) -> Tensor:
+        observed = _joint_observations(self.game, self.method.interval).to(self.placement.device)
+        theta = state["theta"]
+        features = self.variable.encoder.encode(observed.expand(len(theta), -1, -1), theta)
+        shares = self.variable.matrices(self.variable.logits(state["phi"], features))
+        values = self.network(theta, features, incoming(shares))
+        epsilon = self.method.exploration_at(int(state["outer_step"])) if exploring else 0.0
+        greedy = functional.one_hot(values.argmax(-1), self.game.num_actions).to(theta)
+        by_state = (1 - epsilon) * greedy + epsilon / self.game.num_actions
+        order = observed.argsort(-1)[:, :, None].expand_as(by_state)
+        return by_state.gather(-2, order).detach()
+
+    def _round(self, state: State, others: _FixedPolicies | None) -> tuple[State, Metrics]:
         self._require_sound(state["replay"])
         method, count = self.method, int(state["outer_step"])
         generator = self._streams(state, Purpose.TRAINING)
@@ -104,7 +165,9 @@ class LToSLearner:
         sigma = self.schedule.value("noise", count) if turn or method.noise_always else 0.0
         noise = OrnsteinUhlenbeck(sigma=sigma) if sigma else None
         exploration = Exploration(method.exploration_at(count), noise)
-        played = self._play(state["theta"], state["phi"], exploration, method.inner.episodes, generator)
+        played = self._play(
+            state["theta"], state["phi"], exploration, method.inner.episodes, generator, others
+        )
         buffer = add(state["replay"], *transitions_of(*played, self.variable.encoder))
         theta, opt_state = self._learn_values(state, buffer, generator)
         require_finite(theta, "A value network", state["outer_step"])
@@ -112,7 +175,7 @@ class LToSLearner:
         if turn:
             phi, outer_opt_state = self._learn_to_share(state, theta, buffer, generator)
             require_finite(phi, "A sharing network", state["outer_step"])
-        trajectory, transfer = self._play(theta, phi, GREEDY, method.inner.episodes, generator)
+        trajectory, transfer = self._play(theta, phi, GREEDY, method.inner.episodes, generator, others)
         metrics = metrics_of(measure_episodes(self.game, trajectory), transfer.report(trajectory))
         after = {
             "outer_step": state["outer_step"] + 1,
@@ -163,12 +226,23 @@ class LToSLearner:
 
     @torch.no_grad()
     def _play(
-        self, theta: Tensor, phi: Tensor, exploration: Exploration, episodes: int, generator: torch.Generator
+        self,
+        theta: Tensor,
+        phi: Tensor,
+        exploration: Exploration,
+        episodes: int,
+        generator: torch.Generator,
+        others: _FixedPolicies | None = None,
     ) -> tuple[Trajectory, MatrixSequence]:
         sharers = Sharers(self.variable, self.network, theta, phi, exploration, generator)
+
+        def act(step: StepObservation) -> Tensor:
+            actions = sharers.act(step)
+            return actions if others is None else others.replace(actions, step, generator)
+
         mask = torch.ones(len(theta), 1, episodes, dtype=theta.dtype, device=theta.device)
         horizon = self.game.horizon
-        (trajectory,) = play_blocks(self.game, sharers.act, sharers.give, mask, generator, horizon)
+        (trajectory,) = play_blocks(self.game, act, sharers.give, mask, generator, horizon)
         return trajectory, sharers.transfer()
 
     def _learn_values(

@@ -50,7 +50,7 @@ def test_table_figure_and_files(tmp_path, capsys):
         (["--strategies", "grim", "grim"], "grim is named twice"),
         (["--game", "coin-game", "--strategies", "grim"], "Fixed strategies are for repeated games"),
         (["--seeds", "2", "--strategies", "grim"], "needs 3 seeds or more"),
-        (["--learners", "selfish", "ltos"], "ltos has no policies that another method's learner can meet"),
+        (["--learners", "selfish", "ltos"], "Its sharing networks decide every 15 steps"),
         (["--game", "public-goods"], "pairs two agents, and public-goods has 3"),
         (["--game", "aid", "--learners", "a=selfish", "b=selfish"], "pairs two agents"),
     ],

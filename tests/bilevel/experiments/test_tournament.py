@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bilevel.experiments import Tournament, cross_play, default_config
-from games.matrix import memory_one_strategy
+from games.matrix import FiniteRepeatedGame, memory_one_strategy
 
 NAIVE = dataclasses.replace(
     default_config("repeated-prisoners-dilemma", "selfish"), seeds=4, outer_steps=30, seed=7
@@ -149,6 +149,63 @@ def test_a_folder_keeps_its_matches_and_refuses_other_settings(tmp_path, pool):
         tournament.run(folder, pool=pool)
 
 
+def ltos_config(**settings):
+    config = default_config("repeated-prisoners-dilemma", "ltos")
+    method = config.method.with_settings(
+        {"interval": 1, "inner.episodes": 4, "inner.steps": 20, "inner.batch_size": 16, **settings}
+    )
+    game = dataclasses.replace(config.game, horizon=20)
+    common = {"seeds": 3, "seed": 7, "outer_steps": 20, "evaluation_episodes": 2}
+    return dataclasses.replace(config, game=game, method=method, **common)
+
+
+def test_action_values_as_a_table_play_like_their_agents():
+    """Greedy agents draw nothing, so one episode of theirs has the exact value of the finite game."""
+    config = ltos_config()
+    learner = config.method.build(config.game, config.placement)
+    state = learner.init(seed=0)
+    drawn = torch.Generator().manual_seed(0)  # values that differ more than initial networks'
+    state["theta"] = torch.randn(state["theta"].shape, generator=drawn)
+    expected = learner.evaluate(state, episodes=2)
+    table = learner.action_table(state, exploring=False).double()
+    game = FiniteRepeatedGame(
+        stage=config.game.stage, discount=config.game.discount, horizon=config.game.horizon
+    )
+    values = game.values(table)
+    assert values.unique().numel() > 1
+    for agent in range(2):
+        np.testing.assert_allclose(values[:, agent], expected[f"return_{agent}"], atol=1e-5)
+    explored = learner.action_table(state, exploring=True)
+    epsilon = config.method.exploration_at(0)
+    np.testing.assert_allclose(explored, (1 - epsilon) * table + epsilon / 2, atol=1e-6)
+
+
+def test_other_agents_act_by_their_tables_in_rounds_of_action_values():
+    """Against tit-for-tat the buffer's partner repeats the last action of the agent that learns."""
+    config = ltos_config()
+    tournament = Tournament(learners={"ltos": config}, strategies=strategies("tit-for-tat"))
+    learner = config.method.build(config.game, config.placement)
+    odds = torch.tensor([30.0, 30.0, -30.0, 30.0, -30.0]).expand(3, 2, 5)
+    state, _ = learner.update_against(learner.init(seed=0), 1, tournament.policy, odds)
+    count = config.method.inner.episodes * config.game.horizon
+    actions = state["replay"].items.actions[:, :count].unflatten(1, (config.game.horizon, -1))
+    assert (actions[:, 0, :, 0] == 0).all()
+    assert (actions[:, 1:, :, 0] == actions[:, :-1, :, 1]).all()
+    assert actions[..., 1].float().mean() > 0.05
+
+
+def test_action_values_answer_strategies_and_policies():
+    fixed = strategies("tit-for-tat", "always-cooperate")
+    tournament = Tournament(learners={"ltos": ltos_config()}, strategies=fixed)
+    assert tournament.exact
+    assert tournament.play("ltos", "always-cooperate").returns[0].min() > -0.01
+    assert tournament.play("tit-for-tat", "ltos").returns[1].min() > -1.1
+    config = ltos_config()
+    naive = dataclasses.replace(config, method_name="selfish", method=NAIVE.method)
+    match = Tournament(learners={"naive": naive, "ltos": config}).play("naive", "ltos")
+    assert match.cooperation.max() < 0.1
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="has other files, and no tournament"):
@@ -170,9 +227,19 @@ def config_of(game, method="selfish"):
         ({"a": config_of("escape-room")}, ("grim",), "Fixed strategies are for repeated games"),
         ({"a": config_of("aid"), "b": config_of("aid")}, (), "pairs two agents, and aid has"),
         (
-            {"a": config_of("prisoners-dilemma"), "b": config_of("prisoners-dilemma", "ltos")},
+            {"a": config_of("repeated-chicken"), "b": config_of("repeated-chicken", "ltos")},
             (),
-            "b has no policies that another method's learner can meet",
+            "b cannot meet others on repeated-chicken: Its sharing networks decide every 15 steps",
+        ),
+        (
+            {"a": config_of("coin-game"), "b": config_of("coin-game", "ltos")},
+            (),
+            "b learns values of actions, and meets tabular policies alone",
+        ),
+        (
+            {"a": config_of("escape-room", "ltos"), "b": config_of("escape-room", "ltos")},
+            (),
+            "A tabular policy needs observations that are numbers",
         ),
         (
             {"a": config_of("prisoners-dilemma"), "b": config_of("prisoners-dilemma", "gifting")},
