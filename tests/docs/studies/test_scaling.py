@@ -19,6 +19,7 @@ from docs.studies.scaling import (
     Study,
     episodes_to,
     main,
+    measure,
     median_interval,
     slope,
 )
@@ -63,6 +64,21 @@ def test_episodes_count_those_of_the_outer_loop_until_the_window_reaches_the_lev
         cooperation = run.curves["cooperation"][:, seed]
         assert cooperation[step - WINDOW + 1 : step + 1].mean() >= 0.9 - 1e-6
         assert step == WINDOW - 1 or cooperation[step - WINDOW : step].mean() < 0.9
+
+
+@pytest.mark.parametrize("label", ["neighborhood", "common reward"])
+def test_runs_that_end_early_give_the_episodes_of_long_ones(
+    label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(agents=(6,), rates=(0.3, 10.0), seeds=3, budget=512)
+    early = measure(study, label, 6)
+    tried: list[int] = []
+    monkeypatch.setattr(scaling, "lengths", lambda most: tried.append(most) or iter([most]))
+    whole = measure(study, label, 6)
+    assert set(tried) == {128}
+    assert early.reached == 3
+    assert early.settings == whole.settings
+    assert early.episodes.tolist() == whole.episodes.tolist()
 
 
 SMALL = ["--agents", "4", "6", "--rates", "10", "--seeds", "3", "--budget", "160", "--methods"]
