@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._method_settings import labeled_methods, methods_with_settings, names_of_settings
+from bilevel.cli._method_settings import labeled_configs, labeled_methods, names_of_settings
 from bilevel.cli._progress import TrialProgress, resumable
 from bilevel.cli._settings import graph_rules, read_settings, require_once, split_leading
 from bilevel.cli._train import follow
@@ -105,14 +105,7 @@ class CompareSettings:
     @property
     def comparison(self) -> Comparison:
         """The runs, with the settings of each method; ValueError if these or `Comparison` refuse one."""
-        own = ("methods", "set", "runs", "x_axis", "environment_steps", "tune", "tune_seeds")
-        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
-        names = labeled_methods(self.methods)
-        methods = methods_with_settings(self.game_name, names, self.set)
-        configs = {
-            label: RunConfig(method_name=names[label], method=method, **shared)
-            for label, method in methods.items()
-        }
+        configs = labeled_configs(self, self.methods, self.set)
         comparison = Comparison(configs)
         if self.environment_steps is None:
             return comparison

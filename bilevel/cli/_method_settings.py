@@ -10,7 +10,7 @@ import tyro
 
 from bilevel.cli._settings import read_settings, split_leading, text_rules
 from bilevel.core import field_docs
-from bilevel.experiments import preset
+from bilevel.experiments import RunConfig, preset
 from bilevel.methods import METHODS, Method, hints_of, parts_of
 from games.core import require, require_name
 
@@ -249,6 +249,28 @@ def methods_with_settings(
             prog, config = f"bilevel compare, settings of {label}", (tyro.conf.FlagConversionOff,)
             methods[label] = read_with_method(prog, words, methods[label], {}, config=config)[0]
     return methods
+
+
+def labeled_configs(conditions: Any, words: Sequence[str], settings: Sequence[str]) -> dict[str, RunConfig]:
+    """Build a run for each method, label -> configuration.
+
+    Args:
+        conditions: has, as attributes, the game and other fields of `RunConfig`, common to all methods.
+        words: methods, as in `labeled_methods`.
+        settings: their changed settings, as in `methods_with_settings`.
+
+    Raises:
+        ValueError: as for these.
+        SystemExit: as for `methods_with_settings`.
+    """
+    names = labeled_methods(words)
+    methods = methods_with_settings(conditions.game_name, names, settings)
+    fields = [field.name for field in dataclasses.fields(RunConfig) if hasattr(conditions, field.name)]
+    shared = {name: getattr(conditions, name) for name in fields}
+    return {
+        label: RunConfig(method_name=names[label], method=method, **shared)
+        for label, method in methods.items()
+    }
 
 
 def names_of_settings(

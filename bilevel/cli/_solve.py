@@ -22,7 +22,7 @@ from bilevel.report import Column, ResultsTable, Solution, broken, nash_conv_tab
 from bilevel.zero_sum import (
     RULES,
     SEQUENTIAL_RULES,
-    History,
+    Iterates,
     Rule,
     RuleState,
     learn,
@@ -161,11 +161,11 @@ def _learned(matrix: Tensor, rule: Rule, settings: SolveSettings) -> tuple[Solut
         batch = [together] if rule.batched else [*starts]
     histories = [learn(matrix, rule, settings.steps, start=start) for start in batch]
 
-    def of_all(curve: Callable[[History], Tensor]) -> Tensor:
+    def of_all(curve: Callable[[Iterates], Tensor]) -> Tensor:
         curves = torch.stack([curve(history) for history in histories], -1)
         return curves.flatten(1)  # [record, start]
 
-    def value(history: History) -> Tensor:
+    def value(history: Iterates) -> Tensor:
         row, column = history.average
         return ((row @ matrix) * column).sum(-1)
 

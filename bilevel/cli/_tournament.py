@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from bilevel import report
-from bilevel.cli._method_settings import labeled_methods, methods_with_settings
+from bilevel.cli._method_settings import labeled_configs
 from bilevel.cli._output import FAILED, Stopped
 from bilevel.cli._progress import TrialProgress, resumable
 from bilevel.cli._settings import graph_rules, read_settings, require_once, split_leading
@@ -63,14 +63,7 @@ class TournamentSettings:
     @property
     def tournament(self) -> Tournament:
         """The tournament; ValueError if a setting or an entrant is refused."""
-        own = ("learners", "strategies", "set", "pool")
-        shared = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
-        names = labeled_methods(self.learners)
-        methods = methods_with_settings(self.game_name, names, self.set)
-        learners = {
-            label: RunConfig(method_name=names[label], method=method, **shared)
-            for label, method in methods.items()
-        }
+        learners = labeled_configs(self, self.learners, self.set)
         twice = {name for name in self.strategies if self.strategies.count(name) > 1}
         require(not twice, f"{', '.join(sorted(twice))} is named twice: name every strategy once.")
         strategies = {name.replace(":", "-"): memory_one_strategy(name) for name in self.strategies}

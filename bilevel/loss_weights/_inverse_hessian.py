@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bilevel.hypergradient import SOLVERS, System
 from bilevel.loss_weights._lifted import accumulated
-from bilevel.loss_weights._look_ahead import LookAhead, LookAheadResult
+from bilevel.loss_weights._look_ahead import LookAheadResult, VirtualSteps
 from bilevel.loss_weights._torch_patches import require_second_derivative
 from games.core import require, require_name
 
@@ -71,7 +71,7 @@ class InverseHessian:
             value = getattr(self, name)
             require(math.isfinite(value) and value >= 0, f"{name} must be a number, 0 or more, not {value}.")
 
-    def __call__(self, ahead: LookAhead) -> LookAheadResult:
+    def __call__(self, ahead: VirtualSteps) -> LookAheadResult:
         """Solve at the model's parameters with the step's batch."""
         params = ahead.start()
         total = ahead.total(0, params, ahead.model.copy_buffers())

@@ -50,11 +50,11 @@ class LookAheadResult(NamedTuple):
     first_step: FirstStep | None = None
 
 
-LoopEstimator = Callable[["LookAhead"], LookAheadResult]
+LoopEstimator = Callable[["VirtualSteps"], LookAheadResult]
 
 
 @dataclass(frozen=True, eq=False)
-class LookAhead:
+class VirtualSteps:
     """Virtual steps, and the validation loss after them; the model itself is unchanged."""
 
     model: StatelessModel
@@ -124,7 +124,7 @@ def require_number(loss: Any) -> Tensor:
     return loss
 
 
-def unrolled(ahead: LookAhead) -> LookAheadResult:
+def unrolled(ahead: VirtualSteps) -> LookAheadResult:
     """Exact hypergradient for any number of steps, by differentiating through their graph."""
     params, buffers = ahead.start(), ahead.model.copy_buffers()
     first: FirstStep | None = None
@@ -150,7 +150,7 @@ def unrolled(ahead: LookAhead) -> LookAheadResult:
     return LookAheadResult(_gradients(loss, ahead.outer), loss.detach(), first)
 
 
-def directional(ahead: LookAhead) -> LookAheadResult:
+def directional(ahead: VirtualSteps) -> LookAheadResult:
     """Exact hypergradient for one step, without a second derivative of the model by reverse mode.
 
     With u = d(validation loss)/d(gradient), it is d/d(outer) of the training loss's derivative in direction
@@ -172,7 +172,7 @@ def directional(ahead: LookAhead) -> LookAheadResult:
     return _along_direction(ahead, derivatives)
 
 
-def finite_difference(ahead: LookAhead) -> LookAheadResult:
+def finite_difference(ahead: VirtualSteps) -> LookAheadResult:
     """Hypergradient for one step, like `directional`, with central differences of the losses along u.
 
     Parameters move by eps^(1/3) of their norm, with eps the precision of their dtype, at which rounding and
@@ -191,7 +191,7 @@ def finite_difference(ahead: LookAhead) -> LookAheadResult:
     return _along_direction(ahead, functools.partial(_differentiate, ahead))
 
 
-def _differentiate(ahead: LookAhead, back: _PullBack) -> Sequence[Tensor]:
+def _differentiate(ahead: VirtualSteps, back: _PullBack) -> Sequence[Tensor]:
     """Derivatives along u by differences, by forward mode where these fail, or at other lengths."""
     pairs = [(p, u) for p, u in zip(back.params, back.direction, strict=True) if u is not None]
     precision = max((torch.finfo(p.dtype) for p, _ in pairs), key=lambda each: each.eps)
@@ -257,7 +257,7 @@ class _PullBack(NamedTuple):
         return torch.cat([(s * each).detach().flatten() for s, each in pairs if s is not None])
 
 
-def _pull_back(ahead: LookAhead) -> _PullBack:
+def _pull_back(ahead: VirtualSteps) -> _PullBack:
     params, buffers = ahead.start(), ahead.model.copy_buffers()
     random_state = ahead.model.random_state() if ahead.shared is None else ahead.shared.random_state
     parts = ahead.training(0, params, buffers)
@@ -292,7 +292,7 @@ def _pull_back(ahead: LookAhead) -> _PullBack:
     )
 
 
-def _by_forward_mode(ahead: LookAhead, back: _PullBack) -> list[Tensor]:
+def _by_forward_mode(ahead: VirtualSteps, back: _PullBack) -> list[Tensor]:
     """Derivatives of the training losses along u."""
 
     def along(params: Params) -> list[Tensor]:
@@ -315,7 +315,7 @@ class _Differences(NamedTuple):
     error: float
 
 
-def _by_differences(ahead: LookAhead, back: _PullBack, length: Tensor) -> _Differences:
+def _by_differences(ahead: VirtualSteps, back: _PullBack, length: Tensor) -> _Differences:
     """The same by central differences over the length times u; weights may read a loss, so not weighted."""
 
     def shifted(params: Params, sign: int) -> Tensors:
@@ -334,7 +334,7 @@ def _by_differences(ahead: LookAhead, back: _PullBack, length: Tensor) -> _Diffe
     return _Differences(derivatives, terms, _ratio(terms.sum() - back.slope, terms.norm()))
 
 
-def _called_again(ahead: LookAhead, back: _PullBack, function: Callable[[Params], Result]) -> Result:
+def _called_again(ahead: VirtualSteps, back: _PullBack, function: Callable[[Params], Result]) -> Result:
     """Call a function of the parameters before the step, without a graph unless it needs one itself."""
     with fork_random_state(back.random_state):
         try:
@@ -348,7 +348,7 @@ def _called_again(ahead: LookAhead, back: _PullBack, function: Callable[[Params]
 
 
 def _along_direction(
-    ahead: LookAhead, derivatives: Callable[[_PullBack], Sequence[Tensor]]
+    ahead: VirtualSteps, derivatives: Callable[[_PullBack], Sequence[Tensor]]
 ) -> LookAheadResult:
     """Hypergradient from the training losses' derivatives along u, plus the direct effect."""
     back = _pull_back(ahead)

@@ -18,9 +18,9 @@ from bilevel.hypergradient import BilevelProblem, Estimator, make_hypergradient
 from bilevel.loss_weights._inverse_hessian import InverseHessian
 from bilevel.loss_weights._look_ahead import (
     ESTIMATORS,
-    LookAhead,
     LookAheadResult,
     LoopEstimator,
+    VirtualSteps,
     require_number,
 )
 from bilevel.loss_weights._module_state import differing, fork_random_state, set_random_state
@@ -66,7 +66,7 @@ class ThroughStep:
 
     estimator: Estimator
 
-    def __call__(self, ahead: LookAhead) -> LookAheadResult:
+    def __call__(self, ahead: VirtualSteps) -> LookAheadResult:
         """Look ahead; raises ValueError as `PureStep` or the estimator, and RuntimeError as torch."""
         step = PureStep(ahead)
         problem = BilevelProblem(
@@ -86,7 +86,7 @@ class PureStep:
     step's number and initial random state. Raises ValueError if a module changes its buffers (says which).
     """
 
-    def __init__(self, ahead: LookAhead) -> None:
+    def __init__(self, ahead: VirtualSteps) -> None:
         ahead.model.require_no_backward_hooks()
         self.ahead, self._with = ahead, functools.partial(_with_learned, ahead.learned)
         self.start = ahead.start()

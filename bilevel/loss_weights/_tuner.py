@@ -20,12 +20,12 @@ from bilevel.loss_weights._lifted import LiftedOptimizer, parameters_of, refusin
 from bilevel.loss_weights._look_ahead import (
     ESTIMATORS,
     ONE_STEP,
-    LookAhead,
     LookAheadResult,
     LoopEstimator,
     ScalarLoss,
     SharedForward,
     TrainLosses,
+    VirtualSteps,
 )
 from bilevel.loss_weights._module_state import (
     Attributes,
@@ -271,7 +271,7 @@ class LossWeightTuner(Resumable):
         """
         if self.validation_seed is None:
             self.validation_seed = validation_seed()
-        ahead = LookAhead(
+        ahead = VirtualSteps(
             model=self.model,
             lift=self._lift,
             losses=batches,
@@ -304,7 +304,7 @@ class LossWeightTuner(Resumable):
             self.composite = True
             return None, found
 
-    def _share_forward(self, ahead: LookAhead) -> SharedForward | None:
+    def _share_forward(self, ahead: VirtualSteps) -> SharedForward | None:
         """Compute the losses of the model's own step unless they depend on the outer parameters."""
         shares = self.estimator_name in ESTIMATORS or self.implicit
         if not shares or (self._reads_hyper_parameters and not self.model_first):
@@ -329,7 +329,7 @@ class LossWeightTuner(Resumable):
             reduce=functools.partial(self.processes.mean_of_trained, trained=self.model.trained),
         )
 
-    def _look_ahead(self, ahead: LookAhead, estimator: LoopEstimator | None = None) -> LookAheadResult:
+    def _look_ahead(self, ahead: VirtualSteps, estimator: LoopEstimator | None = None) -> LookAheadResult:
         """Take the virtual steps and the hypergradient, by another estimator if one is passed."""
         self.model.require_no_accumulate_hooks()
         self.model.several_steps = self.virtual_steps > 1
@@ -371,7 +371,7 @@ class LossWeightTuner(Resumable):
         """True if the estimator could not differentiate the losses, though others might."""
         return lacks_derivative(error) or isinstance(self.estimator, ThroughStep)
 
-    def _refuse(self, ahead: LookAhead, error: RuntimeError) -> NoReturn:
+    def _refuse(self, ahead: VirtualSteps, error: RuntimeError) -> NoReturn:
         """Raise ValueError that names the estimators which can differentiate these losses, by trying them."""
 
         def usable_estimators(losses: Batches) -> list[str]:
@@ -394,7 +394,7 @@ class LossWeightTuner(Resumable):
             + (f"{', '.join(usable)} can{where}." if usable else "no other can, either.")
         ) from error
 
-    def _check_calls(self, ahead: LookAhead) -> None:
+    def _check_calls(self, ahead: VirtualSteps) -> None:
         """Check once that losses that are called several times a step repeat their values."""
         once = ahead.shared is not None and (self.implicit or self.estimator_name == "unrolled")
         if self._checked_calls or (once and self.virtual_steps == 1):

@@ -14,7 +14,7 @@ from ._response_oracles import Oracle as Oracle
 from ._response_oracles import PolicySpaceResponseOracles as PolicySpaceResponseOracles
 from ._response_oracles import exact_response as exact_response
 from ._response_oracles import policy_gradient_response as policy_gradient_response
-from ._rule import History as History
+from ._rule import Iterates as Iterates
 from ._rule import Rule as Rule
 from ._rule import RuleState as RuleState
 from ._rule import learn as learn

@@ -131,7 +131,7 @@ def repeat(state: RuleState, count: int) -> RuleState:
     return state._replace(steps=state.steps + count, totals=totals, weight=state.weight + count)
 
 
-class History(NamedTuple):
+class Iterates(NamedTuple):
     """Iterates of a rule at recorded steps; see `learn`.
 
     >>> from bilevel.zero_sum import FictitiousPlay, learn
@@ -157,7 +157,7 @@ def learn(
     *,
     start: Sequence[Tensor] | None = None,
     record: Iterable[int] | None = None,
-) -> History:
+) -> Iterates:
     """Let a rule learn in a one-shot game, and record its last and average iterates.
 
     NashConv over time is `nash_conv(payoffs, history.last)`, of the averages
@@ -201,7 +201,7 @@ def learn(
         last.append(state.strategies)
         average.append(state.average)
     final = rule.run(state, payoffs, steps - state.steps)
-    return History(tuple(chosen), _stacked(last), _stacked(average), final)
+    return Iterates(tuple(chosen), _stacked(last), _stacked(average), final)
 
 
 def log_spaced(steps: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from games.core import Game, Step, alias, computed, require
 from games.matrix._escape_room import own_first
-from games.matrix._matrix import WIDEST_PAYOFF, MatrixGame, MatrixState, require_finite
+from games.matrix._matrix import WIDEST_PAYOFF, MatrixGame, MatrixState, require_finite, require_two_or_more
 from games.render import draw_table
 
 MAX_PAYOFFS = 2_000_000
@@ -56,10 +56,7 @@ class Market(Game):
     pure = True
 
     def __post_init__(self) -> None:
-        require(
-            isinstance(self.agents, int) and self.agents >= 2,
-            f"agents must be a whole number, 2 or more; it is {self.agents}.",
-        )
+        require_two_or_more(agents=self.agents)
         numbers = {name: getattr(self, name) for name in ("intercept", "slope", "cost", "max_quantity")}
         require_finite(**numbers)
         for name in ("slope", "max_quantity"):
@@ -138,10 +135,7 @@ class Cournot(Market, MatrixGame):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            isinstance(self.levels, int) and self.levels >= 2,
-            f"levels must be a whole number, 2 or more; it is {self.levels}.",
-        )
+        require_two_or_more(levels=self.levels)
         payoffs = self.agents * self.levels**self.agents
         require(
             payoffs <= MAX_PAYOFFS,

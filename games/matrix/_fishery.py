@@ -14,7 +14,7 @@ from torch import Tensor
 
 from games.core import Game, Step, alias, cached_constants, computed, require
 from games.matrix._escape_room import own_first
-from games.matrix._matrix import WIDEST_PAYOFF, require_finite
+from games.matrix._matrix import WIDEST_PAYOFF, require_finite, require_two_or_more
 from games.render import draw_table
 
 STOCKS = 400
@@ -74,10 +74,7 @@ class FishingGround(Game):
     observation_space = computed(lambda self: spaces.Box(0.0, 1.0, (1 + self.agents,), dtype=np.float32))
 
     def __post_init__(self) -> None:
-        require(
-            isinstance(self.agents, int) and self.agents >= 2,
-            f"agents must be a whole number, 2 or more; it is {self.agents}.",
-        )
+        require_two_or_more(agents=self.agents)
         names = ("growth", "efficiency", "price", "wage", "start_stock", "max_stock", "max_effort")
         require_finite(**{name: getattr(self, name) for name in names})
         for name in ("growth", "efficiency", "price", "max_stock", "max_effort"):
@@ -215,10 +212,7 @@ class Fishery(FishingGround):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            isinstance(self.levels, int) and self.levels >= 2,
-            f"levels must be a whole number, 2 or more; it is {self.levels}.",
-        )
+        require_two_or_more(levels=self.levels)
 
     @property
     def choices(self) -> NDArray[np.float64]:

@@ -284,3 +284,15 @@ def require_finite(**settings: float) -> None:
     for name, value in settings.items():
         finite = isinstance(value, int | float) and math.isfinite(value)
         require(finite, f"{name} must be a finite number; it is {value!r}.")
+
+
+def require_two_or_more(**settings: int) -> None:
+    """Raise ValueError unless every setting is a whole number, 2 or more.
+
+    >>> require_two_or_more(agents=2, levels=1)
+    Traceback (most recent call last):
+    ValueError: levels must be a whole number, 2 or more; it is 1.
+    """
+    for name, value in settings.items():
+        whole = isinstance(value, int) and value >= 2
+        require(whole, f"{name} must be a whole number, 2 or more; it is {value}.")

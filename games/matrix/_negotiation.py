@@ -13,7 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import DrawnGame, Step, cached_constants, computed, constant, require
-from games.matrix._matrix import require_finite
+from games.matrix._matrix import require_finite, require_two_or_more
 from games.render import draw_table
 
 MAX_ACTIONS = 4096
@@ -74,10 +74,7 @@ class Negotiator(DrawnGame, abc.ABC):
             isinstance(self.items, int) and 1 <= self.items <= 12,
             f"items must be a whole number from 1 to 12; it is {self.items}.",
         )
-        require(
-            isinstance(self.max_value, int) and self.max_value >= 2,
-            f"max_value must be a whole number, 2 or more; it is {self.max_value}.",
-        )
+        require_two_or_more(max_value=self.max_value)
         require_finite(max_proposal=self.max_proposal)
         require(self.max_proposal > 0, f"max_proposal must be above 0, not {self.max_proposal}.")
         for name, known in (("sampling", ("contrast", "uniform")), ("split", ("above", "proportion"))):
@@ -203,10 +200,7 @@ class Negotiation(Negotiator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            isinstance(self.levels, int) and self.levels >= 2,
-            f"levels must be a whole number, 2 or more; it is {self.levels}.",
-        )
+        require_two_or_more(levels=self.levels)
         actions = self.levels**self.items
         require(
             actions <= MAX_ACTIONS,

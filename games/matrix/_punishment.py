@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from games.core import Game, Step, alias, cached_constants, computed, constant, require
-from games.matrix._matrix import require_finite
+from games.matrix._matrix import require_finite, require_two_or_more
 from games.render import draw_table
 
 MAX_AGENTS = 100
@@ -115,10 +115,7 @@ class PublicGoodsWithPunishment(Game):
             require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
         require(self.max_points >= 0, f"max_points must be 0 or more, not {self.max_points}.")
         require(0 < self.mpcr < 1, f"mpcr must be between 0 and 1; it is {self.mpcr}.")
-        require(
-            isinstance(self.levels, int) and self.levels >= 2,
-            f"levels must be a whole number, 2 or more; it is {self.levels}.",
-        )
+        require_two_or_more(levels=self.levels)
         require(self.rounds >= 1, f"An episode needs at least 1 round; rounds is {self.rounds}.")
 
     @property
