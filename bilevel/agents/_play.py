@@ -240,7 +240,8 @@ class SampledPlay(Play):
     def divergence(self, reference: Tensor, theta: Tensor, data: Any) -> Tensor:
         target = self._logits(reference, data).detach()
         nats = self.distribution.divergence(target, self._logits(theta, data)) * data.acting
-        return nats.sum((-2, -1)) / data.acting.sum((-2, -1)).clamp(min=1)
+        mean: Tensor = nats.sum((-2, -1)) / data.acting.sum((-2, -1)).clamp(min=1)
+        return mean
 
     def values(self, theta: Tensor, data: Any) -> Tensor:
         """DiCE estimates of the discounted return, unbiased in value and in derivatives by all agents.

@@ -15,7 +15,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from bilevel.agents import PolicyWithCritic, Tabular
+from bilevel.agents import FeedForward, PolicyWithCritic
 from bilevel.experiments import Interval, interquartile_interval, load_run
 from games.core import require
 from games.matrix import RepeatedGame
@@ -34,7 +34,7 @@ class Returns(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Exact returns of a run's tabular policies in a repeated game of two agents who cooperate or defect.
+    """Exact returns of a run's memory-one policies in a repeated game of two agents who cooperate or defect.
 
     Raises:
         ValueError: a folder is no finished run, or its game or policies are of another kind.
@@ -72,10 +72,11 @@ def returns_of_run(folder: Path) -> Returns:
     policy, theta = learner.play.policy, state["theta"]
     if isinstance(policy, PolicyWithCritic):
         policy, theta = policy.policy, policy.split(theta)[0]
-    require(isinstance(policy, Tabular), f"The policies of {folder} are not tabular.")
-    assert isinstance(policy, Tabular)
+    require(isinstance(policy, FeedForward), f"The policies of {folder} remember more than the last step.")
+    assert isinstance(policy, FeedForward)
     assert isinstance(game, RepeatedGame)
-    return exact_returns(game, policy.probabilities(theta.double()))
+    seen = torch.arange(game.num_observations).expand(*theta.shape[:-1], -1)
+    return exact_returns(game, policy.logits(theta.double(), seen).softmax(-1))
 
 
 TABLE_HEAD = """\

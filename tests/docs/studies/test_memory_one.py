@@ -33,6 +33,20 @@ def test_a_run_has_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) ->
     assert " of 3 | " in row
 
 
+def test_networks_are_evaluated_and_recurrent_ones_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    small = {"game.horizon": 4, "inner.episodes": 4, "proximal.steps": 1, "policy.hidden_size": (3,)}
+    for policy in ("mlp", "gru"):
+        where = tmp_path / policy
+        settings = {**small, "policy": policy}
+        bilevel.train("repeated-prisoners-dilemma", "pola", seeds=3, outer_steps=1, out=where, **settings)
+    main([str(tmp_path / "mlp")])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| mlp | -1.")
+    with pytest.raises(SystemExit, match="remember more than the last step"):
+        main([str(tmp_path / "gru")])
+
+
 def test_other_games_are_refused(tmp_path: Path) -> None:
     bilevel.train("chicken", "selfish", seeds=3, outer_steps=1, out=tmp_path / "chicken")
     with pytest.raises(SystemExit, match="is not of a repeated game of two agents with two actions"):
