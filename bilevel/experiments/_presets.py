@@ -153,6 +153,8 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     # Imagined steps, too, follow gradients of profits.
     ("cournot", "lola-dice"): {"look_ahead.learning_rate": 3e-4},
     ("cournot-continuous", "lola-dice"): {"look_ahead.learning_rate": 3e-4},
+    ("cournot", "pola"): {"look_ahead.learning_rate": 3e-4},
+    ("cournot-continuous", "pola"): {"look_ahead.learning_rate": 3e-4},
     # With one inner step some of 20 seeds remain 5 below the optimum.
     ("braess", "tos"): {"inner.steps": 5},
     # Weights are updated only while routes still change: slow these down.
@@ -192,6 +194,17 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.exploration": 0.1,
         "q.learning_rate": 0.05,
         "q.updates": 6,
+    },
+    # Few, large updates; the learning rate ends before noise in states that are rarely visited moves policies
+    # (docs/studies/shaping-from-samples.md).
+    ("repeated-prisoners-dilemma", "pola"): {
+        "policy": "tabular",
+        "policy.initial_scale": 0.1,
+        "inner.learning_rate": Schedule(((0, 0.3), (3, 0.3), (6, 0.03))),
+        "inner.entropy_coef": 0.0,
+        "look_ahead.learning_rate": 1.0,
+        "proximal.steps": 15,
+        "proximal.kl_coef": 2.0,
     },
     # Products of advantages are noisy: more episodes, and a learning rate that ends before policies drift
     # (docs/studies/shaping-from-samples.md).

@@ -33,7 +33,7 @@ class ProximalLookAhead(LookAheadSettings, part="look_ahead"):
 class ProximalSettings(SettingsGroup, part="proximal"):
     """The proximal problem that an agent's update solves approximately."""
 
-    steps: Whole = 20
+    steps: Whole = 10
     """Gradient steps of an update, by the optimizer and learning rate of `inner`, 1 or more."""
     kl_coef: Coefficient = 0.5
     """Coefficient of KL(policy before || policy) in an agent's loss, in reward units per nat, 0 or more:

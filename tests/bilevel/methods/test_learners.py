@@ -25,8 +25,8 @@ DEVICES = [
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")),
     pytest.param("mps", marks=pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no MPS")),
 ]
-NEEDS = {"d3c": {"loss_bound": 100.0}}
-"""Method -> settings that it has to be told where a game does not say them."""
+NEEDS = {"d3c": {"loss_bound": 100.0}, "pola": {"proximal.steps": 2}}
+"""Method -> settings that it has to be told where a game does not say them, or that keep updates short."""
 VARYING = ("lase", "ltos")
 """Methods whose shares depend on what happens, by default."""
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
