@@ -38,6 +38,8 @@ class Purpose(IntEnum):
     """Draws before the first outer step, for the state of an estimator."""
     EVALUATION = 5
     """Episodes that evaluate policies."""
+    META_EPISODES = 6
+    """Meta-episodes that evaluate meta-policies (`m-fos`)."""
 
 
 def random_seeds_of(seed: int, seeds: int) -> Tensor:

@@ -217,6 +217,16 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.episodes": 192,
         "inner.gae_lambda": 0.8,
     },
+    # Smaller networks and batches than the paper's, with a higher learning rate, for a CPU
+    # (docs/studies/shaping-whole-learning.md).
+    **{
+        (f"repeated-{stage}", "m-fos"): {
+            "meta.hidden_size": (32,),
+            "meta.episodes": 32,
+            "training.learning_rate": 0.005,
+        }
+        for stage in ("prisoners-dilemma", "matching-pennies", "matching-pennies-lola", "chicken")
+    },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }

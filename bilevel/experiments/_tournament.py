@@ -124,6 +124,11 @@ class Tournament:
                 self._require_table(label, learner)
                 continue
             require(
+                learner.continues_policies,
+                f"{label} does not continue from the policies of a match, as it learns on meta-episodes from "
+                "fresh policies: leave it out.",
+            )
+            require(
                 _policy_of(learner) == self.policy,
                 f"{label} and {next(iter(self.learners))} have policies of different forms, and in a match "
                 "they must be the same: leave out methods that add actions, or give all the same --set "

@@ -42,6 +42,12 @@ from ._loqa import NStepOpponents as NStepOpponents
 from ._ltos import LToS as LToS
 from ._ltos import QLearning as QLearning
 from ._ltos import SharingAscent as SharingAscent
+from ._m_fos import MFOS as MFOS
+from ._m_fos import BothShape as BothShape
+from ._m_fos import MetaEpisodes as MetaEpisodes
+from ._m_fos import MetaEvolution as MetaEvolution
+from ._m_fos import MetaPPO as MetaPPO
+from ._m_fos import OneShapes as OneShapes
 from ._mediator import Mediator as Mediator
 from ._method import LossWeightMethod as LossWeightMethod
 from ._method import Method as Method

@@ -92,6 +92,8 @@ class PolicyLearner:
     """
 
     learns_loss_weights: ClassVar[bool] = False
+    continues_policies: ClassVar[bool] = True
+    """True if an outer step continues from the state's policies, so that other ones may take their place."""
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ METHODS: Registry[type[Method]] = Registry(
         "lola-dice": "bilevel.methods._lola_dice:LOLADiCE",
         "pola": "bilevel.methods._pola:POLA",
         "loqa": "bilevel.methods._loqa:LOQA",
+        "m-fos": "bilevel.methods._m_fos:MFOS",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",

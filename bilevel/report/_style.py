@@ -35,6 +35,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "mediator": ("#2F5D3A", DOTTED, r"$\spadesuit$"),
     "advantage-alignment": ("#3B6FB6", DASH_DOTTED, r"$\diamondsuit$"),
     "loqa": ("#827717", SHORT_DASHED, r"$\bowtie$"),
+    "m-fos": ("#00695C", LONG_DASH_DOTTED, r"$\otimes$"),
     "lola-dice": ("#B03A2E", LONG_DASH_DOTTED, "8"),
     "pola": ("#D6336C", DASHED, r"$\heartsuit$"),
     "aga": ("#C724B1", SHORT_DASHED, "H"),
