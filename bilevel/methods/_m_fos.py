@@ -15,7 +15,7 @@ from bilevel.methods._method import PolicyMethod
 from bilevel.methods._policy_settings import AutoPolicy, TabularPolicy
 from bilevel.methods._rule_settings import LOLA, Naive
 from bilevel.methods._settings import SettingsGroup, Whole
-from games.core import Game, require
+from games.core import Game, numbered_actions, require
 
 UNIT = Range(min=0, max=1)
 
@@ -67,8 +67,9 @@ class MetaEvolution(SettingsGroup, part="training", variant="evolution"):
     0.2
     """
 
-    learning_rate: Annotated[Scheduled, Range(above=0)] = 0.05
-    """Learning rate of Adam on meta-policies, above 0; or a schedule."""
+    ascent_rate: Annotated[Scheduled, Range(above=0)] = 0.05
+    """Learning rate of Adam on meta-policies, above 0; or a schedule. It is not kept from ppo, which needs a
+    lower one."""
     samples: Annotated[int, Range(min=2)] = 32
     """Perturbed meta-policies per seed in each update, in pairs of opposite sign, 2 or more."""
     sigma: Positive = 0.2
@@ -186,11 +187,10 @@ class MFOS(PolicyMethod):
             f"M-FOS has one agent shape another, and {type(game).__name__} has {game.num_agents} agents: "
             "choose a game with two, such as repeated-prisoners-dilemma.",
         )
-        play = self.play(game)
+        numbered_actions(game, "M-FOS, which chooses tables of probabilities,")
         require(
-            isinstance(play.policy, Tabular),
-            f"The meta-policies of M-FOS choose tables of probabilities, and {type(game).__name__}'s "
-            "observations and actions are not integers: choose a matrix game, such as "
-            "repeated-prisoners-dilemma.",
+            isinstance(self.play(game).policy, Tabular),
+            f"M-FOS chooses tables of probabilities, and {type(game).__name__}'s observations are not "
+            "integers: choose a matrix game, such as repeated-prisoners-dilemma.",
         )
         return MetaLearner(self, game, placement)

@@ -253,7 +253,8 @@ class MetaLearner(PolicyLearner):
 
     def _ascend(self, state: State, meta: Tensor, opt_state: Tree, gradient: Tensor) -> tuple[Tensor, Tree]:
         """Take a step of the meta-policies' optimizer along minus the gradient of a loss."""
-        rate = self.schedule.value("training.learning_rate", int(state["outer_step"]))
+        name = "ascent_rate" if self.by_evolution else "learning_rate"
+        rate = self.schedule.value(f"training.{name}", int(state["outer_step"]))
         optimizer = at_learning_rate(self.meta_optimizer, rate)
         updates, opt_state = optimizer.update(gradient, opt_state, params=meta, inplace=False)
         return meta + updates, opt_state

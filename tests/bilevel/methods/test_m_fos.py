@@ -209,9 +209,8 @@ def test_ppo_ignores_ratios_beyond_the_clipping_range() -> None:
 @pytest.mark.parametrize("training", ["ppo", "evolution"])
 def test_training_raises_the_meta_return(training: str) -> None:
     """In a one-shot dilemma, an agent that shapes learns to defect in every meta-step."""
-    learner = built(
-        STAGE, seeds=3, training=training, training__learning_rate=0.1, meta__steps=3, meta__episodes=8
-    )
+    name = "training__learning_rate" if training == "ppo" else "training__ascent_rate"
+    learner = built(STAGE, seeds=3, training=training, meta__steps=3, meta__episodes=8, **{name: 0.1})
     state = learner.init(0)
     before = learner.evaluate(state, episodes=2)["meta_return_0"]
     for _ in range(80):
@@ -284,8 +283,8 @@ def test_compiled_meta_steps_are_the_same_but_for_rounding() -> None:
     ("game", "sentence"),
     [
         (games.make("public-goods", agents=3), "has 3 agents: choose a game with two"),
-        (games.make("escape-room"), "observations and actions are not integers: choose a matrix game"),
-        (games.make("cournot-continuous", agents=2), "choose a matrix game"),
+        (games.make("escape-room"), "observations are not integers: choose a matrix game"),
+        (games.make("cournot-continuous", agents=2), "M-FOS, which chooses tables"),
     ],
 )
 def test_games_without_tables_or_with_more_agents_are_refused(game: Game, sentence: str) -> None:
