@@ -12,7 +12,6 @@ from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PolicyGradient, Positive
 from bilevel.methods._m_fos_learner import MetaLearner
 from bilevel.methods._method import PolicyMethod
-from bilevel.methods._policy_settings import AutoPolicy, TabularPolicy
 from bilevel.methods._rule_settings import LOLA, Naive
 from bilevel.methods._settings import SettingsGroup, Whole
 from games.core import Game, numbered_actions, require
@@ -143,8 +142,8 @@ class MFOS(PolicyMethod):
     also has recurrent policies in the coin game.
 
     Raises:
-        ValueError: a setting is out of range; at build, the game does not have two agents, or observations
-            or actions are not integers.
+        ValueError: a setting is out of range; at build, the game does not have two agents, or policies are
+            not tables.
 
     Source:
         Lu et al., Model-free opponent shaping, ICML 2022, arXiv 2205.01447; compared with the code of
@@ -159,8 +158,6 @@ class MFOS(PolicyMethod):
     (torch.Size([2, 2, 5]), torch.Size([2]))
     """
 
-    policy: AutoPolicy | TabularPolicy = AutoPolicy()
-    """Policies of the agents: tables."""
     inner: PolicyGradient = PolicyGradient()
     """The naive agents' learning, `inner.steps` gradient steps in each meta-step."""
     rule: Naive | LOLA = Naive()
@@ -190,7 +187,7 @@ class MFOS(PolicyMethod):
         numbered_actions(game, "M-FOS, which chooses tables of probabilities,")
         require(
             isinstance(self.play(game).policy, Tabular),
-            f"M-FOS chooses tables of probabilities, and {type(game).__name__}'s observations are not "
-            "integers: choose a matrix game, such as repeated-prisoners-dilemma.",
+            "M-FOS chooses tables of probabilities: leave policy at auto, and choose a game whose "
+            "observations are integers, such as repeated-prisoners-dilemma.",
         )
         return MetaLearner(self, game, placement)

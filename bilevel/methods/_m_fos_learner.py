@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -42,8 +42,6 @@ class Recorded(NamedTuple):
     """Each agent's return in the meta-step, [seed, agent, step, meta-episode]."""
     policies: Tensor
     """Policies after the last meta-step, [seed, meta-episode, agent, parameter]."""
-    opt_state: Tree
-    """Optimizer's state of naive agents then."""
 
 
 class MetaLearner(PolicyLearner):
@@ -131,8 +129,10 @@ class MetaLearner(PolicyLearner):
             policies = self._joint(played.learned, actions, shaping)
             played = game.step(policies, played.opt_state, generator)
             steps.append((features, actions, log_probabilities, played.returns.mT))
-        stacked = (torch.stack(values, 2) for values in zip(*steps, strict=True))
-        return Recorded(*stacked, policies, played.opt_state)
+        features, actions, log_probabilities, returns = (
+            torch.stack(values, 2) for values in zip(*steps, strict=True)
+        )
+        return Recorded(features, actions, log_probabilities, returns, policies)
 
     def _choose(self, meta: Tensor, features: Tensor, generator: Streams) -> tuple[Tensor, Tensor]:
         """Next policies of agents that shape, [seed, shaper, meta-episode, parameter], and log-densities."""
@@ -213,7 +213,7 @@ class MetaLearner(PolicyLearner):
 
         All perturbed meta-policies of a seed start from the same initial policies.
         """
-        game, steps, settings = self._game(state), self.m_fos.meta.steps, self.m_fos.training
+        game, steps, settings = self._game(state), self.m_fos.meta.steps, cast(Any, self.m_fos.training)
         policies, opt_state = game.reset(len(meta), len(shaping), generator, self.placement.dtype)
         start = {"policies": policies, "opt_state": opt_state, "total": torch.zeros_like(policies[..., 0])}
 

@@ -96,4 +96,5 @@ def unfold(leaf: Tensor, like: Tensor) -> Tensor:
     seeds, episodes = like.shape[:2]
     if leaf.ndim == 0:
         return leaf.to(like).expand(seeds, episodes)
-    return leaf.unflatten(0, (episodes, seeds)).transpose(0, 1)
+    whole: Tensor = leaf.unflatten(0, (episodes, seeds)).transpose(0, 1)
+    return whole

@@ -1,4 +1,4 @@
-"""LOLA-DiCE and POLA from end to end: trained, continued, watched, tuned, refused where they do not apply."""
+"""LOLA-DiCE, POLA and M-FOS from end to end: trained, watched, tuned, refused."""
 
 from __future__ import annotations
 
@@ -52,5 +52,50 @@ def test_bad_input_is_one_sentence(
     method: str, arguments: tuple[Any, ...], sentence: str, call: Call
 ) -> None:
     said = call("train", "--game", "repeated-prisoners-dilemma", "--method", method, *arguments)
+    assert said.code == 2
+    assert sentence in said.sentence()
+
+
+SMALL_META = ("--meta.steps", 3, "--meta.episodes", 4, "--meta.hidden-size", 4)
+
+
+@pytest.mark.parametrize("training", ["ppo", "evolution"])
+def test_meta_policies_are_trained_continued_evaluated_and_watched(training: str, call: Call) -> None:
+    game = ("--game", "repeated-prisoners-dilemma", "--game.horizon", 4, "--seeds", 3)
+    words = ("train", *game, "--method", "m-fos", "--training", training, "--shapers", "both", *SMALL_META)
+    assert call(*words, "--outer-steps", 4, "--out", "whole").code == 0
+    assert call(*words, "--outer-steps", 2, "--out", "parts").code == 0
+    assert call("train", "--resume", "parts", "--outer-steps", 4).code == 0
+    for name in ("metrics.csv", "evaluation.csv"):
+        assert Path("parts", name).read_bytes() == Path("whole", name).read_bytes()
+    assert "meta_return_1" in Path("whole", "evaluation.csv").read_text(encoding="utf-8")
+    assert call("evaluate", "whole", "--episodes", 4).code == 0
+    assert call("play", "--policy", "whole", "--max-steps", 3, "--out", "clip.gif").code == 0
+
+
+def test_meta_policies_are_compared_and_tuned(call: Call) -> None:
+    words = ("--game", "repeated-chicken", "--seeds", 3, "--outer-steps", 2, "--methods", "selfish", "m-fos")
+    few = ("--set", "m-fos.meta.steps=3", "m-fos.meta.episodes=4", "m-fos.meta.hidden-size=4")
+    assert call("compare", *words, *few, "--tune", 2, "--out", "compared").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("train", "--game", "coin-game", "--method", "m-fos"), "leave policy at auto"),
+        (("train", "--game", "chicken", "--method", "m-fos", "--policy", "mlp"), "leave policy at auto"),
+        (("train", "--game", "aid", "--method", "m-fos"), "choose a game with two"),
+        (
+            ("train", "--game", "chicken", "--method", "m-fos", "--training.samples", 4),
+            "choose training first",
+        ),
+        (
+            ("tournament", "--game", "repeated-chicken", "--learners", "selfish", "m-fos"),
+            "learns on meta-episodes from fresh policies: leave it out",
+        ),
+    ],
+)
+def test_meta_policies_are_refused_in_one_sentence(words: tuple[Any, ...], sentence: str, call: Call) -> None:
+    said = call(*words)
     assert said.code == 2
     assert sentence in said.sentence()
