@@ -153,7 +153,9 @@ class CriticPlay(SampledPlay):
         return generalized_advantages(data.rewards, data.values, self.critic_discount, self.gae_lambda)
 
     def _aligned(self, advantages: Tensor) -> Tensor:
-        return advantages if self.alignment is None else self.alignment(advantages, self.critic_discount)
+        if self.alignment is None:
+            return advantages
+        return self.alignment(advantages, self.critic_discount, self.gae_lambda)
 
     def _targets(self, data: RolloutBatch) -> Tensor:
         """TD(lambda) returns."""

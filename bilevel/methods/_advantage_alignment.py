@@ -30,7 +30,9 @@ class AdvantageAlignment(PolicyMethod):
     The products need advantages around 0. A critic that is far off shifts all earlier advantages, and the
     agents punish each other throughout: keep `inner.center_adv` of ppo on, which is applied before the
     alignment, as `inner.norm_adv` is. On the iterated prisoner's dilemma cooperation was learned and, with a
-    learning rate that does not decrease in time, lost again (docs/studies/shaping-from-samples.md).
+    learning rate that does not decrease in time, lost again (docs/studies/shaping-from-samples.md). In the
+    coin game recurrent agents learned to leave each other's coins with the paper's alignment, but also those
+    of an agent that takes all; with the causal one they reciprocate (docs/studies/coin-game-shaping.md).
 
     Departures: the source's policies are recurrent, with a replay of earlier agents; here the other agents
     are the present ones, and policies any. The terms of time t have the weight discount^t.
@@ -58,8 +60,8 @@ class AdvantageAlignment(PolicyMethod):
         super().__post_init__()
         require(
             self.inner.alignment != "none",
-            "Without alignment agents learn independently, as in selfish: choose paper or released for "
-            "inner.alignment.",
+            "Without alignment agents learn independently, as in selfish: choose paper, causal or released "
+            "for inner.alignment.",
         )
 
     def build(self, game: Game, placement: Placement) -> Learner:

@@ -24,7 +24,7 @@ from games.core import Game, require
 
 Positive = Annotated[float, Range(above=0)]
 SurrogateName = Literal["reinforce", "dice", "loaded-dice"]
-AlignmentName = Literal["none", "paper", "released"]
+AlignmentName = Literal["none", "paper", "causal", "released"]
 EntropyScale = Literal["none", "advantage-std"]
 
 
@@ -96,7 +96,8 @@ class CriticLoop(InnerLoop, abc.ABC):
     """Coefficient of half the critic's mean squared error, above 0."""
     alignment: AlignmentName = "none"
     """Advantage alignment (`bilevel.agents.Alignment`): off (none), or with the weights of earlier advantages
-    of the paper or of the released code. It needs the other agents' advantages."""
+    of the paper, of the paper without the present advantage (causal), or of the released code. It needs the
+    other agents' advantages."""
     alignment_coef: Annotated[float, Range(min=0)] = 1.0
     """Coefficient of the other agents' advantages, 0 or more; unused without alignment."""
 

@@ -20,8 +20,9 @@ TWO = torch.tensor([[1.0, -1.0, 2.0], [0.5, 1.0, -1.0]], dtype=F64).unsqueeze(-1
 REPEATED = games.make("repeated-prisoners-dilemma", horizon=5)
 
 
-def by_loops(rule: str, advantages: Tensor, weight: float, discount: float) -> Tensor:
+def by_loops(rule: str, advantages: Tensor, weight: float, discount: float, gae_lambda: float) -> Tensor:
     """Aligned advantages [agent, time, episode], an entry at a time."""
+    decay = discount * gae_lambda
     found = advantages.clone()
     agents, times, episodes = advantages.shape
     for i in range(agents):
@@ -32,6 +33,11 @@ def by_loops(rule: str, advantages: Tensor, weight: float, discount: float) -> T
                     earlier = discount * sum(
                         discount ** (t - k) * float(advantages[i, k, e]) for k in range(t)
                     )
+                elif rule == "causal":  # from the errors delta_k = A_k - decay A_{k + 1} of steps before t
+                    own = [*map(float, advantages[i, :, e]), 0.0]
+                    errors = [own[k] - decay * own[k + 1] for k in range(t)]
+                    estimates = [sum(decay ** (m - k) * errors[m] for m in range(k, t)) for k in range(t)]
+                    earlier = discount * sum(discount ** (t - k) * estimates[k] for k in range(t))
                 else:
                     earlier = sum(float(advantages[i, k, e]) for k in range(t)) / max(t, 1)
                 found[i, t, e] += weight * earlier * others
@@ -44,14 +50,39 @@ def test_the_hand_derived_example(rule: Any, expected: list[float]) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=F64), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", ["paper", "released"])
+@pytest.mark.parametrize("rule", ["paper", "causal", "released"])
 @pytest.mark.parametrize("agents", [2, 4])
 def test_against_loops_with_seeds_as_a_batch(rule: Any, agents: int) -> None:
     advantages = torch.randn(3, agents, 6, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
-    found = Alignment(rule=rule, weight=0.7)(advantages, discount=0.8)
+    found = Alignment(rule=rule, weight=0.7)(advantages, discount=0.8, gae_lambda=0.6)
     for seed in range(3):
-        expected = by_loops(rule, advantages[seed], 0.7, 0.8)
+        expected = by_loops(rule, advantages[seed], 0.7, 0.8, 0.6)
         torch.testing.assert_close(found[seed], expected, rtol=0, atol=1e-12)
+
+
+def test_without_lambda_the_causal_rule_is_the_papers() -> None:
+    """Advantages of one step include no later one."""
+    found = Alignment(rule="causal")(TWO, 0.9, gae_lambda=0.0)
+    torch.testing.assert_close(found, Alignment()(TWO, 0.9), rtol=0, atol=0)
+
+
+def test_causal_weights_of_earlier_advantages_ignore_later_steps() -> None:
+    """Errors of later steps change A_t itself and the other agents' A_t, not the weight between them."""
+    draws = torch.Generator().manual_seed(1)
+    errors = torch.randn(2, 6, 3, generator=draws, dtype=F64)
+    changed = errors.clone()
+    changed[0, 3:] += 1  # agent 0 from step 3 on
+
+    def weights(errors: Tensor, rule: Any) -> Tensor:
+        times = torch.arange(6)
+        later = times - times[:, None]
+        decays = (0.9 * 0.8) ** later.clamp(min=0) * (later >= 0)
+        advantages = torch.einsum("tk,akb->atb", decays.double(), errors)
+        aligned = Alignment(rule=rule)(advantages, 0.9, gae_lambda=0.8)
+        return ((aligned - advantages)[0] / advantages[1])[:4]
+
+    torch.testing.assert_close(weights(errors, "causal"), weights(changed, "causal"))
+    assert (weights(errors, "paper") - weights(changed, "paper"))[1:].abs().min() > 0.1
 
 
 def test_without_weight_or_with_one_agent_nothing_is_added() -> None:
@@ -60,7 +91,7 @@ def test_without_weight_or_with_one_agent_nothing_is_added() -> None:
 
 
 @pytest.mark.parametrize("inner", ["actor-critic", "ppo"])
-@pytest.mark.parametrize("rule", ["paper", "released"])
+@pytest.mark.parametrize("rule", ["paper", "causal", "released"])
 def test_first_gradients_are_of_aligned_advantages(inner: str, rule: Any) -> None:
     """At the policies that drew the sample, PPO's gradient is actor-critic's; the critics' is not changed."""
     method = configured(
@@ -80,7 +111,7 @@ def test_first_gradients_are_of_aligned_advantages(inner: str, rule: Any) -> Non
     terms = play.terms(own, theta, transfer, data)
     (found,) = torch.autograd.grad(terms.policy.sum(), own, retain_graph=True)
     advantages = play._advantages(data)
-    aligned = by_loops(rule, advantages[0], 0.5, REPEATED.discount)
+    aligned = by_loops(rule, advantages[0], 0.5, REPEATED.discount, play.gae_lambda)
     steps = REPEATED.discount ** torch.arange(5, dtype=F64).unsqueeze(-1)
     log = play._chosen(play._logits(own, sample), sample)[0]
     expected = torch.autograd.grad(-(steps * log * aligned).sum((-3, -2)).mean(), own)[0]
@@ -99,7 +130,7 @@ def test_ppo_centers_and_normalizes_before_it_aligns() -> None:
     data = play.batches(theta, transfer, play.sample(theta, transfer, torch.Generator().manual_seed(0)))[0]
     acting = data.episodes.acting
     scaled = normalized(centered_by_step(play._advantages(data), acting), acting)[0]
-    aligned = by_loops("paper", scaled, 1.0, REPEATED.discount)
+    aligned = by_loops("paper", scaled, 1.0, REPEATED.discount, play.gae_lambda)
     steps = REPEATED.discount ** torch.arange(5, dtype=F64).unsqueeze(-1)
     expected = -(steps * aligned).sum(-2).mean(-1)  # every ratio is 1
     found = play.terms(theta, theta, transfer, data).policy[0]

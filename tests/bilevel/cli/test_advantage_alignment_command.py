@@ -43,7 +43,7 @@ def test_it_is_compared_and_tuned(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--inner.alignment", "none"), "choose paper or released"),
+        (("--inner.alignment", "none"), "choose paper, causal or released"),
         (("--inner.alignment-coef", -1), "inner.alignment_coef must be a finite number of 0 or more"),
         (
             ("--inner", "actor-critic", "--inner.surrogate", "loaded-dice"),
