@@ -227,6 +227,19 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         }
         for stage in ("prisoners-dilemma", "matching-pennies", "matching-pennies-lola", "chicken")
     },
+    # The observation shows no past: recurrent policies. Searched with view=1 and horizon=50
+    # (docs/studies/coin-game-shaping.md).
+    ("coin-game", "advantage-alignment"): {
+        "policy": "gru",
+        "policy.hidden_size": (32,),
+        "policy.activation": "tanh",
+        "inner.learning_rate": 0.02,
+        "inner.episodes": 64,
+        "inner.entropy_coef": 0.01,
+        "inner.update_epochs": 2,
+        "inner.gae_lambda": 0.8,
+        "inner.alignment": "causal",
+    },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
