@@ -85,6 +85,28 @@ def test_causal_weights_of_earlier_advantages_ignore_later_steps() -> None:
     assert (weights(errors, "paper") - weights(changed, "paper"))[1:].abs().min() > 0.1
 
 
+@pytest.mark.parametrize("rare", [0.1, 0.5, 0.8])
+def test_the_papers_weights_push_policies_without_a_past(rare: float) -> None:
+    """One action, in step 1: with probability q agent 0 gains 1, and agent 1 loses 2.
+
+    Its expected gradient, by both outcomes, of the added term is discount^3 lambda q (1 - q) (1 - 2 q) (-2).
+    """
+    discount, gae_lambda = 0.9, 0.8
+    chances = torch.tensor([rare, 1 - rare], dtype=F64)
+    gains = torch.tensor([[1.0, 0.0], [-2.0, 0.0]], dtype=F64)  # agent, outcome
+    last = gains - (gains * chances).sum(-1, keepdim=True)
+    advantages = torch.stack((discount * gae_lambda * last, last), 1)  # nothing happens in step 0
+    score = torch.tensor([1 - rare, -rare], dtype=F64)  # derivative of log-probabilities by the logit
+
+    def push(rule: Any) -> float:
+        added = Alignment(rule=rule)(advantages, discount, gae_lambda) - advantages
+        return float((chances * score * added[0, 1]).sum())
+
+    expected = discount**3 * gae_lambda * rare * (1 - rare) * (1 - 2 * rare) * -2
+    assert push("paper") == pytest.approx(expected, abs=1e-12)
+    assert push("causal") == pytest.approx(0, abs=1e-12)
+
+
 def test_without_weight_or_with_one_agent_nothing_is_added() -> None:
     assert torch.equal(Alignment(weight=0.0)(TWO, 0.9), TWO)
     assert torch.equal(Alignment()(TWO[:1], 0.9), TWO[:1])
@@ -92,10 +114,12 @@ def test_without_weight_or_with_one_agent_nothing_is_added() -> None:
 
 @pytest.mark.parametrize("inner", ["actor-critic", "ppo"])
 @pytest.mark.parametrize("rule", ["paper", "causal", "released"])
-def test_first_gradients_are_of_aligned_advantages(inner: str, rule: Any) -> None:
+@pytest.mark.parametrize("policy", ["tabular", "gru"])
+def test_first_gradients_are_of_aligned_advantages(policy: str, inner: str, rule: Any) -> None:
     """At the policies that drew the sample, PPO's gradient is actor-critic's; the critics' is not changed."""
     method = configured(
         AdvantageAlignment,
+        policy=policy,
         inner=inner,
         inner__alignment=rule,
         inner__alignment_coef=0.5,
@@ -116,7 +140,7 @@ def test_first_gradients_are_of_aligned_advantages(inner: str, rule: Any) -> Non
     log = play._chosen(play._logits(own, sample), sample)[0]
     expected = torch.autograd.grad(-(steps * log * aligned).sum((-3, -2)).mean(), own)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-    unaligned: Any = Selfish().with_settings({"inner": inner, "inner.episodes": 6})
+    unaligned: Any = Selfish().with_settings({"policy": policy, "inner": inner, "inner.episodes": 6})
     plain = unaligned.build(REPEATED, Placement()).play.terms(own, theta, transfer, data)
     assert torch.equal(terms.value, plain.value)
     assert not torch.allclose(terms.policy, plain.policy)
