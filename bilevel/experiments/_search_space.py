@@ -111,6 +111,7 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     "loqa": {"opponents.coef": SearchRange(0.1, 10), "q.learning_rate": SearchRange(0.1, 10)},
     "lola-dice": {"look_ahead.learning_rate": SearchRange(0.1, 10)},
     "m-fos": {"training.learning_rate": SearchRange(0.1, 10)},
+    "meva": {"meta.learning_rate": SearchRange(0.1, 10)},
     "pola": {"look_ahead.learning_rate": SearchRange(0.1, 10), "proximal.kl_coef": SearchRange(0.1, 10)},
     "gifting": {"amount": SearchRange(0.1, 10)},
     "inequity-aversion": {"envy": SearchRange(0.1, 10), "guilt": SearchRange(0.1, 10)},

@@ -54,6 +54,8 @@ from ._method import Method as Method
 from ._method import OuterMethod as OuterMethod
 from ._method import PolicyMethod as PolicyMethod
 from ._method import UpdateRuleMethod as UpdateRuleMethod
+from ._meva import MetaValueSettings as MetaValueSettings
+from ._meva import MeVa as MeVa
 from ._outer_learner import Cost as Cost
 from ._outer_learner import OuterInputs as OuterInputs
 from ._outer_learner import OuterLearner as OuterLearner

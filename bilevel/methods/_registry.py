@@ -28,6 +28,7 @@ METHODS: Registry[type[Method]] = Registry(
         "advantage-alignment": "bilevel.methods._advantage_alignment:AdvantageAlignment",
         "lola-dice": "bilevel.methods._lola_dice:LOLADiCE",
         "pola": "bilevel.methods._pola:POLA",
+        "meva": "bilevel.methods._meva:MeVa",
         "loqa": "bilevel.methods._loqa:LOQA",
         "m-fos": "bilevel.methods._m_fos:MFOS",
         "gifting": "bilevel.methods._gifting:Gifting",

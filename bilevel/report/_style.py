@@ -38,6 +38,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "m-fos": ("#00695C", LONG_DASH_DOTTED, r"$\otimes$"),
     "lola-dice": ("#B03A2E", LONG_DASH_DOTTED, "8"),
     "pola": ("#D6336C", DASHED, r"$\heartsuit$"),
+    "meva": ("#4B6584", LONG_DASH_DOTTED, r"$\star$"),
     "aga": ("#C724B1", SHORT_DASHED, "H"),
     "contract": ("#4059AD", LONG_DASH_DOTTED, "d"),
     "selfish": (RED, DOTTED, "v"),

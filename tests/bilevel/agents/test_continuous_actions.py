@@ -197,7 +197,7 @@ def test_a_table_is_refused() -> None:
         TabularPolicy().build(Cournot())
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "meva"])  # exact values
 def test_every_method_learns_or_says_that_it_needs_discrete_actions(name: str) -> None:
     bound = {"loss_bound": 1.0} if name == "d3c" else {}
     method = configured(METHODS[name], inner__episodes=4, **bound)
