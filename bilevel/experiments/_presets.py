@@ -200,9 +200,9 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("repeated-prisoners-dilemma", "pola"): {
         "policy": "tabular",
         "policy.initial_scale": 0.1,
-        "inner.learning_rate": Schedule(((0, 0.3), (3, 0.3), (6, 0.03))),
+        "inner.learning_rate": Schedule(((0, 0.3), (2, 0.3), (3, 0.03))),
         "inner.entropy_coef": 0.0,
-        "look_ahead.learning_rate": 1.0,
+        "look_ahead.learning_rate": 0.6,
         "proximal.steps": 15,
         "proximal.kl_coef": 2.0,
     },
