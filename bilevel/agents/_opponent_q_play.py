@@ -96,6 +96,9 @@ class OpponentQPlay(SampledPlay):
     """Value of Q_j(b_t): the estimate (return), or the critic's, with the derivative of the estimate."""
     gae_lambda: float = field(default=0.0, kw_only=True)
     """Lambda of the agents' own advantages, from 0 to 1."""
+    shaping_lambda: float = field(default=0.0, kw_only=True)
+    """Lambda of those that multiply the other agents' estimated policies. Above 0 they include rewards that
+    follow the agent's later actions, and the product is not the source's on average."""
     center: bool = field(default=False, kw_only=True)
     """Subtract from own advantages their mean over episodes at the same step."""
     normalize: bool = field(default=False, kw_only=True)
@@ -110,6 +113,7 @@ class OpponentQPlay(SampledPlay):
             ("coef", Range(min=0)),
             ("temperature", Range(above=0)),
             ("gae_lambda", Range(min=0, max=1)),
+            ("shaping_lambda", Range(min=0, max=1)),
         ):
             within.require(name, getattr(self, name))
         if self.q_discount is not None:
@@ -142,10 +146,11 @@ class OpponentQPlay(SampledPlay):
             action_values = self.action_values(q, data)
             values = _state_values(logits, action_values) * data.acting
             rewards = self._bootstrapped(data, own, q)
-            advantages = self._advantages(data, rewards, values)
+            advantages = self._advantages(data, rewards, values, self.gae_lambda)
+            factors = self._advantages(data, rewards, values, self.shaping_lambda)
         gains = weighted_advantages(log, advantages, self.game.discount)
         if self.coef > 0:
-            gains = gains + self.coef * self._shaping(log, action_values, rewards, values, advantages, data)
+            gains = gains + self.coef * self._shaping(log, action_values, rewards, values, factors, data)
         if entropy_coef is not None:
             gains = gains + entropy_coef * self._entropy(logits, data)
         return -gains
@@ -196,9 +201,9 @@ class OpponentQPlay(SampledPlay):
         following = _state_values(self.policy.unroll(policies, observed), later)[:, :, 1:]
         return data.rewards + self.discount * following * data.cut * data.acting
 
-    def _advantages(self, data: Trajectory, rewards: Tensor, values: Tensor) -> Tensor:
+    def _advantages(self, data: Trajectory, rewards: Tensor, values: Tensor, gae_lambda: float) -> Tensor:
         """Generalized advantages of own rewards."""
-        advantages = generalized_advantages(rewards, values, self.discount, self.gae_lambda)
+        advantages = generalized_advantages(rewards, values, self.discount, gae_lambda)
         advantages = centered_by_step(advantages, data.acting) if self.center else advantages
         return normalized(advantages, data.acting) if self.normalize else advantages
 

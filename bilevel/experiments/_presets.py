@@ -194,6 +194,7 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.exploration": 0.1,
         "q.learning_rate": 0.05,
         "q.updates": 6,
+        "opponents.own_lambda": 0.95,
     },
     # Few, large updates; the learning rate ends before noise in states that are rarely visited moves policies
     # (docs/studies/shaping-from-samples.md).

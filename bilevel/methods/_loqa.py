@@ -94,6 +94,11 @@ class OpponentSettings(SettingsGroup, abc.ABC, part="opponents"):
     """Value of the action taken: the episode's estimate (return, as in the source), or the critic's, with the
     derivative of the estimate, which has less variance."""
 
+    own_lambda: Unit = 0.0
+    """Lambda of the own advantages that multiply this gradient, from 0 to 1. With 0, as in the source, the
+    gradient is exact on average, given true action values. Above, they include rewards of the agent's later
+    actions, which favors actions that are good for both agents, whatever the other one did."""
+
     @abc.abstractmethod
     def returns(self, center: bool) -> OpponentReturns:
         """Build the estimate of the other agents' action values."""
@@ -231,6 +236,7 @@ class LOQA(PolicyMethod):
             temperature=self.opponents.temperature,
             estimate=self.opponents.estimate,
             gae_lambda=inner.gae_lambda,
+            shaping_lambda=self.opponents.own_lambda,
             center=inner.center_adv,
             normalize=inner.norm_adv,
             q_discount=inner.discount,

@@ -159,6 +159,15 @@ def test_the_mean_gradient_is_exact(returns: OpponentReturns) -> None:
     assert ((expected - independent)[:, 1:].abs() > 1e-3).all()  # later steps, by the other's values
 
 
+def test_the_mean_gradient_is_exact_with_returns_for_own_advantages() -> None:
+    """The agent's own term is unbiased with any lambda; the other's needs TD errors."""
+    settings: dict[str, Any] = {"coef": COEF, "temperature": TEMPERATURE, "estimate": "critic"}
+    expected = torch.stack([expected_gradient(agent) for agent in (0, 1)])
+    separate = built(gae_lambda=1.0, shaping_lambda=0.0, **settings)
+    torch.testing.assert_close(ascent(separate), expected, rtol=0, atol=1e-8)
+    assert (ascent(built(shaping_lambda=1.0, **settings)) - expected).abs().max() > 0.01
+
+
 def test_sampled_gradients_approach_the_exact_one() -> None:
     """Means of samples, within standard errors that shrink with episodes."""
     play = built(returns=DiceReturns(), coef=COEF, temperature=TEMPERATURE, estimate="critic")
@@ -263,6 +272,7 @@ def test_an_agents_loss_has_no_gradient_by_the_other_agents_policy() -> None:
         ({"coef": -1.0}, "coef must be a finite number of 0 or more"),
         ({"temperature": 0.0}, "temperature must be a finite number above 0"),
         ({"gae_lambda": 2.0}, "gae_lambda must be a finite number from 0 to 1"),
+        ({"shaping_lambda": -1.0}, "shaping_lambda must be a finite number from 0 to 1"),
         ({"q_discount": 2.0}, "q_discount must be a finite number from 0 to 1"),
         ({"q_targets": QTargets(td_lambda=2.0)}, "td_lambda must be a finite number from 0 to 1"),
         ({"q_targets": QTargets(bootstrap="mean")}, "bootstrap of action values"),
