@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from bilevel.agents import Play, Tabular
-from bilevel.core import Range, Schedule, Scheduled, UpdateRule
+from bilevel.agents import Tabular
+from bilevel.core import Range, Schedule, Scheduled
 from bilevel.hypergradient import require_sampling
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._inner_settings import PolicyGradient, Positive
 from bilevel.methods._m_fos_learner import MetaLearner
-from bilevel.methods._method import PolicyMethod
-from bilevel.methods._rule_settings import LOLA, Naive
+from bilevel.methods._method import UpdateRuleMethod
 from bilevel.methods._settings import SettingsGroup, Whole
 from games.core import Game, numbered_actions, require
 
@@ -21,7 +20,15 @@ UNIT = Range(min=0, max=1)
 
 @dataclass(frozen=True, kw_only=True)
 class MetaEpisodes(SettingsGroup, part="meta"):
-    """Meta-episodes, and the network of a meta-policy."""
+    """Meta-episodes, and the network of a meta-policy.
+
+    >>> import games
+    >>> from bilevel.methods import MFOS, Placement
+    >>> method = MFOS(meta=MetaEpisodes(hidden_size=(8,)))
+    >>> learner = method.build(games.make("repeated-chicken"), Placement())
+    >>> learner.meta_policy.actor.sizes  # both policies' probabilities; means and variances of the next one
+    (10, 8, 10)
+    """
 
     steps: Whole = 100
     """Meta-steps of a meta-episode, each with one policy of every agent, 1 or more."""
@@ -85,7 +92,8 @@ class MetaEvolution(SettingsGroup, part="training", variant="evolution"):
 class OneShapes(SettingsGroup, part="shapers", variant="one"):
     """Agent 0 shapes, and agent 1 is naive.
 
-    >>> OneShapes().agents
+    >>> from bilevel.methods import MFOS
+    >>> MFOS(shapers=OneShapes()).shapers.agents
     (0,)
     """
 
@@ -100,8 +108,9 @@ class OneShapes(SettingsGroup, part="shapers", variant="one"):
 class BothShape(SettingsGroup, part="shapers", variant="both"):
     """Both agents shape each other, after training against naive agents.
 
-    >>> BothShape().agents
-    (0, 1)
+    >>> from bilevel.methods import MFOS
+    >>> MFOS(shapers=BothShape(naive=0.5)).shapers.naive_share(outer_step=7)
+    0.5
     """
 
     agents = (0, 1)
@@ -115,7 +124,7 @@ class BothShape(SettingsGroup, part="shapers", variant="both"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MFOS(PolicyMethod):
+class MFOS(UpdateRuleMethod):
     """Model-free opponent shaping (M-FOS): reinforcement learning over the other agent's whole learning.
 
     In a meta-step every agent has one policy, and they play: exact values if the game has them, sampled
@@ -123,7 +132,8 @@ class MFOS(PolicyMethod):
     meta-policy, from the policies that were just played to its own next policy. A meta-episode has many
     meta-steps, from fresh initial policies of both agents. An outer step updates the meta-policies to
     increase the sum of the agent's own returns over meta-episodes, by PPO or evolution strategies. There are
-    no derivatives of the other agent's learning.
+    no derivatives of the other agent's learning. With another update rule, such as `--rule lola`, the other
+    agent is not naive.
 
     The state's policies, `theta`, are those after the last meta-step of a fresh meta-episode of the updated
     meta-policies, one per seed. welfare, return_<agent> and cooperation, in training and in evaluation, are
@@ -160,23 +170,12 @@ class MFOS(PolicyMethod):
 
     inner: PolicyGradient = PolicyGradient()
     """The naive agents' learning, `inner.steps` gradient steps in each meta-step."""
-    rule: Naive | LOLA = Naive()
-    """Update rule of agents that do not shape: naive gradients, or LOLA."""
     shapers: OneShapes | BothShape = OneShapes()
     """Agents that shape: one (agent 0), or both."""
     meta: MetaEpisodes = MetaEpisodes()
     """Meta-episodes, and the network of a meta-policy."""
     training: MetaPPO | MetaEvolution = MetaPPO()
     """Training of the meta-policies: PPO, or evolution strategies."""
-
-    @property
-    def update_rule(self) -> UpdateRule:
-        return self.rule.direction
-
-    def play(self, game: Game) -> Play:
-        play = super().play(game)
-        self.rule.require_play(play)
-        return play
 
     def build(self, game: Game, placement: Placement) -> Learner:
         require(

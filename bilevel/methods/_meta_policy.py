@@ -102,7 +102,7 @@ def standardized_returns(rewards: Tensor, discount: float) -> Tensor:
 
     >>> returns = standardized_returns(torch.tensor([1.0, 1.0, 1.0]).reshape(1, 1, 3, 1), discount=0.5)
     >>> returns.flatten()  # 1.75, 1.5 and 1, standardized
-    tensor([ 0.8729,  0.2182, -1.0911])
+    tensor([ 0.8728,  0.2182, -1.0911])
     """
     steps = []
     total = torch.zeros_like(rewards[..., 0, :])
