@@ -113,19 +113,46 @@ def returns_by_hand(policies: Tensor, discount: float) -> Tensor:
     return payoffs @ occupancy
 
 
-def lola_by_hand(policies: Tensor, study: Study) -> Tensor:
-    """Train one seed with LOLA, each agent through one step of the other, in plain autograd."""
-    for _ in range(study.updates):
-        both = [row.detach().requires_grad_() for row in policies]
-        values = returns_by_hand(torch.stack(both), study.discount)
-        gradients = [torch.autograd.grad(value, both, create_graph=True) for value in values]
+def ascent_by_hand(policies: Tensor, rule: str, rate: float, discount: float) -> Tensor:
+    """Direction that both agents of one seed ascend by a rule, [2, 5], in plain autograd.
+
+    Args:
+        policies: log-odds of cooperation, [2, 5].
+        rule: naive, look-ahead, lola or sos.
+        rate: learning rate that each agent ascribes to the other.
+        discount: discount of the game.
+    """
+    both = [row.detach().requires_grad_() for row in policies]
+    values = returns_by_hand(torch.stack(both), discount)
+    shapes = rule != "naive"
+    gradients = [torch.autograd.grad(value, both, create_graph=shapes, retain_graph=True) for value in values]
+    naive = torch.stack([gradients[0][0], gradients[1][1]]).detach()
+    if not shapes:
+        return naive
+
+    def through_a_step(*, shaping: bool) -> Tensor:
+        """Ascent of V + rate <grad_other V, grad_other V_other>; shaping differentiates both factors."""
         moved = []
         for me, other in ((0, 1), (1, 0)):
-            # V + rate <grad_other V, grad_other V_other>: both factors are differentiated
-            shaped = values[me] + study.rate * (gradients[me][other] * gradients[other][other]).sum()
-            (gradient,) = torch.autograd.grad(shaped, both[me], retain_graph=True)
-            moved.append(both[me] + study.learning_rate * gradient)
-        policies = torch.stack(moved).detach()
+            step = gradients[other][other] if shaping else gradients[other][other].detach()
+            ahead = values[me] + rate * (gradients[me][other] * step).sum()
+            moved.append(torch.autograd.grad(ahead, both[me], retain_graph=True)[0])
+        return torch.stack(moved)
+
+    if rule != "sos":
+        return through_a_step(shaping=rule == "lola")
+    ahead = through_a_step(shaping=False)
+    shaping = through_a_step(shaping=True) - ahead
+    opposition, length = -(shaping * ahead).sum(), naive.square().sum()
+    p1 = 1.0 if opposition <= 0 else min(1.0, float(0.5 * ahead.square().sum() / opposition))
+    return ahead + min(p1, float(length) if length < 0.1**2 else 1.0) * shaping
+
+
+def train_by_hand(policies: Tensor, rule: str, study: Study) -> Tensor:
+    """Train one seed by a rule, in a loop of plain autograd."""
+    for _ in range(study.updates):
+        ascent = ascent_by_hand(policies, rule, study.rate, study.discount)
+        policies = (policies + study.learning_rate * ascent).detach()
     return policies
 
 
@@ -147,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
             starts = torch.randn(study.by_hand, 2, 5, dtype=torch.float64)
             began = time.perf_counter()
             for start in starts:
-                lola_by_hand(start, study)
+                train_by_hand(start, "lola", study)
             seconds = time.perf_counter() - began
             rate = study.by_hand * study.updates / seconds
             print(f"\nLOLA by hand, one seed after the other: {rate:.0f} updates per second.")

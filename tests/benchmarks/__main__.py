@@ -19,6 +19,7 @@ from tests.benchmarks.measure.compiling import measure_compiling
 from tests.benchmarks.measure.growth import measure_growth
 from tests.benchmarks.measure.machine import describe
 from tests.benchmarks.measure.rounds import Effort, measure
+from tests.benchmarks.measure.update_rules import measure_update_rules
 from tests.benchmarks.measure.whole_runs import Where, measure_whole_runs
 from tests.benchmarks.measure.worker import Worker
 from tests.benchmarks.report.page import write_report
@@ -38,7 +39,8 @@ class Bench:
     fast: bool = False
     """Small sizes and short visits: does everything work? The numbers mean little."""
     only: tuple[str, ...] = ()
-    """Which parts to measure (experiments, whole runs, growth, many agents, compiling, accuracy), replacing
+    """Which parts to measure (experiments, whole runs, growth, many agents, update rules, compiling,
+    accuracy), replacing
     theirs in the numbers on disk; all but the optional ones if none is named."""
     before: Path | None = None
     """A checkout of another commit, whose whole runs are timed beside this one's."""
@@ -134,6 +136,7 @@ def chosen(
     parts["growth"] = lambda: measure_growth(say, grown, deadline, short=bench.fast)
     many = [] if bench.fast else done.get("many agents", [])
     parts["many agents"] = lambda: measure_growth(say, many, deadline, short=bench.fast, axes=MANY_AGENTS)
+    parts["update rules"] = lambda: measure_update_rules(say, short=bench.fast)
     for name in bench.only:
         if name not in parts:
             raise ValueError(f"There is nothing called {name!r} to measure; there are {', '.join(parts)}.")

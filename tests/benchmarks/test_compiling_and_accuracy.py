@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.benchmarks.measure import accuracy, compiling
 from tests.benchmarks.measure.compiling import CACHE, compiled_cases, measure_compiling
+from tests.benchmarks.measure.update_rules import RULES, time_rule
 
 
 class Compiler:
@@ -82,3 +84,11 @@ def test_evolution_is_held_against_its_own_interval(monkeypatch):
     monkeypatch.setattr(accuracy, "STEPS", 2)
     row = accuracy._evolution_within_interval()
     assert 0 <= row["error"] <= 0.3
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_update_rules_are_timed_in_both_forms(rule):
+    found = time_rule(rule, seeds=4, seconds=0.0)
+    assert found["seeds"] == 4
+    assert found["batch"] > 0
+    assert found["by_hand"] > 0

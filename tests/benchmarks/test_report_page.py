@@ -235,6 +235,15 @@ def test_nothing_measured_is_refused(tmp_path):
         write_report(Results(), tmp_path)
 
 
+def test_update_rules_are_a_table_of_ratios(results, tmp_path):
+    rows = [{"rule": "lola", "seeds": 1024, "batch": 0.02, "by_hand": 0.005}]
+    assert "## Update rules" not in write_report(results, tmp_path).read_text(encoding="utf-8")
+    results.parts["update rules"] = {"about": ABOUT, "update rules": rows}
+    text = write_report(results, tmp_path).read_text(encoding="utf-8")
+    assert "| lola | 1024 | 20.0 | 5.00 | 5120 | 256 |" in text
+    assert '--only "update rules"' in text
+
+
 def test_parts_are_chosen_by_name():
     assert list(chosen(Bench(only=("network, momentum", "accuracy")))) == ["accuracy", "network, momentum"]
     assert "network, momentum" not in chosen(Bench())

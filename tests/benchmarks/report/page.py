@@ -14,6 +14,7 @@ from tests.benchmarks.report.tables import (
     reseed_table,
     target_table,
     time_tables,
+    update_rule_table,
 )
 from tests.benchmarks.report.targets import targets
 from tests.benchmarks.report.whole_runs import (
@@ -60,6 +61,15 @@ is its step, and the weights are updated afterwards. With up to 64 units the mod
 batches have 64 samples; with more units it has two hidden layers and as many samples as units. The plain
 loop learns no weights, and AuxiLearn's implicit differentiation by a Neumann series is a different
 gradient: both are timed but not compared."""
+
+ABOUT_UPDATE_RULES = """\
+One update of naive learners and of learners that shape each other, in the repeated prisoner's dilemma with
+exact values (discount 0.96, float64, eager): of all seeds in one batch, as `bilevel train` takes it, with the
+metrics of the outer step; and of one seed after the other in plain autograd, without metrics
+(`docs/studies/cooperating_seeds.py`, which a test compares with the batch, seed by seed). Both take turns in
+one process on one core; numbers are medians, and the ratio is that of all seeds by hand to the batch. The
+loop is the usual form of released code; a batched loop by hand would be faster.
+`python -m tests.benchmarks --only "update rules"` measures this table."""
 
 ABOUT_COMPILING = """\
 First calls of ours, compiled, with one thread and packages built one after the other: with an empty cache
@@ -129,6 +139,7 @@ def write_report(results: Results, folder: Path) -> Path:
         *_whole_runs(results),
         *_growth(results),
         *_many_agents(results),
+        *_update_rules(results),
         *(_experiment(results, name) for name in measured_experiments(results)),
         *_compiling(results),
         *_notes(results),
@@ -193,6 +204,12 @@ def _many_agents(results: Results) -> list[str]:
     if not results.rows("many agents", "growth"):
         return []
     return ["## Many agents", ABOUT_MANY_AGENTS, many_agents_table(results)]
+
+
+def _update_rules(results: Results) -> list[str]:
+    if not results.rows("update rules", "update rules"):
+        return []
+    return ["## Update rules", ABOUT_UPDATE_RULES, update_rule_table(results)]
 
 
 def _compiling(results: Results) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 from tests.benchmarks.experiments import EXPERIMENTS
 
 Part = dict[str, Any]
-"""Lists of rows of an experiment, of whole runs, of "growth", "compiling" or "accuracy", and, under "about",
-where and when they were measured."""
+"""Lists of rows of an experiment, of whole runs, of "growth", "update rules", "compiling" or "accuracy", and,
+under "about", where and when they were measured."""
 
 
 @dataclass

@@ -114,3 +114,14 @@ def _target_row(target: Target) -> list[str]:
     small = 0 < abs(target.measured) < 1e-3
     measured = f"{target.measured:.1e}" if small else number(target.measured)
     return [target.text, bound, f"{measured}{unit}", target.verdict]
+
+
+def update_rule_table(results: Results) -> str:
+    """Update rules: a batch of seeds against a loop over them."""
+    rows = []
+    for row in results.rows("update rules", "update rules"):
+        seeds, batch, loop = row["seeds"], 1e3 * row["batch"], 1e3 * row["by_hand"]
+        cells = number(batch), number(loop), number(loop * seeds), number(loop * seeds / batch)
+        rows.append([row["rule"], str(seeds), *cells])
+    header = ["rule", "seeds", "ms, in one batch", "ms, one seed by hand", "ms, all by hand", "ratio"]
+    return markdown(header, rows)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import games
-from bilevel.methods import LOLA, Placement, Selfish
-from docs.studies.cooperating_seeds import Cooperation, Study, lola_by_hand, main, measure
+from bilevel.methods import LOLA, SOS, LookAhead, Naive, Placement, Selfish
+from docs.studies.cooperating_seeds import Cooperation, Study, main, measure, train_by_hand
 
 
 def test_counts_seeds_and_covers_the_fraction():
@@ -21,17 +21,21 @@ def test_lola_cooperates_in_more_seeds_than_naive_learners():
     assert naive.welfare < -1.8 < -1.4 < shaping.welfare
 
 
-def test_the_loop_by_hand_takes_the_same_steps():
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("naive", Naive()), ("look-ahead", LookAhead()), ("lola", LOLA()), ("sos", SOS())],
+)
+def test_the_loop_by_hand_takes_the_same_steps(name, rule):
     """The peer that is timed is right: its policies are those of the library, seed by seed."""
     study = Study(updates=30, seeds=3)
     game = games.make("repeated-prisoners-dilemma", discount=0.96)
-    learner = Selfish(rule=LOLA(rate=1.0)).build(game, Placement(seeds=3))
+    learner = Selfish(rule=rule).build(game, Placement(seeds=3))
     state = learner.init(seed=0)
     starts = state["theta"]
     for _ in range(30):
         state, _ = learner.update(state)
     for seed in range(3):
-        torch.testing.assert_close(lola_by_hand(starts[seed], study), state["theta"][seed])
+        torch.testing.assert_close(train_by_hand(starts[seed], name, study), state["theta"][seed])
 
 
 def test_the_command_prints_the_table(capsys):
