@@ -21,7 +21,8 @@ phi: outer variables, a tensor [seed, giver, receiver], or, with learned loss we
 ("transfer") and of free parameters ("loss_weights", [seed, agent, term]); outer_opt_state: the outer
 optimizer's, if phi is learned; estimator: state of the hypergradient estimator, None if it is stateless;
 models: of the other agents' policies (`ModelingLearner`); critic_opt_state, perspective_opt_state: of
-`EmpathyLearner`; meta_value, target_meta_value, meta_opt_state, meta_loss: of `MetaValueLearner`.
+`EmpathyLearner`; meta_value, target_meta_value, meta_opt_state, meta_loss: of `MetaValueLearner`; meta:
+meta-policies, [seed, agent that shapes, parameter], and meta_opt_state, theirs, of `MetaLearner`.
 """
 
 Metrics = dict[str, Tensor]
@@ -34,7 +35,8 @@ incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode (
 units of value), where rewards are added; of `contract`, contract_payment: reward units per step of
 defection, transfer_<agent>: net, in the game's units of value, and accepted: 0 or 1; committed, of
 `mediator`: 0 to 1; policy_weight_<agent>, value_weight_<agent> and entropy_weight_<agent>: learned loss
-weights; imbalance and anarchy: of `d3c`; model_loss: nats per step;
+weights; imbalance and anarchy: of `d3c`; meta_return_<agent>, of `m-fos`: in the game's units of value;
+model_loss: nats per step;
 meta_loss: quantile loss after the last update, in the game's units of value.
 """
 
@@ -61,7 +63,7 @@ class Placement:
     device: str = "cpu"
     """Any torch device."""
     compile: bool = False
-    """Compile the hypergradient's steps (`bilevel.compile`)."""
+    """Compile the hypergradient's steps, and the exact meta-steps of `m-fos` (`bilevel.compile`)."""
 
     def __post_init__(self) -> None:
         whole = type(self.seeds) is int and self.seeds >= 1

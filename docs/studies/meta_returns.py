@@ -16,6 +16,7 @@ import tyro
 
 from bilevel.agents import Tabular
 from bilevel.experiments import Run, interquartile_interval, load_run
+from bilevel.methods import HasPolicies
 from games.core import require
 
 
@@ -88,11 +89,14 @@ def last_policies(run: Run) -> np.ndarray:
         ValueError: policies are not tables of two actions after five observations.
     """
     learner, state = run.learner()
-    policy, theta = learner.play.policy, state["theta"]
+    require(isinstance(learner, HasPolicies), f"{run.config.method_name} learns values of actions.")
+    assert isinstance(learner, HasPolicies)
+    policy, theta = learner.policies(state, 0)[0], state["theta"]
     fits = isinstance(policy, Tabular) and (policy.num_observations, policy.num_actions) == (5, 2)
     require(
         fits, f"Policies on {run.config.game_name} are not tables of two actions after five observations."
     )
+    assert isinstance(policy, Tabular)
     chances: np.ndarray = policy.probabilities(theta.double())[..., 0].mean(0).numpy()
     return chances
 

@@ -24,7 +24,7 @@ from games.matrix import FiniteRepeatedGame
 from tests.bilevel.methods.configured import configured
 
 F64 = torch.float64
-REPEATED = games.make("repeated-prisoners-dilemma")
+REPEATED: Any = games.make("repeated-prisoners-dilemma")
 STAGE = games.make("prisoners-dilemma")
 SMALL: dict[str, Any] = {"meta.steps": 3, "meta.episodes": 4, "meta.hidden_size": (4,)}
 EVOLUTION: dict[str, Any] = {"training": "evolution", "training.samples": 4}
@@ -174,11 +174,14 @@ def test_the_gradient_of_ppo_is_the_policy_gradient() -> None:
 
     def gradient(loss: Any) -> Tensor:
         own = theta.clone().requires_grad_()
-        return torch.autograd.grad(loss(own).sum(), own)[0]
+        found: Tensor = torch.autograd.grad(loss(own).sum(), own)[0]
+        return found
 
     def log(own: Tensor) -> Tensor:
         means, variances = policy.distribution(own, features)
-        return torch.distributions.Normal(means, variances.sqrt()).log_prob(actions).sum(-1)
+        chances: Any = torch.distributions.Normal(means, variances.sqrt())
+        found: Tensor = chances.log_prob(actions).sum(-1)
+        return found
 
     batch = MetaBatch(features, actions, log(theta), returns)
     found = gradient(lambda own: ppo_losses(policy, own, batch, clip_coef=0.2, ent_coef=0.1, vf_coef=0.5))
@@ -186,9 +189,11 @@ def test_the_gradient_of_ppo_is_the_policy_gradient() -> None:
 
     def by_hand(own: Tensor) -> Tensor:
         _, variances = policy.distribution(own, features)
-        entropy = torch.distributions.Normal(torch.zeros_like(variances), variances.sqrt()).entropy().sum(-1)
+        spread: Any = torch.distributions.Normal(torch.zeros_like(variances), variances.sqrt())
+        entropy = spread.entropy().sum(-1)
         errors = (policy.values(own, features) - returns).square()
-        return (-advantages * log(own) - 0.1 * entropy + 0.5 * errors).mean(-1)
+        total: Tensor = (-advantages * log(own) - 0.1 * entropy + 0.5 * errors).mean(-1)
+        return total
 
     torch.testing.assert_close(found, gradient(by_hand), rtol=0, atol=1e-10)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,13 @@ def test_independent_learners_count_every_outer_step(tmp_path: Path) -> None:
 
 def test_a_run_of_meta_episodes_has_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = tmp_path / "meta"
-    small = {"meta.steps": 3, "meta.episodes": 4, "meta.hidden_size": (4,)}
+    small: dict[str, Any] = {"meta.steps": 3, "meta.episodes": 4, "meta.hidden_size": (4,)}
     run = bilevel.train("repeated-prisoners-dilemma", "m-fos", seeds=3, outer_steps=1, out=where, **small)
     np.testing.assert_array_equal(whole_learning(run)[0], run.final["meta_return_0"])
     main([str(where)])
     first, second = capsys.readouterr().out.split("P(first action)")
     assert first.splitlines()[2].startswith("| meta | -2.")
+    learner: Any
     learner, state = run.learner()
     chance = float(learner.play.policy.probabilities(state["theta"])[:, 1, 4, 0].mean())
     assert second.splitlines()[-1].endswith(f"{chance:.2f} |")
