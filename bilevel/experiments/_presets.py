@@ -241,6 +241,22 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "inner.gae_lambda": 0.8,
         "inner.alignment": "causal",
     },
+    ("coin-game", "loqa"): {
+        "policy": "gru",
+        "policy.hidden_size": (32,),
+        "policy.activation": "tanh",
+        "policy.share_parameters": True,
+        "policy.observe_index": False,
+        "inner.learning_rate": 0.02,
+        "inner.episodes": 64,
+        "inner.entropy_coef": 0.01,
+        "inner.gae_lambda": 0.8,
+        "q.learning_rate": 0.02,
+        "q.updates": 2,
+        "opponents": "n-step",
+        "opponents.steps": 8,
+        "opponents.coef": 4.0,
+    },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},
 }
