@@ -255,7 +255,7 @@ PAIRS: dict[tuple[str, str], dict[str, Any]] = {
         "q.updates": 2,
         "opponents": "n-step",
         "opponents.steps": 8,
-        "opponents.coef": 4.0,
+        "opponents.coef": 2.0,
     },
     # Gifts of 1, the default, outweigh most rewards.
     **{(game, "gifting"): {"amount": 0.3, "budget": "replenishable"} for game in GRIDS},

@@ -176,12 +176,17 @@ class LOQA(PolicyMethod):
 
     With replay, each agent trains against earlier policies of the others, drawn uniformly.
 
-    Departures: action values do not observe the time, nor have a replay buffer of episodes, and their
-    networks are of the policies' form; gradients are not clipped. Advantages are constants, while the code
-    (ipd.py, TD0) also differentiates the values in them. Random actions of exploration count in the
-    likelihoods. The terms of time t have the weight discount^t. There can be any number of agents. The code
-    shares one network among the agents: for policies that are networks, `policy.share_parameters`. With
-    centered advantages an n-step estimate keeps its own baseline, the mean reward.
+    The advantages of the second term must be those of actions already taken (`opponents.own_lambda` 0):
+    otherwise agents learn to cooperate unconditionally, too (docs/studies/shaping-from-samples.md).
+
+    Departures: the action taken has the critic's value in p_j, with the derivative of the sampled one, which
+    has less variance; the code's value is the return (`opponents.estimate`). Action values do not observe the
+    time, nor have a replay buffer of episodes, and their networks are of the policies' form; gradients are
+    not clipped. The code's advantages are TD errors (`inner.gae_lambda` 0), of which it also differentiates
+    the values; here they are constants. Random actions of exploration count in the likelihoods. The terms of
+    time t have the weight discount^t. There can be any number of agents. The code shares one network among
+    the agents: for policies that are networks, `policy.share_parameters`. With centered advantages an n-step
+    estimate keeps its own baseline, the mean reward.
 
     Raises:
         ValueError: a setting is out of range; at build, the game has one agent or continuous actions, or
