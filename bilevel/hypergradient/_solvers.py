@@ -43,7 +43,8 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
     """Solve M x = b by the smallest residual in the Krylov space; for any invertible M.
 
     It stops once every |b - M x| is below `tolerance` times |b|, or after so many products with M, without
-    restarts. Memory: (iterations + 1) times the unknowns.
+    restarts. Givens rotations keep the least-squares problem triangular, so that each iteration knows its
+    residual, and weights are computed once, at the end. Memory: (iterations + 1) times the unknowns.
 
     Source:
         Saad and Schultz, GMRES: a generalized minimal residual algorithm, SIAM J. Sci. Stat. Comput. 7, 1986.
@@ -54,8 +55,8 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
     """
     length = _norm(right)
     basis = [_ratio(right, length)]
-    columns: list[Tensor] = []
-    for count in range(1, min(iterations, right.shape[-1]) + 1):
+    triangle = _Triangle(length)
+    for _ in range(min(iterations, right.shape[-1])):
         vector = system.apply(basis[-1])
         size, known = _norm(vector), torch.stack(basis, -2)
         column = torch.zeros_like(known[..., 0])
@@ -67,15 +68,53 @@ def gmres(system: System, right: Tensor, tolerance: float, iterations: int) -> T
         # A row whose space is exhausted has its solution: it goes on with vectors of zero.
         rest = torch.where(rest > 10 * torch.finfo(rest.dtype).eps * size, rest, 0)
         basis.append(_ratio(vector, rest))
-        columns.append(torch.cat((column, rest), -1))
-        matrix = torch.stack([torch.nn.functional.pad(c, (0, count + 1 - c.shape[-1])) for c in columns], -1)
-        target = torch.nn.functional.pad(length, (0, count)).unsqueeze(-1)
-        weights = torch.linalg.pinv(matrix) @ target
-        missed = (target - matrix @ weights).squeeze(-1)
-        if bool((_norm(missed) <= tolerance * length).all()):
+        triangle.add(torch.cat((column, rest), -1))
+        if bool((triangle.missed.abs() <= tolerance * length).all()):
             break
-    solution: Tensor = (weights.mT @ torch.stack(basis[:-1], -2)).squeeze(-2)
+    solution: Tensor = (triangle.weights().unsqueeze(-2) @ torch.stack(basis[:-1], -2)).squeeze(-2)
     return solution
+
+
+class _Triangle:
+    """Least-squares problem min |missed e_1 - H w| of a growing Hessenberg matrix, by Givens rotations.
+
+    Args:
+        length: first entry of the right side, [..., 1]; all others are 0.
+    """
+
+    def __init__(self, length: Tensor) -> None:
+        self.missed = length
+        """Residual with its sign, [..., 1]."""
+        self._right: list[Tensor] = []
+        self._rotations: list[tuple[Tensor, Tensor]] = []
+        self._columns: list[list[Tensor]] = []
+
+    def add(self, column: Tensor) -> None:
+        """Add a column of the matrix, [..., its number + 1]."""
+        entries = list(column.split(1, -1))
+        for place, (cosine, sine) in enumerate(self._rotations):
+            above, below = entries[place : place + 2]
+            entries[place : place + 2] = cosine * above + sine * below, cosine * below - sine * above
+        above, below = entries[-2:]
+        size = torch.hypot(above, below)
+        # A column that depends on earlier ones, up to rounding, gets the weight 0 and leaves the residual.
+        rounding = 10 * len(entries) * torch.finfo(size.dtype).eps
+        size = torch.where(size > rounding * _norm(column), size, 0)
+        cosine, sine = _ratio(above, size), torch.where(size == 0, 1, _ratio(below, size))
+        self._rotations.append((cosine, sine))
+        self._columns.append([*entries[:-2], size])
+        self._right.append(cosine * self.missed)
+        self.missed = -sine * self.missed
+
+    def weights(self) -> Tensor:
+        """Solution by back substitution, [..., column]."""
+        found: list[Tensor] = []
+        for row in reversed(range(len(self._columns))):
+            rest = self._right[row]
+            for weight, column in zip(found, self._columns[row + 1 :], strict=True):
+                rest = rest - column[row] * weight
+            found.insert(0, _ratio(rest, self._columns[row][row]))
+        return torch.cat(found, -1)
 
 
 def normal_cg(system: System, right: Tensor, tolerance: float, iterations: int) -> Tensor:
