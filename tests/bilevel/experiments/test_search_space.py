@@ -16,6 +16,8 @@ from bilevel.experiments._search_space import BATCH, INSTEAD_OF_ZERO, MISSING, O
 from bilevel.methods import METHODS, Staged
 
 TRIALS = 40
+EXACT = ("m-fos", "meva")
+"""Methods of exact values that do not apply to the Escape Room."""
 
 
 def space(method: str, game: str = "escape-room", **settings: Any) -> SearchSpace:
@@ -28,9 +30,9 @@ def drawn(of: SearchSpace, setting: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_its_settings(name: str) -> None:
-    of = space(name, "chicken" if name == "m-fos" else "escape-room")
+    of = space(name, "chicken" if name in EXACT else "escape-room")
     expected = {setting for setting in OF_ALL if setting_of(of.config.method, setting) is not MISSING}
-    expected -= {BATCH} if name in ("ltos", "m-fos") else set()  # chicken has exact values
+    expected -= {BATCH} if name in ("ltos", *EXACT) else set()
     expected |= OF_METHOD.get(name, {}).keys()
     assert of.ranges.keys() == expected - ({"cost.weight"} if name == "lio" else set())
     assert "inner.learning_rate" in of.ranges
