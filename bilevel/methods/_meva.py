@@ -28,7 +28,12 @@ Unit = Annotated[float, Range(min=0, max=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class MetaValueSettings(SettingsGroup, part="meta"):
-    """The meta-value network, and its training on trajectories of learning policies."""
+    """The meta-value network, and its training on trajectories of learning policies.
+
+    >>> MetaValueSettings(stride=1)
+    Traceback (most recent call last):
+    ValueError: meta.stride must be a whole number, 2 or more, not 1.
+    """
 
     discount: Unit = 0.95
     """Meta-discount of the agents: weight of policies one learning step later, from 0 (naive learners) to
