@@ -35,6 +35,7 @@ VALUES = {
     "horizon": "25",
     "edges": "(1,0,4),(0,2)",
     "i": "1",
+    "k": "1.1",
 }
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
