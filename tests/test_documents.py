@@ -36,6 +36,9 @@ VALUES = {
     "edges": "(1,0,4),(0,2)",
     "i": "1",
     "k": "1.1",
+    "settings": "0.8 0.5",
+    "discount": "0.8",
+    "lambda": "0.5",
 }
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
