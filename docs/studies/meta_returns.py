@@ -30,6 +30,8 @@ class Study:
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of runs, as written by bilevel train or compare."""
+    reached: float = -1.15
+    """Mean return of both agents over all meta-steps that counts as cooperation, where a game defines it."""
 
 
 def whole_learning(run: Run) -> np.ndarray:
@@ -45,24 +47,27 @@ def whole_learning(run: Run) -> np.ndarray:
 
 
 TABLE_HEAD = """\
-| run | agent 0, all meta-steps | agent 1 | lowest seed of agent 0 | agent 0, last | agent 1, last |
-|---|---|---|---|---|---|"""
+| run | agent 0, all meta-steps | agent 1 | lowest | cooperating seeds | agent 0, last | agent 1, last |
+|---|---|---|---|---|---|---|"""
 
 
-def table_row(label: str, learning: np.ndarray, last: np.ndarray) -> str:
+def table_row(label: str, learning: np.ndarray, last: np.ndarray, reached: float | None) -> str:
     """A line of the table, in Markdown.
 
     Args:
         label: name of the run.
         learning: returns over whole learning, [agent, seed].
         last: returns of the last policies, [agent, seed].
+        reached: mean return of both agents that counts as cooperation; None: it is not defined.
     """
 
     def text(values: np.ndarray) -> str:
         interval = interquartile_interval(values)
         return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
-    cells = [label, *map(text, learning), f"{learning[0].min():.2f}", *map(text, last)]
+    together = learning.mean(0)
+    cooperating = "" if reached is None else f"{int((together >= reached).sum())} of {len(together)}"
+    cells = [label, *map(text, learning), f"{learning[0].min():.2f}", cooperating, *map(text, last)]
     return f"| {' | '.join(cells)} |"
 
 
@@ -109,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = {folder.name: load_run(folder) for folder in study.runs}
         for label, run in runs.items():
             last = np.stack([run.final[f"return_{agent}"] for agent in (0, 1)])
-            print(table_row(label, whole_learning(run), last), flush=True)
+            reached = study.reached if "cooperation" in run.final else None
+            print(table_row(label, whole_learning(run), last, reached), flush=True)
         print(f"\nP(first action), last policies:\n\n{POLICY_HEAD}")
         for label, run in runs.items():
             print("\n".join(policy_rows(label, last_policies(run))), flush=True)

@@ -35,9 +35,10 @@ def test_a_run_of_meta_episodes_has_a_line(capsys: pytest.CaptureFixture[str], t
 
 def test_a_line_has_both_agents() -> None:
     learning, last = np.array([[-1.0, -1, -3], [0, 0, 0]]), np.array([[1.0, 1, 1], [2, 2, 2]])
-    cells = table_row("name", learning, last).split(" | ")
-    assert cells[2:4] == ["0.00 [0.00, 0.00]", "-3.00"]
-    assert cells[4:] == ["1.00 [1.00, 1.00]", "2.00 [2.00, 2.00] |"]
+    cells = table_row("name", learning, last, reached=-1.0).split(" | ")
+    assert cells[2:5] == ["0.00 [0.00, 0.00]", "-3.00", "2 of 3"]
+    assert table_row("name", learning, last, reached=None).split(" | ")[4] == ""
+    assert cells[5:] == ["1.00 [1.00, 1.00]", "2.00 [2.00, 2.00] |"]
 
 
 def test_other_games_are_refused(tmp_path: Path) -> None:
