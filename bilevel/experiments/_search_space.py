@@ -123,8 +123,9 @@ OF_METHOD: dict[str, dict[str, Range]] = {
 """Method -> setting -> its range, besides those of `OF_ALL`."""
 INSTEAD_OF_ZERO: dict[str, Range] = {"inner.entropy_coef": SearchRange(0.001, 0.1, relative=False)}
 """Setting -> its range where the default is 0."""
-LEFT_OUT = {("ltos", BATCH)}
-"""(method, setting) of `OF_ALL` that are not searched: episodes of a replay buffer are no batch."""
+LEFT_OUT = {("ltos", BATCH), ("meva", "inner.entropy_coef")}
+"""(method, setting) of `OF_ALL` that are not searched: episodes of a replay buffer are no batch, and `meva`
+takes no entropy bonus."""
 
 
 def search_table() -> list[tuple[str, str, str]]:
