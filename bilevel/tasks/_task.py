@@ -116,11 +116,13 @@ TASKS: Registry[Any] = Registry(
     {
         "noisy-digits": "bilevel.tasks:NoisyDigits",
         "auxiliary-digits": "bilevel.tasks._auxiliary_digits:AuxiliaryDigits",
+        "mixture-of-experts": "bilevel.tasks.mixture_of_experts:MixtureOfExperts",
         "world-model": "bilevel.tasks.world_model:WorldModelTask",
     },
 )
 """Name -> task, or its class, called without arguments."""
 PACKAGES = {
+    "entmax": "entmax",
     "sklearn": "scikit-learn",
     "gymnasium": "gymnasium",
     "pygame": "pygame-ce",

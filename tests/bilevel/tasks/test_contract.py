@@ -28,6 +28,13 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_size": 16,
         "epoch": 2,
     },
+    "mixture-of-experts": {
+        "steps": 4,
+        "batch_size": 8,
+        "validation_size": 8,
+        "test_size": 16,
+        "curriculum": "0:1, 2:2",
+    },
     "noisy-digits": {
         "train_size": 40,
         "clean_size": 10,
