@@ -109,6 +109,7 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     "aga": {"alignment_weight": SearchRange(0.1, 10)},
     "advantage-alignment": {"inner.alignment_coef": SearchRange(0.1, 10)},
     "loqa": {"opponents.coef": SearchRange(0.1, 10), "q.learning_rate": SearchRange(0.1, 10)},
+    "coala-pg": {"training.learning_rate": SearchRange(0.1, 10)},
     "lola-dice": {"look_ahead.learning_rate": SearchRange(0.1, 10)},
     "m-fos": {"training.learning_rate": SearchRange(0.1, 10)},
     "meva": {"meta.learning_rate": SearchRange(0.1, 10)},

@@ -1,6 +1,9 @@
 from ._advantage_alignment import AdvantageAlignment as AdvantageAlignment
 from ._aga import AgA as AgA
 from ._aga import adjusted_gradient as adjusted_gradient
+from ._coala import COALAPG as COALAPG
+from ._coala import MetaSequences as MetaSequences
+from ._coala import SequenceTraining as SequenceTraining
 from ._contract import HasActionTable as HasActionTable
 from ._contract import HasPolicies as HasPolicies
 from ._contract import Learner as Learner

@@ -22,7 +22,8 @@ phi: outer variables, a tensor [seed, giver, receiver], or, with learned loss we
 optimizer's, if phi is learned; estimator: state of the hypergradient estimator, None if it is stateless;
 models: of the other agents' policies (`ModelingLearner`); critic_opt_state, perspective_opt_state: of
 `EmpathyLearner`; meta_value, target_meta_value, meta_opt_state, meta_loss: of `MetaValueLearner`; meta:
-meta-policies, [seed, agent that shapes, parameter], and meta_opt_state, theirs, of `MetaLearner`.
+meta-policies or sequence policies, [seed, agent that shapes, parameter], and meta_opt_state, theirs, of
+`MetaLearner` and `SequenceLearner`.
 """
 
 Metrics = dict[str, Tensor]
@@ -35,8 +36,8 @@ incentive_<giver>_<receiver>, moved and paid_<agent>: reward units per episode (
 units of value), where rewards are added; of `contract`, contract_payment: reward units per step of
 defection, transfer_<agent>: net, in the game's units of value, and accepted: 0 or 1; committed, of
 `mediator`: 0 to 1; policy_weight_<agent>, value_weight_<agent> and entropy_weight_<agent>: learned loss
-weights; imbalance and anarchy: of `d3c`; meta_return_<agent>, of `m-fos`: in the game's units of value;
-model_loss: nats per step;
+weights; imbalance and anarchy: of `d3c`; meta_return_<agent>, of `m-fos` and `coala-pg`: in the game's units
+of value; model_loss: nats per step;
 meta_loss: quantile loss after the last update, in the game's units of value.
 """
 

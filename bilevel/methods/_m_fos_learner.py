@@ -13,7 +13,7 @@ from bilevel.core import Purpose, Tree, first_draws, gradient_at
 from bilevel.hypergradient import BilevelProblem, Evolution
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite
-from bilevel.methods._meta_game import MetaGame, Played
+from bilevel.methods._meta_game import MetaGame, Played, all_shape, meta_returns, pairings
 from bilevel.methods._meta_policy import (
     MetaBatch,
     MetaPolicy,
@@ -22,7 +22,7 @@ from bilevel.methods._meta_policy import (
     standardized_returns,
 )
 from bilevel.optimizers import at_learning_rate, make_optimizer
-from bilevel.sharing import FixedMatrix, agent_report, identity_sharing
+from bilevel.sharing import FixedMatrix, identity_sharing
 from games.core import Game, Streams, normal
 
 if TYPE_CHECKING:
@@ -100,15 +100,15 @@ class MetaLearner(PolicyLearner):
         after = self._next(
             state, theta=theta, meta=meta, meta_opt_state=meta_opt_state, opt_state=self.optimizer.init(theta)
         )
-        return after, metrics | meta_returns(fresh)
+        return after, metrics | meta_returns(fresh.returns)
 
     @torch.no_grad()
     def evaluate(self, state: State, *, episodes: int) -> Metrics:
         """Evaluate the state's policies on `episodes` episodes, and meta-policies on fresh meta-episodes."""
         metrics = super().evaluate(state, episodes=episodes)
         generator = self.streams(state, Purpose.META_EPISODES)
-        pairings = self._all_shape(self.m_fos.meta.episodes)
-        return metrics | meta_returns(self.meta_episodes(state, state["meta"], pairings, generator))
+        shaping = self._all_shape(self.m_fos.meta.episodes)
+        return metrics | meta_returns(self.meta_episodes(state, state["meta"], shaping, generator).returns)
 
     def meta_episodes(self, state: State, meta: Tensor, shaping: Tensor, generator: Streams) -> Recorded:
         """Play meta-episodes from fresh initial policies.
@@ -149,22 +149,14 @@ class MetaLearner(PolicyLearner):
         return torch.where(shaping.unsqueeze(-1), actions.transpose(1, 2)[:, :, places], learned)
 
     def _pairings(self, state: State) -> Tensor:
-        """Agents that shape in the meta-episodes of an update, boolean [meta-episode, agent].
-
-        Each agent that shapes has `meta.episodes` of its own, in order, the first of them against a naive
-        agent. The number is constant, so that compiled steps serve all updates.
-        """
+        """Agents that shape in the meta-episodes of an update, boolean [meta-episode, agent]."""
         episodes = self.m_fos.meta.episodes
         alone = round(self.m_fos.shapers.naive_share(int(state["outer_step"])) * episodes)
-        together = [[agent in self.shapers for agent in (0, 1)]] * (episodes - alone)
-        pairings = [[[agent == shaper for agent in (0, 1)]] * alone + together for shaper in self.shapers]
-        return torch.tensor(pairings, device=self.placement.device).flatten(0, 1)
+        return pairings(self.shapers, alone, episodes).to(self.placement.device)
 
     def _all_shape(self, episodes: int) -> Tensor:
         """The same for an evaluation, in which all agents of the setting `shapers` shape."""
-        return torch.tensor([[agent in self.shapers for agent in (0, 1)]] * episodes).to(
-            self.placement.device
-        )
+        return all_shape(self.shapers, episodes).to(self.placement.device)
 
     def _ppo(self, state: State, generator: Streams) -> tuple[Tensor, Tree]:
         settings: Any = self.m_fos.training
@@ -283,8 +275,3 @@ class MetaLearner(PolicyLearner):
         for _ in range(self.inner_steps):
             theta, opt_state = self.step(theta, opt_state, identity, inputs)
         return returns, theta, opt_state
-
-
-def meta_returns(recorded: Recorded) -> Metrics:
-    """Each agent's mean return over meta-steps and meta-episodes: meta_return_<agent>, [seed]."""
-    return agent_report("meta_return", recorded.returns.mean((-2, -1)))

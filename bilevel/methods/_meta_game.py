@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from bilevel.agents import Tabular
 from bilevel.core import Tree, tree_map
 from bilevel.optimizers import GradientTransformation
+from bilevel.sharing import agent_report
 from games.core import Game, normal
 
 
@@ -76,6 +77,56 @@ class MetaGame:
             unfold(learned, policies),
             tree_map(lambda leaf: unfold(leaf, policies), opt_state),
         )
+
+
+def pairings(shapers: Sequence[int], alone: int, episodes: int) -> Tensor:
+    """Agents that shape in the meta-episodes of an update, boolean [meta-episode, agent].
+
+    Each agent that shapes has meta-episodes of its own, in order, the first of them against a naive agent.
+    The number is constant, so that compiled steps serve all updates.
+
+    Args:
+        shapers: agents that shape, of two.
+        alone: number of each one's meta-episodes against a naive agent.
+        episodes: number of each one's meta-episodes.
+
+    >>> pairings((0, 1), alone=1, episodes=2).int()
+    tensor([[1, 0],
+            [1, 1],
+            [0, 1],
+            [1, 1]], dtype=torch.int32)
+    """
+    together = [[agent in shapers for agent in (0, 1)]] * (episodes - alone)
+    rows = [[[agent == shaper for agent in (0, 1)]] * alone + together for shaper in shapers]
+    return torch.tensor(rows).flatten(0, 1)
+
+
+def all_shape(shapers: Sequence[int], episodes: int) -> Tensor:
+    """The same for an evaluation, in which all agents of the setting `shapers` shape."""
+    return torch.tensor([[agent in shapers for agent in (0, 1)]] * episodes)
+
+
+def own_meta_episodes(values: Tensor, shapers: Sequence[int]) -> Tensor:
+    """Each shaper's values in its own meta-episodes, in the order of `pairings`.
+
+    Args:
+        values: [seed, agent, meta-episode of all shapers, ...].
+        shapers: agents that shape.
+
+    Returns:
+        [seed, shaper, meta-episode of its own, ...].
+    """
+    parts = values[:, list(shapers)].chunk(len(shapers), 2)
+    return torch.stack([part[:, place] for place, part in enumerate(parts)], 1)
+
+
+def meta_returns(returns: Tensor) -> dict[str, Tensor]:
+    """Each agent's mean return over meta-steps and meta-episodes: meta_return_<agent>, [seed].
+
+    Args:
+        returns: [seed, agent, meta-step, meta-episode].
+    """
+    return agent_report("meta_return", returns.mean((-2, -1)))
 
 
 def fold(leaf: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ METHODS: Registry[type[Method]] = Registry(
         "meva": "bilevel.methods._meva:MeVa",
         "loqa": "bilevel.methods._loqa:LOQA",
         "m-fos": "bilevel.methods._m_fos:MFOS",
+        "coala-pg": "bilevel.methods._coala:COALAPG",
         "gifting": "bilevel.methods._gifting:Gifting",
         "inequity-aversion": "bilevel.methods._preferences:InequityAverse",
         "svo": "bilevel.methods._preferences:SVO",

@@ -36,6 +36,7 @@ LOOKS: dict[str, tuple[str, Any, str]] = {
     "advantage-alignment": ("#3B6FB6", DASH_DOTTED, r"$\diamondsuit$"),
     "loqa": ("#827717", SHORT_DASHED, r"$\bowtie$"),
     "m-fos": ("#00695C", LONG_DASH_DOTTED, r"$\otimes$"),
+    "coala-pg": ("#5D4037", SHORT_DASHED, r"$\oplus$"),
     "lola-dice": ("#B03A2E", LONG_DASH_DOTTED, "8"),
     "pola": ("#D6336C", DASHED, r"$\heartsuit$"),
     "meva": ("#4B6584", LONG_DASH_DOTTED, r"$\star$"),

@@ -22,7 +22,7 @@ from games.core import require
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Returns of both agents over whole learning, of runs of m-fos, and of selfish as a reference.
+    """Returns of both agents over whole learning, of runs of m-fos or coala-pg, and of selfish to compare.
 
     Raises:
         ValueError: a folder is no finished run, or its game does not have two agents.
@@ -32,13 +32,15 @@ class Study:
     """Folders of runs, as written by bilevel train or compare."""
     reached: float = -1.15
     """Mean return of both agents over all meta-steps that counts as cooperation, where a game defines it."""
+    finite: bool = False
+    """Divide returns by 1 - discount^horizon, what episodes of `horizon` steps have of a value per step."""
 
 
 def whole_learning(run: Run) -> np.ndarray:
     """Each agent's mean return over learning, [agent, seed].
 
-    Of m-fos: over the meta-steps of fresh meta-episodes; of another method, whose learning is the run itself:
-    over its outer steps.
+    Of m-fos and coala-pg: over the meta-steps of fresh meta-episodes; of another method, whose learning is
+    the run itself: over its outer steps.
     """
     require(run.config.game.num_agents == 2, f"{run.config.game_name} does not have two agents.")
     if "meta_return_0" in run.final:
@@ -115,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for label, run in runs.items():
             last = np.stack([run.final[f"return_{agent}"] for agent in (0, 1)])
             reached = study.reached if "cooperation" in run.final else None
-            print(table_row(label, whole_learning(run), last, reached), flush=True)
+            weight = run.config.game.episode_weight if study.finite else 1.0
+            print(table_row(label, whole_learning(run) / weight, last / weight, reached), flush=True)
         print(f"\nP(first action), last policies:\n\n{POLICY_HEAD}")
         for label, run in runs.items():
             print("\n".join(policy_rows(label, last_policies(run))), flush=True)

@@ -133,7 +133,12 @@ def test_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in METHODS if name not in ("ltos", "loqa", "m-fos", "meva", "advantage-alignment")]
+    "name",
+    [
+        name
+        for name in METHODS
+        if name not in ("ltos", "loqa", "coala-pg", "m-fos", "meva", "advantage-alignment")
+    ],
 )
 def test_every_method_of_policy_gradients_takes_it(name: str) -> None:
     settings = {"inner.exact": False, "inner.entropy_scale": "advantage-std", "inner.entropy_coef": 0.1}

@@ -1,4 +1,4 @@
-"""LOLA-DiCE, POLA and M-FOS from end to end: trained, watched, tuned, refused."""
+"""LOLA-DiCE, POLA, M-FOS and COALA-PG from end to end: trained, watched, tuned, refused."""
 
 from __future__ import annotations
 
@@ -59,10 +59,20 @@ def test_bad_input_is_one_sentence(
 SMALL_META = ("--meta.steps", 3, "--meta.episodes", 4, "--meta.hidden-size", 4)
 
 
-@pytest.mark.parametrize("training", ["ppo", "evolution"])
-def test_meta_policies_are_trained_continued_evaluated_and_watched(training: str, call: Call) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        ("m-fos", "--training", "ppo"),
+        ("m-fos", "--training", "evolution"),
+        ("coala-pg", "--inner.episodes", 3, "--meta.recurrent-size", 4),
+    ],
+    ids=["ppo", "evolution", "coala-pg"],
+)
+def test_meta_policies_are_trained_continued_evaluated_and_watched(
+    method: tuple[Any, ...], call: Call
+) -> None:
     game = ("--game", "repeated-prisoners-dilemma", "--game.horizon", 4, "--seeds", 3)
-    words = ("train", *game, "--method", "m-fos", "--training", training, "--shapers", "both", *SMALL_META)
+    words = ("train", *game, "--method", *method, "--shapers", "both", *SMALL_META)
     assert call(*words, "--outer-steps", 4, "--out", "whole").code == 0
     assert call(*words, "--outer-steps", 2, "--out", "parts").code == 0
     assert call("train", "--resume", "parts", "--outer-steps", 4).code == 0
@@ -74,9 +84,12 @@ def test_meta_policies_are_trained_continued_evaluated_and_watched(training: str
 
 
 def test_meta_policies_are_compared_and_tuned(call: Call) -> None:
-    words = ("--game", "repeated-chicken", "--seeds", 3, "--outer-steps", 2, "--methods", "selfish", "m-fos")
-    few = ("--set", "m-fos.meta.steps=3", "m-fos.meta.episodes=4", "m-fos.meta.hidden-size=4")
-    assert call("compare", *words, *few, "--tune", 2, "--out", "compared").code == 0
+    game = ("--game", "repeated-chicken", "--game.horizon", 4, "--seeds", 3, "--outer-steps", 2)
+    names = ("m-fos", "coala-pg")
+    settings = "meta.steps=3", "meta.episodes=4", "meta.hidden-size=4"
+    few = ("--set", *(f"{name}.{each}" for name in names for each in settings))
+    words = ("--methods", "selfish", *names, *few, "--tune", 2, "--out", "compared")
+    assert call("compare", *game, *words).code == 0
 
 
 @pytest.mark.parametrize(
@@ -84,6 +97,12 @@ def test_meta_policies_are_compared_and_tuned(call: Call) -> None:
     [
         (("train", "--game", "coin-game", "--method", "m-fos"), "leave policy at auto"),
         (("train", "--game", "chicken", "--method", "m-fos", "--policy", "mlp"), "leave policy at auto"),
+        (("train", "--game", "coin-game", "--method", "coala-pg"), "leave policy at auto"),
+        (("train", "--game", "chicken", "--method", "coala-pg", "--inner.exact"), "leave inner.exact off"),
+        (
+            ("tournament", "--game", "repeated-chicken", "--learners", "selfish", "coala-pg"),
+            "learns on meta-episodes from fresh policies: leave it out",
+        ),
         (("train", "--game", "aid", "--method", "m-fos"), "choose a game with two"),
         (
             ("train", "--game", "chicken", "--method", "m-fos", "--training.samples", 4),

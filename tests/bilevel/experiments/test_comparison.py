@@ -121,7 +121,7 @@ def test_a_method_that_does_not_apply_says_which_do() -> None:
         name: dataclasses.replace(config(name, "escape-room"), game=three)
         for name in ("selfish", "pairs-only")
     }
-    for_pairs = "pairs-only", "m-fos", "meva"
+    for_pairs = "pairs-only", "coala-pg", "m-fos", "meva"
     applying = ", ".join(name for name in METHODS if name not in for_pairs)
     says = f"pairs-only does not apply to escape-room: It takes two. Other methods that apply: {applying}."
     with pytest.raises(ValueError, match=re.escape(says)):

@@ -47,7 +47,7 @@ def test_every_game_comes_back(game: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_comes_back_with_changed_settings(method: str, tmp_path: Path) -> None:
-    tables = method in ("m-fos", "meva")  # of two agents
+    tables = method in ("coala-pg", "m-fos", "meva")  # of two agents
     config = default_config("repeated-chicken" if tables else "escape-room", method)
     changes: dict[str, Any] = {"inner.learning_rate": 0.1 + 0.2}
     if tables:

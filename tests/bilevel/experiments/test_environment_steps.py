@@ -19,7 +19,7 @@ from games.core import Game
 from tests.bilevel.experiments.small_runs import small
 
 SEEDS, EPISODES, OUTER_STEPS = 3, 4, 3
-OF_TABLES = {"m-fos", "meva"}
+OF_TABLES = {"coala-pg", "m-fos", "meva"}
 """Methods that do not apply to the Escape Room."""
 
 

@@ -18,6 +18,8 @@ from bilevel.methods import METHODS, Staged
 TRIALS = 40
 EXACT = ("m-fos", "meva")
 """Methods of exact values that do not apply to the Escape Room."""
+OF_TABLES = ("coala-pg", *EXACT)
+"""Methods of tables of two agents, which do not apply to it."""
 
 
 def space(method: str, game: str = "escape-room", **settings: Any) -> SearchSpace:
@@ -30,7 +32,7 @@ def drawn(of: SearchSpace, setting: str) -> list[Any]:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_its_settings(name: str) -> None:
-    of = space(name, "chicken" if name in EXACT else "escape-room")
+    of = space(name, "chicken" if name in OF_TABLES else "escape-room")
     expected = {setting for setting in OF_ALL if setting_of(of.config.method, setting) is not MISSING}
     expected -= {BATCH} if name in ("ltos", *EXACT) else set()
     expected -= {"inner.entropy_coef"} if name == "meva" else set()  # takes no entropy bonus

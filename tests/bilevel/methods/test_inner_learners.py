@@ -41,7 +41,17 @@ REPEATED = RepeatedGame(horizon=4)
 every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo"])
 
 
-OWN_LEARNERS = {"ltos", "aga", "m-fos", "lola-dice", "loqa", "meva", "pola", "advantage-alignment"}
+OWN_LEARNERS = {
+    "ltos",
+    "aga",
+    "coala-pg",
+    "m-fos",
+    "lola-dice",
+    "loqa",
+    "meva",
+    "pola",
+    "advantage-alignment",
+}
 """Methods that do not take these inner learners."""
 NEEDS: dict[str, dict[str, Any]] = {"d3c": {"loss_bound": 100.0}}
 """What a method cannot do without in the Escape Room."""

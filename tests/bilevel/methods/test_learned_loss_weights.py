@@ -32,7 +32,19 @@ from tests.bilevel.methods.configured import configured
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 ROOM = EscapeRoom(horizon=3)
-WITHOUT = ("ltos", "d3c", "lase", "aga", "m-fos", "lola-dice", "loqa", "meva", "pola", "advantage-alignment")
+WITHOUT = (
+    "ltos",
+    "d3c",
+    "lase",
+    "aga",
+    "coala-pg",
+    "m-fos",
+    "lola-dice",
+    "loqa",
+    "meva",
+    "pola",
+    "advantage-alignment",
+)
 NAMES = sorted(set(METHODS) - set(WITHOUT))
 EVOLUTION = "evolution(samples=8, members=True, fresh_data=True)"
 HELD = (

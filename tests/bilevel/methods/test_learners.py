@@ -27,13 +27,14 @@ DEVICES = [
 ]
 NEEDS = {
     "d3c": {"loss_bound": 100.0},
+    "coala-pg": {"meta.steps": 2, "meta.episodes": 2, "meta.hidden_size": (4,), "meta.recurrent_size": 4},
     "m-fos": {"meta.steps": 3, "meta.episodes": 4, "meta.hidden_size": (4,)},
     "pola": {"proximal.steps": 2},
 }
 """Method -> settings that it has to be told where a game does not say them, or that keep updates short."""
 VARYING = ("lase", "ltos")
 """Methods whose shares depend on what happens, by default."""
-TABLES = ("m-fos",)
+TABLES = ("coala-pg", "m-fos")
 """Methods of tabular policies of two agents, from fresh ones in every update."""
 every_game = pytest.mark.parametrize("game", GAMES.values(), ids=GAMES.keys())
 every_method_and_game = pytest.mark.parametrize(

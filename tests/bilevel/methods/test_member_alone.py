@@ -59,7 +59,7 @@ def assert_members_equal_seeds_alone(
             )
 
 
-@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"planner", "m-fos", "meva"}))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"planner", "coala-pg", "m-fos", "meva"}))
 def test_every_method(name: str) -> None:
     assert_members_equal_seeds_alone(
         ROOM, preset("escape-room", name)[1].with_settings({"inner.episodes": 4})
@@ -85,6 +85,14 @@ def test_meta_policies_but_for_rounding(training: str) -> None:
     """A seed with one agent that shapes has one network, as that of a planner."""
     settings = {"training": training, "meta.steps": 3, "meta.episodes": 4, "meta.hidden_size": (4,)}
     method = METHODS["m-fos"]().with_settings(settings)
+    assert_members_equal_seeds_alone(STAGE, method, torch.float64, atol=1e-10)
+
+
+@pytest.mark.parametrize("shapers", ["one", "both"])
+def test_sequence_policies_but_for_rounding(shapers: str) -> None:
+    settings = {"shapers": shapers, "meta.steps": 2, "meta.episodes": 2, "inner.episodes": 3}
+    small = {"meta.hidden_size": (4,), "meta.recurrent_size": 4}
+    method = METHODS["coala-pg"]().with_settings(settings | small)
     assert_members_equal_seeds_alone(STAGE, method, torch.float64, atol=1e-10)
 
 

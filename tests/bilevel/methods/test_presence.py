@@ -49,7 +49,7 @@ def played(learner: Any, state: Any) -> tuple[Trajectory, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "name", [*(name for name in METHODS if name not in ("m-fos", "meva")), STATE_DEPENDENT]
+    "name", [*(name for name in METHODS if name not in ("coala-pg", "m-fos", "meva")), STATE_DEPENDENT]
 )
 def test_learners_see_no_reward_once_they_have_left(name: str) -> None:
     learner = built(name)

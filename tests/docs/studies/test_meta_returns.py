@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bilevel
+import games
 from docs.studies.meta_returns import main, table_row, whole_learning
 
 
@@ -31,6 +32,18 @@ def test_a_run_of_meta_episodes_has_a_line(capsys: pytest.CaptureFixture[str], t
     learner, state = run.learner()
     chance = float(learner.play.policy.probabilities(state["theta"])[:, 1, 4, 0].mean())
     assert second.splitlines()[-1].endswith(f"{chance:.2f} |")
+
+
+def test_returns_of_finite_episodes_are_divided_by_their_weight(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    where = tmp_path / "coala"
+    small: dict[str, Any] = {"meta.steps": 2, "meta.episodes": 2, "inner.episodes": 4}
+    game = games.make("repeated-prisoners-dilemma", horizon=3)
+    run = bilevel.train(game, "coala-pg", seeds=3, outer_steps=1, out=where, **small)
+    main([str(where), "--finite"])
+    expected = run.final["meta_return_0"].min() / (1 - 0.96**3)
+    assert f"] | {expected:.2f} | " in capsys.readouterr().out
 
 
 def test_a_line_has_both_agents() -> None:
