@@ -57,6 +57,7 @@ from ._q_learning import squared_errors as squared_errors
 from ._q_learning import targets as targets
 from ._rollout import StepObservation as StepObservation
 from ._rollout import Trajectory as Trajectory
+from ._rollout import concatenated as concatenated
 from ._rollout import count_environment_steps as count_environment_steps
 from ._rollout import observe_step as observe_step
 from ._rollout import play_blocks as play_blocks
@@ -66,5 +67,7 @@ from ._surrogates import LoadedDice as LoadedDice
 from ._surrogates import Reinforce as Reinforce
 from ._surrogates import Surrogate as Surrogate
 from ._surrogates import chosen as chosen
+from ._surrogates import discounts as discounts
 from ._surrogates import entropy as entropy
 from ._surrogates import generalized_advantages as generalized_advantages
+from ._surrogates import leave_one_out as leave_one_out

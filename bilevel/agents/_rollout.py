@@ -266,7 +266,20 @@ class _Block:
 
 
 def concatenated(blocks: Sequence[Trajectory]) -> Trajectory:
-    """Join blocks of successive time steps of the same episodes (see `Trajectory.outcome`)."""
+    """Join blocks of successive time steps of the same episodes (see `Trajectory.outcome`).
+
+    Args:
+        blocks: from `play_blocks`, in order.
+
+    >>> import games
+    >>> from bilevel.agents import play_blocks
+    >>> game, mask = games.make("escape-room"), torch.ones(2, 1, 4)  # two seeds, four episodes each
+    >>> wait = lambda step: torch.ones(2, 2, 4, dtype=torch.int64)  # all agents stay at the start
+    >>> no_gifts = lambda *step: torch.zeros(8, 2, 2)
+    >>> blocks = list(play_blocks(game, wait, no_gifts, mask, torch.Generator(), steps=3))
+    >>> concatenated(blocks).rewards.shape[2] == sum(block.rewards.shape[2] for block in blocks)
+    True
+    """
 
     def joined(name: str) -> Tensor | None:
         parts = [part for block in blocks if (part := getattr(block, name)) is not None]

@@ -19,7 +19,16 @@ from games.core import cached_constants, in_fresh_thread, require
 
 
 def discounts(steps: int, discount: float, like: Tensor) -> Tensor:
-    """Powers 1, discount, discount^2, ...: [time], in the dtype and on the device of `like`; 0^0 is 1."""
+    """Powers 1, discount, discount^2, ...: [time]; 0^0 is 1.
+
+    Args:
+        steps: number of powers.
+        discount: per step, from 0 to 1.
+        like: tensor with the dtype and the device of the result.
+
+    >>> discounts(3, 0.5, torch.zeros(()))
+    tensor([1.0000, 0.5000, 0.2500])
+    """
     return discount ** torch.arange(steps, dtype=like.dtype, device=like.device)
 
 
@@ -45,7 +54,15 @@ def _cached_weights(steps: int, discount: float, dtype: torch.dtype, device: tor
 
 
 def leave_one_out(returns: Tensor, mask: Tensor) -> Tensor:
-    """Leave-one-out baseline: the mean return of the OTHER episodes still running at a step, else 0."""
+    """Leave-one-out baseline: the mean return of the OTHER episodes still running at a step, else 0.
+
+    Args:
+        returns: [..., time, episode].
+        mask: 1 while an episode runs, else 0, of the same shape.
+
+    >>> leave_one_out(torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    tensor([[2.0000, 1.0000, 1.5000]])
+    """
     running = returns * mask
     others = running.sum(-1, keepdim=True) - running
     count = mask.sum(-1, keepdim=True) - mask

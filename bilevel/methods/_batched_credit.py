@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bilevel.agents._surrogates import discounts, leave_one_out
+from bilevel.agents import discounts, leave_one_out
 
 
 def batched_credit(rewards: Tensor, discount: float, *, batch_aware: bool) -> tuple[Tensor, Tensor]:

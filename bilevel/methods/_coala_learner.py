@@ -16,14 +16,14 @@ from bilevel.agents import (
     Tabular,
     Trajectory,
     allowed,
+    concatenated,
     play_blocks,
 )
-from bilevel.agents._rollout import concatenated
-from bilevel.core import Purpose, Tree, first_draws, gradient_at
+from bilevel.core import Purpose, Tree, gradient_at
 from bilevel.methods._batched_credit import batched_advantages
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, require_finite
-from bilevel.methods._meta_game import all_shape, meta_returns, own_meta_episodes, pairings
+from bilevel.methods._meta_game import all_shape, initial_shapers, meta_returns, own_meta_episodes, pairings
 from bilevel.optimizers import at_learning_rate, make_optimizer
 from bilevel.sharing import FixedMatrix, identity_sharing
 from games.core import Game, Streams, for_members, normal
@@ -102,11 +102,8 @@ class SequenceLearner(PolicyLearner):
 
     def init(self, seed: int) -> State:
         state, place = super().init(seed), self.placement
-        meta = first_draws(
-            lambda generator: self.sequence_policy.initial(generator, len(self.shapers)),
-            range(seed, seed + place.seeds),
-            Purpose.OUTER_VARIABLES,
-        ).to(place.device, place.dtype)
+        meta = initial_shapers(self.sequence_policy.initial, self.shapers, range(seed, seed + place.seeds))
+        meta = meta.to(place.device, place.dtype)
         return {**state, "meta": meta, "meta_opt_state": self.meta_optimizer.init(meta)}
 
     @torch.no_grad()

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from bilevel.agents import Tabular
 from bilevel.compile import CompiledFunction
-from bilevel.core import Purpose, Tree, first_draws, gradient_at
+from bilevel.core import Purpose, Tree, gradient_at
 from bilevel.hypergradient import BilevelProblem, Evolution
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._learner import PolicyLearner, StepInputs, require_finite
-from bilevel.methods._meta_game import MetaGame, Played, all_shape, meta_returns, pairings
+from bilevel.methods._meta_game import MetaGame, Played, all_shape, initial_shapers, meta_returns, pairings
 from bilevel.methods._meta_policy import (
     MetaBatch,
     MetaPolicy,
@@ -74,11 +74,8 @@ class MetaLearner(PolicyLearner):
 
     def init(self, seed: int) -> State:
         state, place = super().init(seed), self.placement
-        meta = first_draws(
-            lambda generator: self.meta_policy.initial(generator, len(self.shapers)),
-            range(seed, seed + place.seeds),
-            Purpose.OUTER_VARIABLES,
-        ).to(place.device, place.dtype)
+        meta = initial_shapers(self.meta_policy.initial, self.shapers, range(seed, seed + place.seeds))
+        meta = meta.to(place.device, place.dtype)
         return {**state, "meta": meta, "meta_opt_state": self.meta_optimizer.init(meta)}
 
     @torch.no_grad()

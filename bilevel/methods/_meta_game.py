@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bilevel.agents import Tabular
-from bilevel.core import Tree, tree_map
+from bilevel.core import Purpose, Tree, first_draws, tree_map
 from bilevel.optimizers import GradientTransformation
 from bilevel.sharing import agent_report
 from games.core import Game, normal
@@ -77,6 +77,11 @@ class MetaGame:
             unfold(learned, policies),
             tree_map(lambda leaf: unfold(leaf, policies), opt_state),
         )
+
+
+def initial_shapers(initial: Callable[..., Tensor], shapers: Sequence[int], seeds: range) -> Tensor:
+    """Draw the parameters, [seed, shaper, parameter], of agents that shape, by `initial` of their policy."""
+    return first_draws(lambda generator: initial(generator, len(shapers)), seeds, Purpose.OUTER_VARIABLES)
 
 
 def pairings(shapers: Sequence[int], alone: int, episodes: int) -> Tensor:

@@ -1,6 +1,6 @@
 from ._model import GraphAttention as GraphAttention
 from ._model import MixtureModel as MixtureModel
-from ._routing import Routing as Routing
+from ._routing import ExpertRouting as ExpertRouting
 from ._routing import entmax as entmax
 from ._routing import importance_loss as importance_loss
 from ._routing import switch_loss as switch_loss

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, leaky_relu
 
-from bilevel.tasks.mixture_of_experts._routing import Routing
+from bilevel.tasks.mixture_of_experts._routing import ExpertRouting
 from bilevel.tasks.mixture_of_experts._settings import MixtureSettings
 
-Gate = Callable[[Tensor], Routing]
+Gate = Callable[[Tensor], ExpertRouting]
 """Scores [state, expert] -> routing."""
 
 
@@ -93,7 +93,7 @@ class MixtureModel(nn.Module):
         outputs = torch.einsum("sf,eaf->sea", entities.flatten(1), self.experts)
         return (gates.unsqueeze(-1) * outputs).sum(1)
 
-    def forward(self, entities: Tensor, gate: Gate) -> tuple[Tensor, Routing]:
+    def forward(self, entities: Tensor, gate: Gate) -> tuple[Tensor, ExpertRouting]:
         """Logits of actions, [state, action], and the routing, of [state, entity, feature]."""
         routing = gate(self.scores(entities))
         return self.logits(entities, routing.gates), routing

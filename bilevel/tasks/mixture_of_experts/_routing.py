@@ -15,7 +15,7 @@ NEWTON_STEPS = 2
 """Differentiated Newton steps at the root: one for each order of derivatives that is exact."""
 
 
-class Routing(NamedTuple):
+class ExpertRouting(NamedTuple):
     """Gates of a batch of states, and the shares that count in the balance of loads.
 
     >>> routing = top_k(torch.tensor([[2.0, 0.0, 1.0]]), active=1)
@@ -85,13 +85,15 @@ def entmax(scores: Tensor, alpha: float | Tensor) -> Tensor:
     return probabilities
 
 
-def dense(probabilities: Tensor) -> Routing:
+def dense(probabilities: Tensor) -> ExpertRouting:
     """Routing with the router's probabilities as gates; the selected expert is the one with the largest."""
     experts = probabilities.shape[-1]
-    return Routing(probabilities, probabilities, one_hot(probabilities.argmax(-1), experts).to(probabilities))
+    return ExpertRouting(
+        probabilities, probabilities, one_hot(probabilities.argmax(-1), experts).to(probabilities)
+    )
 
 
-def top_k(scores: Tensor, active: int, bias: Tensor | None = None) -> Routing:
+def top_k(scores: Tensor, active: int, bias: Tensor | None = None) -> ExpertRouting:
     """Select the experts with the `active` largest scores.
 
     With one active expert its gate is its softmax probability, as in Switch; with several, their
@@ -125,10 +127,10 @@ def top_k(scores: Tensor, active: int, bias: Tensor | None = None) -> Routing:
     gates = probabilities * selected
     if active > 1:
         gates = gates / gates.sum(-1, keepdim=True)
-    return Routing(gates, probabilities, selected / active)
+    return ExpertRouting(gates, probabilities, selected / active)
 
 
-def switch_loss(routing: Routing) -> Tensor:
+def switch_loss(routing: ExpertRouting) -> Tensor:
     """Balance loss of Switch Transformers: N sum_e f_e P_e, 1 if loads are equal, N if one expert has all.
 
     f_e is the share of states that select expert e, and P_e its mean probability.
@@ -146,7 +148,7 @@ def switch_loss(routing: Routing) -> Tensor:
     return experts * (routing.chosen.mean(0) * routing.probabilities.mean(0)).sum()
 
 
-def importance_loss(routing: Routing) -> Tensor:
+def importance_loss(routing: ExpertRouting) -> Tensor:
     """Squared coefficient of variation of the experts' total gates: 0 if equal, N - 1 if one has all.
 
     Returns:
@@ -162,7 +164,7 @@ def importance_loss(routing: Routing) -> Tensor:
     return totals.var(correction=0) / totals.mean().square()
 
 
-def update_bias(bias: Tensor, routing: Routing, rate: float) -> Tensor:
+def update_bias(bias: Tensor, routing: ExpertRouting, rate: float) -> Tensor:
     """Loss-free balance: raise the selection bias of experts with less than the mean load, lower the others'.
 
     Args:

@@ -21,7 +21,7 @@ from bilevel.tasks.mixture_of_experts._environment import Environment, States
 from bilevel.tasks.mixture_of_experts._measures import Collapse, accuracies, collapse
 from bilevel.tasks.mixture_of_experts._model import MixtureModel
 from bilevel.tasks.mixture_of_experts._routing import (
-    Routing,
+    ExpertRouting,
     dense,
     entmax,
     importance_loss,
@@ -106,7 +106,7 @@ class MixtureTraining:
         value: Tensor = self.learned_alpha()
         return value
 
-    def gate(self, scores: Tensor) -> Routing:
+    def gate(self, scores: Tensor) -> ExpertRouting:
         """Routing of these scores in this step."""
         if self.router.active is None:
             return dense(entmax(scores, self.alpha))

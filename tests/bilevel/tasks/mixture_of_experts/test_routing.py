@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
 from bilevel.tasks.mixture_of_experts import (
-    Routing,
+    ExpertRouting,
     entmax,
     importance_loss,
     switch_loss,
@@ -26,7 +26,7 @@ KNOWN = {
 
 def dense(gates):
     chosen = torch.nn.functional.one_hot(gates.argmax(-1), gates.shape[-1]).to(gates)
-    return Routing(gates, gates, chosen)
+    return ExpertRouting(gates, gates, chosen)
 
 
 @pytest.mark.parametrize("alpha", KNOWN)
@@ -92,7 +92,7 @@ def test_the_balance_loss_moves_probability_from_a_busy_expert():
     scores = torch.zeros(8, 4, requires_grad=True)
     busy = torch.zeros(8, 4)
     busy[:, 0] = 1
-    loss = switch_loss(Routing(scores.softmax(-1), scores.softmax(-1), busy))
+    loss = switch_loss(ExpertRouting(scores.softmax(-1), scores.softmax(-1), busy))
     (slope,) = torch.autograd.grad(loss, scores)
     assert bool((slope[:, 0] > 0).all())
     assert bool((slope[:, 1:] < 0).all())
