@@ -71,3 +71,5 @@ from ._surrogates import discounts as discounts
 from ._surrogates import entropy as entropy
 from ._surrogates import generalized_advantages as generalized_advantages
 from ._surrogates import leave_one_out as leave_one_out
+from ._v_trace import VTrace as VTrace
+from ._v_trace import leaky_v_trace as leaky_v_trace
