@@ -68,6 +68,7 @@ from ._surrogates import Reinforce as Reinforce
 from ._surrogates import Surrogate as Surrogate
 from ._surrogates import chosen as chosen
 from ._surrogates import discounts as discounts
+from ._surrogates import divergence as divergence
 from ._surrogates import entropy as entropy
 from ._surrogates import generalized_advantages as generalized_advantages
 from ._surrogates import leave_one_out as leave_one_out

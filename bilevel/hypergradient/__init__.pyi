@@ -1,3 +1,7 @@
+from ._bootstrap import Bootstrap as Bootstrap
+from ._bootstrap import Matching as Matching
+from ._bootstrap import bootstrapped as bootstrapped
+from ._bootstrap import half_square as half_square
 from ._check import HypergradientCheck as HypergradientCheck
 from ._check import check_hypergradient as check_hypergradient
 from ._check import in_float64 as in_float64
@@ -19,6 +23,7 @@ from ._estimator import BilevelProblem as BilevelProblem
 from ._estimator import Estimate as Estimate
 from ._estimator import Estimator as Estimator
 from ._estimator import FixedData as FixedData
+from ._estimator import FromState as FromState
 from ._estimator import RecordedData as RecordedData
 from ._evolution import Evolution as Evolution
 from ._finite_difference import FiniteDifference as FiniteDifference

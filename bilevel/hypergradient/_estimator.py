@@ -45,6 +45,25 @@ class RecordedData:
         return self.data[k]
 
 
+@dataclass(frozen=True, eq=False)
+class FromState:
+    """A source of outer data that depends on the optimizer's state, too, as further steps do.
+
+    >>> from bilevel.hypergradient import BilevelProblem, Unrolled
+    >>> step = lambda theta, opt_state, phi, data: ((theta + phi) / 2, opt_state + 1)  # counts its steps
+    >>> count = FromState(lambda theta, opt_state, phi: opt_state)
+    >>> problem = BilevelProblem(step=step, outer_loss=lambda theta, phi, data: theta, outer_data=count)
+    >>> Unrolled()(problem, torch.tensor(0.0), torch.tensor(0), torch.tensor(1.0), steps=2).outer_data
+    tensor(2)
+    """
+
+    draw: Callable[[Tree, Tree, Tree], Tree]
+    """(theta_K, opt_state_K, phi) -> the data of the outer loss; called once, without gradients."""
+
+    def __call__(self, theta: Tree, phi: Tree) -> Tree:
+        raise TypeError("FromState needs the optimizer's state: call draw(theta, opt_state, phi).")
+
+
 NO_DATA = FixedData(None)
 
 
@@ -74,7 +93,8 @@ class BilevelProblem:
     """(theta_k, phi, k) -> the data of step k; called once a step, in order, without gradients. With data
     that are known beforehand use `FixedData` or `RecordedData`."""
     outer_data: Callable[[Tree, Tree], Tree] = NO_DATA
-    """(theta_K, phi) -> the data of the outer loss; called once, without gradients."""
+    """(theta_K, phi) -> the data of the outer loss; called once, without gradients. If they depend on the
+    optimizer's state, use `FromState`."""
     kernels: Callable[[BilevelProblem, Tree], Any] | None = None
     """(problem, phi) -> the `Kernels` that take its steps and their derivatives; None: torch, operation by
     operation. Estimates are the same with any, but for rounding."""

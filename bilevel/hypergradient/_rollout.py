@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bilevel.core import Tensors, Tree, detach, is_floating, leaves, paths, split_floating, structure
 from bilevel.hypergradient._checkpointing import STATES, Checkpointing, CheckpointSchedule, max_states
-from bilevel.hypergradient._estimator import BilevelProblem, Estimate, FixedData, RecordedData
+from bilevel.hypergradient._estimator import BilevelProblem, Estimate, FixedData, FromState, RecordedData
 from bilevel.hypergradient._kernels import Kernels, State, StepVjp, make_kernels
 from bilevel.hypergradient._storage import Storage
 from bilevel.hypergradient._validation import (
@@ -149,8 +149,11 @@ def roll_out(
                 check = partial(_require_same_forms, start, kernels.trees(state))
                 once("forms", problem.step, (start, phi, data), check)
         states.append(state)
-        end = None if isinstance(draw_outer, FixedData) else kernels.trees(state)[0]
-        outer_data = draw_outer(end, phi)
+        if isinstance(draw_outer, FromState):
+            outer_data = draw_outer.draw(*kernels.trees(state), phi)
+        else:
+            end = None if isinstance(draw_outer, FixedData) else kernels.trees(state)[0]
+            outer_data = draw_outer(end, phi)
     return Rollout(states, tuple(inner_data), outer_data, kernels, schedule, storage, vjps)
 
 
