@@ -102,7 +102,9 @@ def _run(settings: TournamentSettings, tournament: Tournament, out: Path) -> Non
     title = f"Tournament on {settings.game_name}: {kind}, {seeds}, {steps}"
     config = tournament.base
     unit = config.game.value_unit if tournament.exact else "reward per episode"
-    written = report.write_cross_play(matches, out / ("pool" if settings.pool else "pairings"), title, unit)
+    written = report.write_cross_play(
+        matches, out / ("pool" if settings.pool else "pairings"), title, unit, config.seed
+    )
     Console(highlight=False).print(report.cross_play_table(matches, title).to_rich())
     print(f"\nWritten to {written[0].parent}: {', '.join(path.name for path in written)}")
 

@@ -214,14 +214,15 @@ def seed_records(rows: Sequence[Compared]) -> list[dict[str, Any]]:
     metrics = (name for row in rows for name, values in row.results.final.items() if values.ndim == 1)
     names = list(dict.fromkeys([*MEASURES, *metrics]))
 
-    def value(row: Compared, name: str, seed: int) -> float | str:
+    def value(row: Compared, name: str, index: int) -> float | str:
         values = row.measures.get(name, row.results.final.get(name))
-        return "" if values is None or np.isnan(values[seed]) else float(values[seed])
+        return "" if values is None or np.isnan(values[index]) else float(values[index])
 
     return [
-        {"method": row.label, "seed": seed} | {name: value(row, name, seed) for name in names}
+        {"method": row.label, "seed": row.results.config.seed + index}
+        | {name: value(row, name, index) for name in names}
         for row in rows
-        for seed in range(row.results.config.seeds)
+        for index in range(row.results.config.seeds)
     ]
 
 
@@ -246,7 +247,10 @@ def marl_eval_data(runs: Mapping[str, Run]) -> dict[str, Any]:
     ]
     count = min(MAX_STEPS, *(len(run.curves["welfare"]) for run in runs.values()))
     algorithms = {
-        label: {f"seed_{seed}": _marl_eval_run(run, names, seed, count) for seed in range(run.config.seeds)}
+        label: {
+            f"seed_{run.config.seed + index}": _marl_eval_run(run, names, index, count)
+            for index in range(run.config.seeds)
+        }
         for label, run in runs.items()
     }
     return {ENVIRONMENT: {first.config.game_name: algorithms}}
@@ -332,15 +336,15 @@ def _finite(run: Run, name: str) -> bool:
     return known and bool(np.isfinite(run.curves[name]).all() and np.isfinite(run.final[name]).all())
 
 
-def _marl_eval_run(run: Run, names: Sequence[str], seed: int, count: int) -> dict[str, Any]:
-    """Convert a seed to one of marl-eval's runs: `count` of its steps, then its final metrics."""
+def _marl_eval_run(run: Run, names: Sequence[str], index: int, count: int) -> dict[str, Any]:
+    """Convert the seed at an index to one of marl-eval's runs: `count` of its steps, then its final metrics."""
     total = len(run.curves["welfare"])
     indices = np.linspace(total / count - 1, total - 1, count).round().astype(int)
     steps: dict[str, Any] = {
-        f"step_{index}": {
+        f"step_{place}": {
             "step_count": int(step) + 1,
-            **{name: [float(run.curves[name][step, seed])] for name in names},
+            **{name: [float(run.curves[name][step, index])] for name in names},
         }
-        for index, step in enumerate(indices)
+        for place, step in enumerate(indices)
     }
-    return steps | {"absolute_metrics": {name: [float(run.final[name][seed])] for name in names}}
+    return steps | {"absolute_metrics": {name: [float(run.final[name][index])] for name in names}}

@@ -69,7 +69,9 @@ def cross_play_table(matches: Sequence[Match], title: str = "") -> ResultsTable:
     )
 
 
-def write_cross_play(matches: Sequence[Match], folder: Path, title: str, unit: str) -> list[Path]:
+def write_cross_play(
+    matches: Sequence[Match], folder: Path, title: str, unit: str, first_seed: int = 0
+) -> list[Path]:
     """Write a tournament's heat map and numbers.
 
     Args:
@@ -77,6 +79,7 @@ def write_cross_play(matches: Sequence[Match], folder: Path, title: str, unit: s
         folder: created if it does not exist.
         title: title of the figure.
         unit: unit of returns.
+        first_seed: seed of the first column of the matches' returns.
     Returns:
         The files written: cross_play.png; table.csv, a row for each pairing; seeds.csv, a row for each match
         and seed.
@@ -92,13 +95,13 @@ def write_cross_play(matches: Sequence[Match], folder: Path, title: str, unit: s
         {
             "seat_0": match.first,
             "seat_1": match.second,
-            "seed": seed,
-            "return_0": match.returns[0, seed],
-            "return_1": match.returns[1, seed],
-            "cooperation": "" if np.isnan(match.cooperation[seed]) else match.cooperation[seed],
+            "seed": first_seed + index,
+            "return_0": match.returns[0, index],
+            "return_1": match.returns[1, index],
+            "cooperation": "" if np.isnan(match.cooperation[index]) else match.cooperation[index],
         }
         for match in matches
-        for seed in range(match.returns.shape[1])
+        for index in range(match.returns.shape[1])
     ]
     write_text(folder / "table.csv", cross_play_table(matches).to_csv())
     write_text(folder / "seeds.csv", csv_text(records))

@@ -20,6 +20,7 @@ def made_up(
     steps: int = 5,
     sharing: bool = True,
     cooperation: bool = True,
+    seed: int = 0,
     **settings: Any,
 ) -> Run:
     """Run of a run that never was, with these returns, [seed, agent]; learning was even."""
@@ -29,6 +30,7 @@ def made_up(
     config = dataclasses.replace(
         config,
         game=dataclasses.replace(config.game, **settings),  # type: ignore[type-var]
+        seed=seed,
         seeds=seeds,
         outer_steps=steps,
     )
