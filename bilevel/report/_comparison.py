@@ -337,7 +337,7 @@ def _finite(run: Run, name: str) -> bool:
 
 
 def _marl_eval_run(run: Run, names: Sequence[str], index: int, count: int) -> dict[str, Any]:
-    """Convert the seed at an index to one of marl-eval's runs: `count` of its steps, then its final metrics."""
+    """Convert a seed, by index, to one of marl-eval's runs: `count` of its steps, then final metrics."""
     total = len(run.curves["welfare"])
     indices = np.linspace(total / count - 1, total - 1, count).round().astype(int)
     steps: dict[str, Any] = {
