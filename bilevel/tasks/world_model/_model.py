@@ -129,13 +129,14 @@ class Dynamics(nn.Module):
             first: mask of the first latents of episodes, which start from zeros, [time + 1, batch].
             truncate: gradients are cut after so many steps; None: nowhere.
         """
-        states = [hidden * ~first[0][:, None]]
-        for time in range(len(latents)):
+        restarts = first[:, :, None].unbind()
+        states = [hidden.masked_fill(restarts[0], 0)]
+        for time, inputs in enumerate(torch.cat((latents, actions), -1).unbind()):
             before = states[-1]
             if truncate is not None and time % truncate == 0:
                 before = before.detach()
-            after = self.advance(before, latents[time], actions[time])
-            states.append(after * ~first[time + 1][:, None])
+            after: Tensor = self.cell(inputs, before)
+            states.append(after.masked_fill(restarts[time + 1], 0))
         return torch.stack(states)
 
     def loss(self, hidden: Tensor, latents: Tensor, rewards: Tensor, ended: Tensor) -> Tensor:
