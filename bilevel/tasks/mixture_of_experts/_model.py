@@ -48,13 +48,18 @@ class GraphAttention(nn.Module):
         Returns:
             [state, node, heads * size].
         """
-        hidden = self.project(nodes).unflatten(-1, (self.heads, -1))
-        reader, read = ((hidden * vector).sum(-1) for vector in (self.reader, self.read))
-        logits = leaky_relu(reader.unsqueeze(2) + read.unsqueeze(1), 0.2)  # [state, reader, read, head]
+        weights = self.project.weight.unflatten(0, (self.heads, -1))  # [head, output, feature]
+        # Both sums over nodes are of features, before the projection: these are fewer than its outputs.
+        reader, read = (
+            nodes @ (weights * vector.unsqueeze(-1)).sum(1).T for vector in (self.reader, self.read)
+        )
+        logits = leaky_relu(reader + read.transpose(0, 1).unsqueeze(2), 0.2)  # [read, state, reader, head]
         if graph is not None:
-            logits = logits.masked_fill(~graph[:, :, None], -torch.inf)
-        embeddings = torch.einsum("sijh,sjhf->sihf", logits.softmax(2), hidden)
-        return elu(embeddings.flatten(2))
+            logits = logits.masked_fill(~graph.T[:, None, :, None], -torch.inf)
+        attention = logits.softmax(0).flatten(2)  # [read, state, reader and head]
+        mixed = attention.permute(1, 2, 0) @ nodes  # [state, reader and head, feature]
+        by_head = mixed.reshape(-1, self.heads, nodes.shape[-1]).transpose(0, 1) @ weights.mT
+        return elu(by_head.transpose(0, 1).flatten(1)).unflatten(0, nodes.shape[:2])
 
 
 class MixtureModel(nn.Module):

@@ -11,6 +11,8 @@ from torch.nn.functional import one_hot
 
 from games.core import require
 
+BISECTIONS = 30
+"""Halvings of the interval of tau, which Newton's steps then refine."""
 NEWTON_STEPS = 2
 """Differentiated Newton steps at the root: one for each order of derivatives that is exact."""
 
@@ -71,7 +73,7 @@ def entmax(scores: Tensor, alpha: float | Tensor) -> Tensor:
         return sparse
     power = 1 / (alpha - 1)
     with torch.no_grad():
-        values = package.entmax_bisect(scores.detach(), alpha=value, dim=-1)
+        values = package.entmax_bisect(scores.detach(), alpha=value, dim=-1, n_iter=BISECTIONS)
         largest = scores.argmax(-1, keepdim=True)
         tau = ((value - 1) * scores - values ** (value - 1)).gather(-1, largest)
         support = values > 0

@@ -37,14 +37,14 @@ class MixtureSettings:
     """Active experts of the routers top-k, from 1 to all."""
     heads: int = 4
     """Heads of the graph attention, 1 or more."""
-    hidden_size: int = 16
+    hidden_size: int = 32
     """Units of each head, and of the router's hidden layer, 1 or more."""
     steps: int = 2000
     """Training steps, 1 or more; the same for every router."""
-    batch_size: int = 192
+    batch_size: int = 256
     """States in a step, 1 or more; fresh ones in every step."""
-    learning_rate: float = 0.003
-    """Learning rate of Adam, above 0."""
+    learning_rate: float = 0.005
+    """Learning rate of Adam in the first step, above 0; it falls linearly to 0."""
     curriculum: str | None = None
     """Schedule of entmax's alpha over steps, from 1 (softmax) to 2 (sparsemax), as in 0:1, 400:1, 800:2;
     None: softmax in the first third of training, sparsemax in the last, and a line between them."""
@@ -84,7 +84,7 @@ class MixtureSettings:
     def alpha(self) -> Schedule:
         """The curriculum: training step -> alpha."""
         if self.curriculum is None:
-            return Schedule(((0, 1.0), (self.steps // 3, 1.0), (2 * self.steps // 3, 2.0)))
+            return Schedule(((self.steps // 3, 1.0), (2 * self.steps // 3, 2.0)))
         return Schedule.read(self.curriculum)
 
     @property

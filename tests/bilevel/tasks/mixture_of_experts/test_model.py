@@ -1,5 +1,6 @@
 """The environment's modes, graph attention, and measures of collapse."""
 
+import itertools
 import math
 
 import pytest
@@ -35,6 +36,24 @@ def test_graph_attention_averages_equal_nodes_and_ignores_those_it_does_not_read
     after = layer(nodes, graph)
     torch.testing.assert_close(before[0, 0], after[0, 0])  # node 0 does not read node 2
     assert not torch.allclose(before[0, 1], after[0, 1])
+
+
+def test_graph_attention_is_that_of_the_paper():
+    """Each node's projections, the attention of each pair, and their weighted sum, one by one."""
+    torch.manual_seed(0)
+    layer, nodes = GraphAttention(6, 4, 3), torch.randn(2, 5, 6)
+    hidden = layer.project(nodes).unflatten(-1, (3, 4))
+    expected = torch.zeros(2, 5, 3, 4)
+    for state, node, head in itertools.product(range(2), range(5), range(3)):
+        logits = torch.stack(
+            [
+                layer.reader[head] @ hidden[state, node, head] + layer.read[head] @ hidden[state, other, head]
+                for other in range(5)
+            ]
+        )
+        attention = torch.nn.functional.leaky_relu(logits, 0.2).softmax(0)
+        expected[state, node, head] = attention @ hidden[state, :, head]
+    torch.testing.assert_close(layer(nodes), torch.nn.functional.elu(expected.flatten(2)))
 
 
 def test_graph_attention_does_not_depend_on_the_order_of_nodes():

@@ -7,7 +7,8 @@ import torch
 
 from bilevel.tasks import MissingPackage, Study, make_task, open_folder, run_study
 from bilevel.tasks.mixture_of_experts import MixtureOfExperts, MixtureSettings
-from bilevel.tasks.mixture_of_experts._task import ROUTERS, MixtureTraining
+from bilevel.tasks.mixture_of_experts._task import _gradients
+from bilevel.tasks.mixture_of_experts._training import ROUTERS, MixtureTraining, trainer
 
 SMALL = {
     "steps": 40,
@@ -56,6 +57,43 @@ def test_selection_alone_leaves_the_router_without_gradient():
     }
     assert trials["softmax"][share] == trials["top-1"][share] == 100
     assert trials["sparsemax"][share] < 100
+
+
+def test_a_single_active_expert_gives_router_and_attention_no_gradient():
+    """Sparsemax of large scores selects one expert in every state; softmax of the same scores does not."""
+    settings = MixtureSettings(**SMALL)
+    for name, reaches in (("sparsemax", False), ("softmax", True)):
+        training = MixtureTraining(settings, ROUTERS[name], 0)
+        with torch.no_grad():
+            training.model.router[2].weight.zero_()
+            training.model.router[2].weight[1] = 0.01
+            training.model.router[2].bias.copy_(torch.tensor([2.0, 0.0, 0.0, 0.0]))
+        routed, attention = _gradients(training, training.test_set)
+        assert routed == (100 if reaches else 0)
+        assert (attention > 0) == reaches
+
+
+def test_the_learning_rate_falls_to_zero():
+    """The last of N steps has 1 / N of the first one's learning rate, so Adam moves a parameter that much."""
+    training = MixtureTraining(MixtureSettings(**SMALL), ROUTERS["softmax"], 0)
+    step, moves = trainer(training), []
+    for _ in range(40):
+        before = training.model.experts.detach().clone()
+        step()
+        moves.append(float((training.model.experts.detach() - before).abs().max()))
+        training.advance()
+    assert moves[0] == pytest.approx(0.05, rel=1e-3)  # Adam's first step is the learning rate
+    assert moves[-1] < 3 * 0.05 / 40
+
+
+def test_the_default_curriculum_has_thirds_also_in_short_trainings():
+    assert [MixtureSettings(steps=9).alpha(step) for step in range(9)] == [
+        *[1.0] * 4,
+        pytest.approx(4 / 3),
+        pytest.approx(5 / 3),
+        *[2.0] * 3,
+    ]
+    assert MixtureSettings(steps=1).alpha(0) == 2
 
 
 def test_validation_moves_alpha_and_the_balance_weight():
