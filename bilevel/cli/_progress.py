@@ -166,16 +166,18 @@ class TrialProgress(_Progress):
             # the bar counts what is left, from which it estimates the remaining time
             self._bar.add_task("", total=total - done, done=done, of=total)
 
-    def show(self, words: str, part: float, steps: int | None = None) -> None:
-        """Show the progress of a trial.
+    def show(self, words: str, part: float, steps: int | None = None, together: int = 1) -> None:
+        """Show the progress of a trial, or of several that run at once.
 
         Args:
             words: description of the trial.
-            part: finished fraction of the trial; 1, once, when it is written.
+            part: finished fraction of the trial; 1, once for each trial, when it is written.
             steps: number of its training steps; None: unknown, and the pace is in trials.
+            together: number of trials that run at once.
         """
         finished = part >= 1
         self._done += finished
+        part = part if finished else part * together
         done = self._done - self._before + (0.0 if finished else part)
         taken = self._steps + part * (steps or 0)
         self._steps = taken if finished else self._steps
@@ -184,7 +186,7 @@ class TrialProgress(_Progress):
             self._bar.update(self._bar.task_ids[0], completed=done, done=self._done, description=words)
         elif self._line_due(fraction):
             place = f"{self._noun} {self._done + (not finished)} of {self._total}: {words}"
-            percent = "" if finished else f", {int(100 * part)} %"
+            percent = "" if finished else f", {int(100 * part / together)} %"
             timing = self._pace(fraction, done, self._noun) if steps is None else self._pace(fraction, taken)
             tell(f"{place}{percent} ({timing})")
 

@@ -17,6 +17,7 @@ from bilevel.core import counted
 from bilevel.experiments import MOST_THREADS
 from bilevel.tasks import (
     TASKS,
+    BatchTask,
     MissingPackage,
     Study,
     make_task,
@@ -95,6 +96,7 @@ def tune_command(arguments: list[str]) -> None:
 def _run(study: Study, out: Path) -> None:
     open_folder(study, out)
     total = len(study.trials)
+    together = {weighting: len(some) for weighting, some in study.batches(out)}
     done = total - len(study.missing(out))
     there = f" ({done} of {total} trials are there already)" if done else ""
     seeds = counted(study.seeds, "seed")
@@ -104,7 +106,10 @@ def _run(study: Study, out: Path) -> None:
     with TrialProgress(line, total, done) as progress:
 
         def show(weighting: str, seed: int, part: float) -> None:
-            progress.show(f"{weighting}, seed {seed}", part, steps)
+            words = f"{weighting}, seed {seed}"
+            if isinstance(study.task, BatchTask):
+                words = f"{weighting}, {counted(together[weighting], 'seed')}"
+            progress.show(words, part, steps, together[weighting])
 
         trials = run_study(study, out, show)
     measures = study.task.measures

@@ -7,6 +7,7 @@ from ._study import Study as Study
 from ._study import open_folder as open_folder
 from ._study import run_study as run_study
 from ._task import TASKS as TASKS
+from ._task import BatchTask as BatchTask
 from ._task import Measure as Measure
 from ._task import MissingPackage as MissingPackage
 from ._task import Progress as Progress

@@ -25,7 +25,7 @@ from bilevel.experiments import (
     require_regular,
     write_atomic,
 )
-from bilevel.tasks._task import Task, Trial, requiring_extra
+from bilevel.tasks._task import BatchTask, Task, Trial, requiring_extra
 from games.core import require, require_name
 
 FORMAT = "bilevel-tune/1"
@@ -34,7 +34,8 @@ HEADER = "trial.json"  # entry of a trial's file with everything but the arrays
 LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")  # names of weightings, which are also names of folders
 
 Listener = Callable[[str, int, float], object]
-"""Called with weighting, seed and the finished fraction of the trial; 1 when it is written."""
+"""Called with weighting, seed and the finished fraction of the trial, 1 when it is written; of a batch of
+seeds, with the first one before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,14 @@ class Study:
         """The trials that are missing in a folder."""
         return [trial for trial in self.trials if not self.path_of(folder, *trial).exists()]
 
+    def batches(self, folder: Path) -> list[tuple[str, list[int]]]:
+        """Weighting and seeds of the missing trials that run together: one trial, or all of a `BatchTask`."""
+        missing = self.missing(folder)
+        if not isinstance(self.task, BatchTask):
+            return [(weighting, [seed]) for weighting, seed in missing]
+        seeds = {name: [seed for weighting, seed in missing if weighting == name] for name in self.weightings}
+        return [(weighting, some) for weighting, some in seeds.items() if some]
+
 
 def open_folder(study: Study, folder: Path) -> None:
     """Create the folder of a study, or check that it holds trials with the same settings.
@@ -139,7 +148,8 @@ def open_folder(study: Study, folder: Path) -> None:
 def run_study(study: Study, folder: Path, listener: Listener | None = None) -> dict[str, list[Trial]]:
     """Run the missing trials, then read all trials.
 
-    An interruption of any kind loses only the running trial. Torch's global random stream is unchanged.
+    An interruption of any kind loses only the running trial, or batch of seeds. Torch's global random stream
+    is unchanged.
 
     Args:
         study: the trials and their settings.
@@ -169,13 +179,13 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
         with resumable.locked():
             _read_settings(resumable.config)
             resumable.note_resumption("trials", len(study.trials) - len(missing))
-            for weighting, seed in missing:
-                path = study.path_of(folder, weighting, seed)
-                path.parent.mkdir(exist_ok=True)
-                trial = _run_trial(study, weighting, seed, listener)
-                write_trial(path, trial, weighting, seed)
-                if listener is not None:
-                    listener(weighting, seed, 1.0)
+            for weighting, seeds in study.batches(folder):
+                for seed, trial in zip(seeds, _run_batch(study, weighting, seeds, listener), strict=True):
+                    path = study.path_of(folder, weighting, seed)
+                    path.parent.mkdir(exist_ok=True)
+                    write_trial(path, trial, weighting, seed)
+                    if listener is not None:
+                        listener(weighting, seed, 1.0)
     trials: dict[str, list[Trial]] = {weighting: [] for weighting in study.weightings}
     for weighting, seed in study.trials:
         path = study.path_of(folder, weighting, seed)
@@ -183,23 +193,29 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
     return trials
 
 
-def _run_trial(study: Study, weighting: str, seed: int, listener: Listener | None) -> Trial:
+def _run_batch(study: Study, weighting: str, seeds: list[int], listener: Listener | None) -> list[Trial]:
     def progress(fraction: float) -> None:
         if listener is not None:
-            listener(weighting, seed, min(fraction, 0.999))  # 1 when the trial is written
+            listener(weighting, seeds[0], min(fraction, 0.999))  # 1 when the trial is written
 
     progress(0.0)
     began = time.perf_counter()
+    task = study.task
     try:
         with requiring_extra(study.task_name), torch.random.fork_rng(devices=[]):
-            trial = study.task.run(study.settings, weighting, seed, progress)
-        check_trial(trial, study.measure_names)
+            if isinstance(task, BatchTask):
+                trials = list(task.run_many(study.settings, weighting, seeds, progress))
+            else:
+                trials = [task.run(study.settings, weighting, seed, progress) for seed in seeds]
+        for each in trials:
+            check_trial(each, study.measure_names)
     except FloatingPointError as error:
+        trial = f"{weighting}, seed {', '.join(map(str, seeds))}"
         raise FloatingPointError(
-            f"{error} It was in the trial {weighting}, seed {seed}, of {study.task_name}; earlier "
-            "ones are kept."
+            f"{error} It was in the trial {trial}, of {study.task_name}; earlier ones are kept."
         ) from error
-    return dataclasses.replace(trial, seconds=time.perf_counter() - began)
+    seconds = (time.perf_counter() - began) / len(seeds)
+    return [dataclasses.replace(each, seconds=seconds) for each in trials]
 
 
 def check_trial(trial: Trial, names: list[str]) -> None:

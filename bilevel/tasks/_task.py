@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -48,7 +48,7 @@ class Trial:
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """Further data for the figure, such as the weight of each sample."""
     seconds: float = 0.0
-    """Duration in seconds, measured by `run_study`."""
+    """Duration in seconds, measured by `run_study`; of seeds in one batch, each one's share."""
 
 
 class Task(Protocol):
@@ -111,12 +111,28 @@ class Task(Protocol):
         """Draw the task's figure from the trials of each weighting, seed by seed."""
 
 
+@runtime_checkable
+class BatchTask(Task, Protocol):
+    """A task that also trains with several seeds at once, which is faster; each trial is as if alone.
+
+    >>> from bilevel.tasks import make_task
+    >>> [isinstance(make_task(name), BatchTask) for name in ("noisy-digits", "two-color-grid")]
+    [False, True]
+    """
+
+    def run_many(
+        self, settings: Any, weighting: str, seeds: Sequence[int], progress: Progress
+    ) -> Sequence[Trial]:
+        """Train once with each seed, in one batch, and measure; see `Task.run`."""
+
+
 TASKS: Registry[Any] = Registry(
     "task",
     {
         "noisy-digits": "bilevel.tasks:NoisyDigits",
         "auxiliary-digits": "bilevel.tasks._auxiliary_digits:AuxiliaryDigits",
         "mixture-of-experts": "bilevel.tasks.mixture_of_experts:MixtureOfExperts",
+        "two-color-grid": "bilevel.tasks.self_tuning:TwoColorGrid",
         "world-model": "bilevel.tasks.world_model:WorldModelTask",
     },
 )

@@ -43,6 +43,13 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_size": 10,
         "burn_in": 2,
     },
+    "two-color-grid": {
+        "environment_steps": 1024,
+        "swap_steps": 256,
+        "num_envs": 4,
+        "rollout_steps": 2,
+        "hidden_size": 4,
+    },
     "world-model": {
         "downsample": 60,
         "environment_steps": 32,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 from matplotlib.figure import Figure
 
 from bilevel.experiments import ResumableFolder
-from bilevel.tasks import Study, Trial, open_folder, run_study
+from bilevel.tasks import Progress, Study, Trial, open_folder, run_study
 from bilevel.tasks._results import draw_final
 from bilevel.tasks._study import check_trial, read_trial, write_trial
 from tests.bilevel.experiments.small_runs import GONE
-from tests.bilevel.tasks.coin import Coin, study
+from tests.bilevel.tasks.coin import Coin, CoinSettings, study
 
 ALL = [("fair", 0), ("loaded", 0), ("fair", 1), ("loaded", 1), ("fair", 2), ("loaded", 2)]
 
@@ -199,3 +200,42 @@ def test_final_measures_are_drawn_in_a_row_for_each_weighting() -> None:
     draw_final(axes, trials, "error")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["equal", "learned"]
     assert axes.lines[0].get_xdata().tolist() == [1.0, 2.0]
+
+
+class Coins(Coin):
+    """Coins that are thrown with several seeds at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[tuple[str, list[int]]] = []
+
+    def run_many(
+        self, settings: CoinSettings, weighting: str, seeds: Sequence[int], progress: Progress
+    ) -> list[Trial]:
+        self.batches.append((weighting, list(seeds)))
+        return [self.run(settings, weighting, seed, progress) for seed in seeds]
+
+
+def test_a_batch_task_runs_the_missing_seeds_of_a_weighting_together(tmp_path: Path) -> None:
+    coins, told = Coins(), []
+    run(study(coins, weightings=("fair",), seeds=1), tmp_path)
+    open_folder(study(coins), tmp_path)
+    found = run_study(study(coins), tmp_path, lambda *words: told.append(words))
+    assert coins.batches == [("fair", [0]), ("fair", [1, 2]), ("loaded", [0, 1, 2])]
+    assert [words for words in told if words[2] == 1] == [
+        (weighting, seed, 1.0) for weighting, seeds in coins.batches[1:] for seed in seeds
+    ]
+    alone = run(study(Coin()), tmp_path / "alone")
+    for weighting, trials in found.items():
+        assert [trial.measures["heads"] for trial in trials] == [
+            trial.measures["heads"] for trial in alone[weighting]
+        ]
+    assert len({trial.seconds for trial in found["loaded"]}) == 1
+
+
+def test_a_batch_that_fails_names_its_seeds(tmp_path: Path) -> None:
+    coins = Coins()
+    coins.fails["loaded", 1] = FloatingPointError("The coin is bent.")
+    with pytest.raises(FloatingPointError, match="in the trial loaded, seed 0, 1, 2, of coin"):
+        run(study(coins), tmp_path)
+    assert len(study(coins).missing(tmp_path)) == 3

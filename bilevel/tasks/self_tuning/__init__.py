@@ -1,0 +1,5 @@
+"""Self-tuning reinforcement learning: hyper-parameters of a learner, tuned while it learns."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
