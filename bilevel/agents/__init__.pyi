@@ -74,3 +74,6 @@ from ._surrogates import generalized_advantages as generalized_advantages
 from ._surrogates import leave_one_out as leave_one_out
 from ._v_trace import VTrace as VTrace
 from ._v_trace import leaky_v_trace as leaky_v_trace
+from ._v_trace_play import PolicyWithHeads as PolicyWithHeads
+from ._v_trace_play import TraceSettings as TraceSettings
+from ._v_trace_play import VTracePlay as VTracePlay

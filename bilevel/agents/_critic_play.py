@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,7 +112,7 @@ class CriticPlay(SampledPlay):
         """Discount of the critic's values and of advantages, per step: the game's."""
         return self.game.discount
 
-    def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[RolloutBatch]:
+    def batches(self, theta: Tensor, transfer: Transfer, data: Trajectory) -> Sequence[Any]:
         """Data of each gradient step on one sample, for `losses`; here one step, on all episodes.
 
         Args:

@@ -114,6 +114,8 @@ OF_METHOD: dict[str, dict[str, Range]] = {
     "m-fos": {"training.learning_rate": SearchRange(0.1, 10)},
     "meva": {"meta.learning_rate": SearchRange(0.1, 10)},
     "pola": {"look_ahead.learning_rate": SearchRange(0.1, 10), "proximal.kl_coef": SearchRange(0.1, 10)},
+    "stac": {"kl_coef": SearchRange(0.1, 10)},
+    "stacx": {"kl_coef": SearchRange(0.1, 10)},
     "gifting": {"amount": SearchRange(0.1, 10)},
     "inequity-aversion": {"envy": SearchRange(0.1, 10), "guilt": SearchRange(0.1, 10)},
     "svo": {

@@ -24,6 +24,7 @@ from ._gifting import Gifting as Gifting
 from ._inner_settings import PPO as PPO
 from ._inner_settings import ActorCritic as ActorCritic
 from ._inner_settings import PolicyGradient as PolicyGradient
+from ._inner_settings import VTrace as VTrace
 from ._lase import LASE as LASE
 from ._lase_sharing import gift_weights as gift_weights
 from ._lase_sharing import relationships as relationships
@@ -94,6 +95,11 @@ from ._rule_settings import Extragradient as Extragradient
 from ._rule_settings import LookAhead as LookAhead
 from ._rule_settings import Naive as Naive
 from ._rule_settings import Symplectic as Symplectic
+from ._self_tuning import BMG as BMG
+from ._self_tuning import MGRL as MGRL
+from ._self_tuning import STAC as STAC
+from ._self_tuning import STACX as STACX
+from ._self_tuning import SelfTuning as SelfTuning
 from ._settings import SettingsGroup as SettingsGroup
 from ._settings import hints_of as hints_of
 from ._settings import parts_of as parts_of

@@ -1,4 +1,4 @@
-"""Settings of the inner loop: policy gradients, actor-critic, PPO."""
+"""Settings of the inner loop: policy gradients, actor-critic, PPO, V-trace actor-critic."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bilevel.agents import (
     PPOPlay,
     SampledPlay,
     TermWeights,
+    VTracePlay,
     check_minibatches,
 )
 from bilevel.core import Range, Scheduled
@@ -204,4 +205,50 @@ class PPO(CriticLoop, variant="ppo"):
             value_clip=self.clip_vloss,
             center=self.center_adv,
             discount=self.discount,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VTrace(InnerLoop, variant="v-trace"):
+    """Actor-critic with leaky V-trace (`VTracePlay`): importance ratios correct several steps on each sample.
+
+    Its hyper-parameters are those that `mgrl`, `stac`, `stacx` and `bmg` learn.
+
+    Source:
+        Espeholt et al., IMPALA, arXiv 1802.01561; Zahavy et al., A self-tuning actor-critic algorithm (STAC),
+        arXiv 2002.12928.
+
+    >>> import games
+    >>> from bilevel.methods import Selfish
+    >>> play = Selfish(inner=VTrace(discount=0.9, update_epochs=2)).play(games.make("escape-room"))
+    >>> type(play).__name__, play.critic_discount, play.epochs
+    ('VTracePlay', 0.9, 2)
+    """
+
+    discount: Annotated[float | None, Range(min=0, max=1)] = None
+    """Discount per step of the critic's values and of advantages, from 0 to 1; None: the game's. Values of
+    the outer loss and all metrics keep the game's."""
+    trace_lambda: Annotated[float, Range(min=0, max=1)] = 0.95
+    """Lambda of the traces, from 0 (the critic's next value) to 1 (sampled returns)."""
+    leak: Annotated[float, Range(min=0, max=1)] = 1.0
+    """Weight of clipped importance ratios, from 0 (no clipping) to 1 (V-trace); no effect with one update
+    epoch, where ratios are 1."""
+    policy_coef: Positive = 1.0
+    """Coefficient of the policy term of the loss, above 0."""
+    vf_coef: Positive = 0.5
+    """Coefficient of half the critic's mean squared error, above 0."""
+    update_epochs: Whole = 1
+    """Gradient steps on each sample of episodes, 1 or more; together they are one inner step."""
+
+    def sampled_play(self, game: Game, policy: Policy) -> SampledPlay:
+        return VTracePlay(
+            game,
+            PolicyWithCritic.of(policy),
+            SURROGATES["reinforce"],
+            self.episodes,
+            gae_lambda=self.trace_lambda,
+            weights=TermWeights(self.policy_coef, self.vf_coef),
+            discount=self.discount,
+            leak=self.leak,
+            epochs=self.update_epochs,
         )

@@ -15,7 +15,7 @@ from bilevel.agents import ExactPlay, Play, Tabular
 from bilevel.core import UpdateRule, simultaneous_gradient
 from bilevel.hypergradient import Unrolled
 from bilevel.methods._contract import Learner, Placement
-from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient, VTrace
 from bilevel.methods._outer_settings import (
     Alternating,
     Curriculum,
@@ -208,7 +208,7 @@ class PolicyMethod(Method, abc.ABC):
 
     policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy = AutoPolicy()
     """Policies of the agents."""
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient()
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient()
     """The policies' learner."""
 
     @property

@@ -204,7 +204,7 @@ def test_every_method_learns_or_says_that_it_needs_discrete_actions(name: str) -
     try:
         learner = method.build(Cournot(), Placement(seeds=2))
     except ValueError as refusal:
-        others = "contract", "gifting", "lase", "lio", "loqa", "ltos", "mediator", "planner"
+        others = "contract", "gifting", "lase", "lio", "loqa", "ltos", "mediator", "planner", "stacx"
         assert name in ("coala-pg", "m-fos", *others)
         assert "actions" in str(refusal)  # noqa: PT017
         assert "Box" in str(refusal)  # noqa: PT017

@@ -138,6 +138,7 @@ def test_settings() -> None:
         name
         for name in METHODS
         if name not in ("ltos", "loqa", "coala-pg", "m-fos", "meva", "advantage-alignment")
+        and name not in ("mgrl", "stac", "stacx", "bmg")
     ],
 )
 def test_every_method_of_policy_gradients_takes_it(name: str) -> None:

@@ -51,6 +51,10 @@ OWN_LEARNERS = {
     "meva",
     "pola",
     "advantage-alignment",
+    "mgrl",
+    "stac",
+    "stacx",
+    "bmg",
 }
 """Methods that do not take these inner learners."""
 NEEDS: dict[str, dict[str, Any]] = {"d3c": {"loss_bound": 100.0}}

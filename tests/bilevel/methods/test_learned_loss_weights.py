@@ -44,6 +44,10 @@ WITHOUT = (
     "meva",
     "pola",
     "advantage-alignment",
+    "mgrl",
+    "stac",
+    "stacx",
+    "bmg",
 )
 NAMES = sorted(set(METHODS) - set(WITHOUT))
 EVOLUTION = "evolution(samples=8, members=True, fresh_data=True)"
