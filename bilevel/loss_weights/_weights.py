@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from bilevel.core import Bounds, Constraint
 from bilevel.nn import Perceptron
-from games.core import require
+from games.core import require, require_name
 
 
 class Learned(nn.Module):
@@ -43,9 +43,12 @@ class LossWeights(Learned):
         constraint: softplus (above 0), projected (0 or more), simplex (above 0, sum 1), bounded, or free.
         bounds: with bounded: the minimum and the maximum weight.
         batch: leading axes, for a batch of learners, such as seeds.
+        fixed: names of losses that keep their initial weight, such as the main loss beside auxiliary ones.
+            Without it the scale of all weights is learned, too, which acts as a learning rate.
 
     Raises:
-        ValueError: a name comes twice; init is for other names, or not allowed under the constraint.
+        ValueError: a name comes twice; init is for other names, or not allowed under the constraint; fixed
+            has another name, all names, or a weight on the simplex.
 
     >>> weights = LossWeights(["label", "contour"], {"label": 1.0, "contour": 0.5}, "projected")
     >>> weights({"label": torch.tensor(2.0), "contour": torch.tensor(10.0)}).item()
@@ -53,6 +56,9 @@ class LossWeights(Learned):
     >>> weights.as_dict()
     {'label': 1.0, 'contour': 0.5}
     """
+
+    _start: Tensor
+    _is_fixed: Tensor
 
     def __init__(
         self,
@@ -62,6 +68,7 @@ class LossWeights(Learned):
         *,
         bounds: Bounds | None = None,
         batch: tuple[int, ...] = (),
+        fixed: Sequence[str] = (),
     ) -> None:
         super().__init__()
         require(not isinstance(names, str), f"names is a list of names, not one: write [{names!r}].")
@@ -78,10 +85,16 @@ class LossWeights(Learned):
         first = torch.tensor([float(given[name]) for name in self.names], dtype=torch.float64)
         free = self.constraint.free(first).to(torch.get_default_dtype())
         self.free = nn.Parameter(free.expand(*batch, -1).clone())
+        self.fixed = tuple(fixed)
+        self._check_fixed()
+        self.register_buffer("_start", first.to(free), persistent=False)
+        mask = torch.tensor([name in self.fixed for name in self.names])
+        self.register_buffer("_is_fixed", mask, persistent=False)
 
     def values(self) -> Tensor:
         """Current weights, [*batch, loss]."""
-        return self.constraint.values(self.free)
+        learned = self.constraint.values(self.free)
+        return torch.where(self._is_fixed, self._start, learned) if self.fixed else learned
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -127,6 +140,20 @@ class LossWeights(Learned):
 
     def project_(self) -> None:
         self.constraint.project_(self.free)
+
+    def _check_fixed(self) -> None:
+        """Raise ValueError unless some weights are fixed and others learned, or all are learned."""
+        for name in self.fixed:
+            require_name(name, self.names, "loss to keep fixed")
+        require(
+            len(set(self.fixed)) < len(self.names),
+            "fixed holds every loss, so that no weight is learned: leave out those to learn.",
+        )
+        require(
+            not self.fixed or self.constraint.name != "simplex",
+            "Weights on the simplex sum to 1, so that none is fixed: leave out fixed, or choose another "
+            "constraint.",
+        )
 
 
 class ScheduledLossWeights(LossWeights):

@@ -36,7 +36,7 @@ from bilevel.tasks._results import Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
 
 POINTS = 100  # approximate number of points of a curve
-SHOWN = ("learned", "implicit", "uncertainty", "gradnorm")
+SHOWN = ("learned-auxiliary", "learned", "implicit", "uncertainty", "gradnorm")
 """Weightings in order of preference for the figure of weights, which shows the first one present."""
 FLOOR = 0.1  # smaller shares, in per cent, are drawn at this value
 LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -89,12 +89,15 @@ def _train_by(make: Callable[[DigitTraining], Weighting], *, with_validation: bo
     return train
 
 
-def _learned(estimator: str = "unrolled", constraint: str = "softplus") -> Train:
-    """Train with weights learned from the validation loss."""
+def _learned(
+    estimator: str = "unrolled", constraint: str = "softplus", *, fixed: Sequence[str] = ()
+) -> Train:
+    """Train with weights learned from the validation loss, but those of `fixed`."""
 
     def train(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
         settings = training.settings
-        weights = LossWeights(list(LOSSES), 1 / len(LOSSES) if constraint == "simplex" else 1.0, constraint)
+        start = 1 / len(LOSSES) if constraint == "simplex" else 1.0
+        weights = LossWeights(list(LOSSES), start, constraint, fixed=fixed)
         tuner = LossWeightTuner(
             training.network,
             training.optimizer,
@@ -161,10 +164,18 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
         _train_by(_unit_weights("digit", "pair")),
     ),
     "learned": ("learned from the validation loss, through one virtual step", _learned()),
+    "learned-auxiliary": (
+        "as learned, but for the auxiliary losses only: the digit's weight stays 1",
+        _learned(fixed=("digit",)),
+    ),
     "simplex": ("as learned, with weights that sum to 1", _learned(constraint="simplex")),
     "implicit": (
         "learned by implicit differentiation, three terms of a Neumann series (AuxiLearn)",
         _learned("implicit"),
+    ),
+    "implicit-auxiliary": (
+        "as implicit, but for the auxiliary losses only: the digit's weight stays 1",
+        _learned("implicit", fixed=("digit",)),
     ),
     "linear": (
         "linear schedules: the digit's weight from 0.1 to 1, the others from 1 to 0.1",

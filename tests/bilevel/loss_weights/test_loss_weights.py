@@ -80,6 +80,39 @@ def test_many_learners_are_weighed_at_once() -> None:
         torch.testing.assert_close(together[member], alone({n: v[member] for n, v in losses.items()}))
 
 
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_fixed_weights_keep_their_value_under_any_outer_step(batch: tuple[int, ...]) -> None:
+    """Momentum and decay included; the learned weights move as they do alone."""
+    init = {"main": 2.0, "a": 1.0, "b": 0.5}
+    weights = LossWeights(list(init), init, batch=batch, fixed=["main"])
+    alone = LossWeights(["a", "b"], {"a": 1.0, "b": 0.5}, batch=batch)
+    losses = {name: torch.full(batch, number) for name, number in (("main", 3.0), ("a", -1.0), ("b", 2.0))}
+    others = {name: losses[name] for name in ("a", "b")}
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}
+    optimizers = [torch.optim.SGD(each.parameters(), **settings) for each in (weights, alone)]
+    for _ in range(3):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        weights(losses).sum().backward()
+        alone(others).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert weights.as_dict()["main"] == 2.0
+    assert alone.as_dict()["a"] > 1.01
+    torch.testing.assert_close(weights.values()[..., 1:], alone.values(), rtol=0, atol=0)
+    assert list(weights.state_dict()) == ["free"]
+
+
+def test_fixed_weights_that_do_not_fit_are_refused() -> None:
+    for fixed, constraint_name, sentence in (
+        (["c"], "softplus", "There is no loss to keep fixed 'c'"),
+        (["a", "b"], "softplus", "fixed holds every loss, so that no weight is learned"),
+        (["a"], "simplex", "Weights on the simplex sum to 1, so that none is fixed"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            LossWeights(["a", "b"], 0.5, constraint_name, fixed=fixed)
+
+
 @pytest.mark.parametrize(
     ("losses", "sentence"),
     [

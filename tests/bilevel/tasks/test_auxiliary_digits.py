@@ -102,6 +102,9 @@ def test_fixed_weights_stay_and_lines_end_where_they_should(trials: dict[str, li
     for trial in trials["linear"]:
         shares = [trial.measures[f"{name} weight (% of start)"] for name in LOSSES]
         assert shares == pytest.approx([1000, 10, 10, 10], rel=1e-4)
+    for trial in [*trials["learned-auxiliary"], *trials["implicit-auxiliary"]]:
+        assert set(trial.curves["digit"]) == {1.0}
+        assert all(len(set(trial.curves[name])) > 1 for name in LOSSES if name != "digit")
     for trial in trials["single"]:
         assert math.isnan(trial.measures["pair weight (% of start)"])
     for trial in trials["simplex"]:
