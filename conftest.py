@@ -15,6 +15,7 @@ from bilevel.compile import _cache as cache
 from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 from bilevel.tasks import TASKS
+from bilevel.tasks.vision_language_action._demonstrations import VARIABLE
 from games._catalogue import CATALOGUE
 
 settings.register_profile("untimed", deadline=None)  # the first call of an operation loads its code
@@ -51,8 +52,9 @@ def _doctest_folder(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What tests compile does not lie among the user's packages."""
+    """What tests compile, and demonstrations that they make, do not lie among the user's."""
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path_factory.getbasetemp() / "packages"))
+    monkeypatch.setenv(VARIABLE, str(tmp_path_factory.getbasetemp() / "demonstrations"))
 
 
 @pytest.fixture(autouse=True)

@@ -115,7 +115,8 @@ def _run(study: Study, out: Path) -> None:
     measures = study.task.measures
     rows = summarize(measures, trials)
     study.task.draw(trials, out / "figure.png")
-    written = [*write_tables(measures, rows, trials, study.seed, out), out / "figure.png"]
+    drawn = [path for path in (out / "figure.png", out / "figure.gif") if path.exists()]
+    written = [*write_tables(measures, rows, trials, study.seed, out), *drawn]
     Console(highlight=False).print(task_table(study.task_name, measures, rows))
     print(f"\nWritten to {out}: {', '.join(path.name for path in written)}")
 

@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from bilevel import report
 from bilevel.loss_weights import (
-    Aggregated,
     DynamicAverage,
     FixedWeights,
     GradNorm,
@@ -34,8 +33,8 @@ from bilevel.tasks._auxiliary_training import (
 )
 from bilevel.tasks._results import Trials, draw_final
 from bilevel.tasks._task import Measure, Progress, Trial
+from bilevel.tasks._weighted import Curves, make_trainer, run_steps, upgrad
 
-POINTS = 100  # approximate number of points of a curve
 SHOWN = ("learned-auxiliary", "learned", "implicit", "uncertainty", "gradnorm")
 """Weightings in order of preference for the figure of weights, which shows the first one present."""
 FLOOR = 0.1  # smaller shares, in per cent, are drawn at this value
@@ -46,31 +45,8 @@ LOOKS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "shifted": ("harmful", {"color": report.RED, "linestyle": report.DOTTED}),
 }
 
-Curves = dict[str, list[float]]  # name -> weights from the start on; `<name> at` -> their steps
 Train = Callable[[DigitTraining, Progress], tuple[DigitTraining, Curves]]
 """(new training, progress) -> the finished training, and its weights over the steps."""
-
-
-def _run_steps(
-    training: DigitTraining,
-    trainer: Trainer | LossWeightTuner,
-    start: Mapping[str, float],
-    progress: Progress,
-) -> tuple[DigitTraining, Curves]:
-    """Take all steps with a tuner or a trainer."""
-    steps = training.settings.steps
-    for step in range(steps):
-        trainer.step(training.losses, training.validation)
-        training.draw_batch()
-        if step % 20 == 0:
-            progress(step / steps)
-    history, stride = trainer.history, max(len(trainer.history.steps) // POINTS, 1)
-    recorded = sorted({*range(stride - 1, len(history.steps), stride), len(history.steps) - 1})
-    curves: Curves = {}
-    for name, first in start.items():
-        curves[name] = [first, *(history.values[name][index] for index in recorded)]
-        curves[f"{name} at"] = [0.0, *(float(history.steps[index]) for index in recorded)]
-    return training, curves
 
 
 def _train_by(make: Callable[[DigitTraining], Weighting], *, with_validation: bool = False) -> Train:
@@ -80,11 +56,8 @@ def _train_by(make: Callable[[DigitTraining], Weighting], *, with_validation: bo
         data = training.data
         if with_validation:
             training.data = data._replace(labeled=data.labeled.with_others(data.validation))
-        weighting = make(training)
-        own = list(weighting.parameters())
-        optimizer = torch.optim.Adam(own, lr=training.settings.outer_learning_rate) if own else None
-        trainer = Trainer(training.optimizer, weighting, optimizer)
-        return _run_steps(training, trainer, weighting.as_dict(), progress)
+        trainer = make_trainer(training.optimizer, make(training), training.settings.outer_learning_rate)
+        return training, run_steps(training, trainer, progress)
 
     return train
 
@@ -106,7 +79,7 @@ def _learned(
             estimator=estimator,
             every=settings.every if estimator == "implicit" else 1,
         )
-        return _run_steps(training, tuner, weights.as_dict(), progress)
+        return training, run_steps(training, tuner, progress)
 
     return train
 
@@ -117,7 +90,7 @@ def _searched(training: DigitTraining, progress: Progress) -> tuple[DigitTrainin
 
     def train(weights: dict[str, float]) -> tuple[float, DigitTraining]:
         trial = DigitTraining(training.data, settings, seed)
-        _run_steps(trial, Trainer(trial.optimizer, FixedWeights(weights)), {}, lambda fraction: None)
+        run_steps(trial, Trainer(trial.optimizer, FixedWeights(weights)), lambda fraction: None)
         return float(trial.validation().detach()), trial
 
     ranges = dict.fromkeys(LOSSES, (settings.min_weight, settings.max_weight)) | {"digit": (1.0, 1.0)}
@@ -131,13 +104,6 @@ def _searched(training: DigitTraining, progress: Progress) -> tuple[DigitTrainin
     )
     curves = {name: [1.0, weight] for name, weight in result.weights.items()}
     return result.trained, curves | {f"{name} at": [0.0, float(settings.steps)] for name in curves}
-
-
-def _upgrad(training: DigitTraining) -> Weighting:
-    try:
-        return Aggregated(list(LOSSES), by="upgrad")
-    except ModuleNotFoundError as missing:
-        raise ValueError(f"{missing} Or leave upgrad out.") from None
 
 
 def _linear(training: DigitTraining) -> Weighting:
@@ -192,7 +158,7 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
     ),
     "upgrad": (
         "no weights: an aggregated direction that increases no loss (needs torchjd)",
-        _train_by(_upgrad),
+        _train_by(lambda _: upgrad(list(LOSSES))),
     ),
     "random-search": (
         "the lowest validation loss of several full trainings, within the gradient budget of `learned`",

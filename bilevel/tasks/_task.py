@@ -133,6 +133,7 @@ TASKS: Registry[Any] = Registry(
         "auxiliary-digits": "bilevel.tasks._auxiliary_digits:AuxiliaryDigits",
         "mixture-of-experts": "bilevel.tasks.mixture_of_experts:MixtureOfExperts",
         "two-color-grid": "bilevel.tasks.self_tuning:TwoColorGrid",
+        "vision-language-action": "bilevel.tasks.vision_language_action:VisionLanguageAction",
         "world-model": "bilevel.tasks.world_model:WorldModelTask",
     },
 )
@@ -141,6 +142,7 @@ PACKAGES = {
     "entmax": "entmax",
     "sklearn": "scikit-learn",
     "gymnasium": "gymnasium",
+    "minigrid": "minigrid",
     "pygame": "pygame-ce",
     "tensorboard": "tensorboard",
 }

@@ -1,0 +1,5 @@
+"""Vision, language and action: imitation of BabyAI's bot, with weighted auxiliary losses."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from ._settings import VisionLanguageActionSettings as VisionLanguageActionSettings
+from ._task import VisionLanguageAction as VisionLanguageAction
