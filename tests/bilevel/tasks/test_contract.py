@@ -49,6 +49,7 @@ TINY: dict[str, dict[str, Any]] = {
         "num_envs": 4,
         "rollout_steps": 2,
         "hidden_size": 4,
+    },
     "vision-language-action": {
         "demonstrations": 20,
         "validation_demonstrations": 4,
@@ -62,7 +63,7 @@ TINY: dict[str, dict[str, Any]] = {
         "epoch": 2,
         "search_trials": 2,
         "episodes": 2,
-        "clip_episodes": 2,
+        "clip_episodes": 0,
     },
     "world-model": {
         "downsample": 60,
