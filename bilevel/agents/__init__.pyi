@@ -16,6 +16,7 @@ from ._exploration import Exploring as Exploring
 from ._loss_terms import LossTerms as LossTerms
 from ._loss_terms import TermWeights as TermWeights
 from ._loss_terms import weighted as weighted
+from ._mixture import Mixture as Mixture
 from ._opponent_q_play import OpponentQPlay as OpponentQPlay
 from ._opponent_q_play import QTargets as QTargets
 from ._opponent_q_play import action_values_like as action_values_like
@@ -41,6 +42,7 @@ from ._policy_forms import PolicyWithCritic as PolicyWithCritic
 from ._policy_forms import Tabular as Tabular
 from ._policy_forms import ValueTable as ValueTable
 from ._policy_forms import critic_like as critic_like
+from ._policy_forms import mixture_in as mixture_in
 from ._policy_networks import GRU as GRU
 from ._policy_networks import MLP as MLP
 from ._policy_networks import Convolutional as Convolutional

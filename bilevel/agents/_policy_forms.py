@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bilevel.agents._mixture import Mixture
 from bilevel.agents._policy import FeedForward, Policy
 from bilevel.nn import as_vectors
 
@@ -198,10 +199,25 @@ class ValueTable(FeedForward):
         return theta.gather(-1, observations).unsqueeze(-1)
 
 
+def mixture_in(policy: Policy) -> Mixture | None:
+    """Find the mixture of experts in a policy; None: it has none.
+
+    >>> from bilevel.agents import MLP
+    >>> mixture_in(PolicyWithCritic.of(Mixture(num_features=4, num_actions=3))).experts
+    4
+    >>> mixture_in(MLP(num_features=4, num_actions=3)) is None
+    True
+    """
+    if isinstance(policy, Gaussian | Numbered | PolicyWithCritic):
+        return mixture_in(policy.policy)
+    return policy if isinstance(policy, Mixture) else None
+
+
 def critic_like(policy: Policy) -> Policy:
     """Build a critic of the policy's kind, with separate parameters and one output, the value.
 
-    A table for a table; for a network the same layers, also recurrent ones, with one output unit.
+    A table for a table; for a network the same layers, also recurrent ones, with one output unit; for a
+    mixture of experts, a perceptron with the router's hidden layers.
 
     >>> from bilevel.agents import MLP
     >>> critic_like(MLP(num_features=4, num_actions=3, hidden=(8,))).num_actions
@@ -213,6 +229,8 @@ def critic_like(policy: Policy) -> Policy:
         return critic_like(policy.policy)
     if isinstance(policy, Numbered):
         return dataclasses.replace(policy, policy=critic_like(policy.policy))
+    if isinstance(policy, Mixture):
+        return policy.critic()
     network: Any = policy
     critic: Policy = dataclasses.replace(network, num_actions=1)
     return critic

@@ -25,6 +25,7 @@ KINDS = {
         agents.GRU,
         agents.Gaussian,
         agents.MLP,
+        agents.Mixture,
         agents.Numbered,
         agents.PolicyWithCritic,
         agents.Softmax,

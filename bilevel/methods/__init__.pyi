@@ -80,6 +80,7 @@ from ._pola import POLA as POLA
 from ._policy_settings import AutoPolicy as AutoPolicy
 from ._policy_settings import ConvPolicy as ConvPolicy
 from ._policy_settings import GRUPolicy as GRUPolicy
+from ._policy_settings import MixturePolicy as MixturePolicy
 from ._policy_settings import MLPPolicy as MLPPolicy
 from ._policy_settings import TabularPolicy as TabularPolicy
 from ._preferences import SVO as SVO

@@ -17,6 +17,7 @@ from bilevel.agents import (
     TermWeights,
     initial_parameters,
     learned_actor,
+    mixture_in,
     seed_groups,
     weighted,
 )
@@ -34,6 +35,7 @@ from bilevel.core import (
 )
 from bilevel.methods._contract import Metrics, Placement, State
 from bilevel.methods._method import PolicyMethod
+from bilevel.methods._policy_settings import MixturePolicy
 from bilevel.optimizers import GradientTransformation, at_learning_rate, make_optimizer, tied
 from bilevel.sharing import TERMS, OuterVariable, Report, Transfer, agent_report, loss_weight_factors
 from games.core import Game, Streams, require
@@ -112,6 +114,13 @@ class PolicyLearner:
         rate = 1.0 if self.rate_varies else self.schedule.value("inner.learning_rate", 0)
         optimizer = make_optimizer(method.inner.optimizer, learning_rate=rate)
         self.optimizer = self._tie_if_shared(optimizer)
+        annealed = isinstance(method.policy, MixturePolicy) and self.schedule.changes("policy.alpha")
+        self.mixture = mixture_in(play.policy) if annealed else None
+        require(
+            self.mixture is None or self.mixture.annealed,
+            "Phases change policy.alpha, but the policies are built with a constant one: make it a schedule, "
+            'as in --policy.alpha "0:1, 100:2".',
+        )
         self.step = inner_step_per_agent(
             self._inner_losses,
             (lambda data: self._tie_if_shared(at_learning_rate(optimizer, data.learning_rate)))
@@ -268,7 +277,7 @@ class PolicyLearner:
 
     def _initial_policies(self, seed: int, outer_step: int = 0) -> Tensor:
         place = self.placement
-        return initial_parameters(
+        theta = initial_parameters(
             self.play.policy,
             seed=seed,
             seeds=place.seeds,
@@ -276,6 +285,13 @@ class PolicyLearner:
             alike=self.method.policy.shared,
             outer_step=outer_step,
         ).to(place.device, place.dtype)
+        return self._annealed(theta, outer_step)
+
+    def _annealed(self, theta: Tensor, outer_step: int) -> Tensor:
+        """Policies with the alpha of an outer step, if the schedule changes it."""
+        if self.mixture is None:
+            return theta
+        return self.mixture.with_alpha(theta, self.schedule.value("policy.alpha", outer_step))
 
     def _inner_losses(self, own: Tensor, others: Tensor, phi: Tree, data: StepInputs) -> Tensor:
         transfer = self.transfer(phi)
@@ -294,11 +310,9 @@ class PolicyLearner:
         return torch.tensor(value, dtype=self.placement.dtype, device=self.placement.device)
 
     def _next(self, state: State, **changed: Any) -> State:
-        return {
-            **state,
-            **{name: detach(tree) for name, tree in changed.items()},
-            "outer_step": state["outer_step"] + 1,
-        }
+        after = {**state, **{name: detach(tree) for name, tree in changed.items()}}
+        following = state["outer_step"] + 1
+        return {**after, "theta": self._annealed(after["theta"], int(following)), "outer_step": following}
 
     def _measured(self, theta: Tensor, transfer: Transfer, data: Any) -> Metrics:
         """Metrics of policies and a transfer, on a sample of these policies."""

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from bilevel.core import Range, Scheduled
+from bilevel.core import Range, Schedule, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._formal_contract import defines_cooperation
 from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
@@ -286,6 +286,11 @@ class LIO(OuterMethod):
         objective, opponents = OBJECTIVES["own-return"], self.opponents
         if isinstance(opponents, KnownOpponents):
             return OuterLearner(self, game, placement, variable, objective=objective, cost=cost)
+        require(
+            not isinstance(getattr(self.policy, "alpha", 0.0), Schedule),
+            "Models of the other agents' policies do not follow a schedule of policy.alpha: make it "
+            "constant, or leave opponents at known.",
+        )
         optimizer = make_optimizer(opponents.optimizer, learning_rate=opponents.learning_rate)
         models = OpponentModels(self.play(game).policy, optimizer, opponents.steps)
         return ModelingLearner(self, game, placement, variable, objective=objective, cost=cost, models=models)

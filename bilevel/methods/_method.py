@@ -25,7 +25,14 @@ from bilevel.methods._outer_settings import (
     Staged,
 )
 from bilevel.methods._phases import Phase, TrainingSchedule, check_phases
-from bilevel.methods._policy_settings import AutoPolicy, ConvPolicy, GRUPolicy, MLPPolicy, TabularPolicy
+from bilevel.methods._policy_settings import (
+    AutoPolicy,
+    ConvPolicy,
+    GRUPolicy,
+    MixturePolicy,
+    MLPPolicy,
+    TabularPolicy,
+)
 from bilevel.methods._rule_settings import (
     HOLA,
     LOLA,
@@ -206,7 +213,7 @@ class PolicyMethod(Method, abc.ABC):
     tensor([1.], dtype=torch.float64)
     """
 
-    policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy = AutoPolicy()
+    policy: AutoPolicy | TabularPolicy | MLPPolicy | ConvPolicy | GRUPolicy | MixturePolicy = AutoPolicy()
     """Policies of the agents."""
     inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient()
     """The policies' learner."""

@@ -15,7 +15,7 @@ EXAMPLE = "0-100(moves=policies), 100-300(outer.learning_rate='0:0.1, 200:0.01')
 PHASE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*(\([^()]*\))?\s*", re.ASCII)
 CHOICES = {"moves": ("both", "policies", "outer"), "policies": ("kept", "new")}
 STEPS = "inner.steps"
-POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate"})
+POLICY_SETTINGS = frozenset({"inner.entropy_coef", "inner.learning_rate", "policy.alpha"})
 """Settings whose schedules restart with new policies, and which apply where only policies are updated."""
 
 

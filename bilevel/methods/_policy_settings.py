@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import importlib.util
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,8 +11,18 @@ from typing import Annotated, Any
 import numpy as np
 from gymnasium import spaces
 
-from bilevel.agents import GRU, MLP, Convolutional, Gaussian, Numbered, Policy, Tabular, distribution_of
-from bilevel.core import Range
+from bilevel.agents import (
+    GRU,
+    MLP,
+    Convolutional,
+    Gaussian,
+    Mixture,
+    Numbered,
+    Policy,
+    Tabular,
+    distribution_of,
+)
+from bilevel.core import Range, Schedule, Scheduled
 from bilevel.methods._settings import SettingsGroup, Whole
 from bilevel.nn import ActivationName, PaddingName
 from games.core import Game, numbered_actions, require
@@ -206,6 +217,47 @@ class GRUPolicy(NetworkPolicy, variant="gru"):
 
     def _network(self, game: Game, space: Space) -> Policy:
         return GRU(**self._vector_inputs(game, space), units=self.recurrent_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixturePolicy(NetworkPolicy, variant="mixture"):
+    """A mixture of linear experts, weighted by a router, a perceptron of the observation (`Mixture`).
+
+    Raises:
+        ValueError: at build, there are more active experts than experts, alpha is not 1 although experts are
+            selected, or the package entmax is missing.
+
+    >>> import games
+    >>> from bilevel.core import Schedule
+    >>> settings = MixturePolicy(experts=3, alpha=Schedule.read("0:1, 100:2"))
+    >>> policy = settings.build(games.make("escape-room"))
+    >>> policy.experts, policy.annealed
+    (3, True)
+    """
+
+    experts: Annotated[int, Range(min=2)] = 4
+    """Number of experts, 2 or more."""
+    alpha: Annotated[Scheduled, Range(min=1, max=2)] = 1.0
+    """Alpha of entmax, from 1 (softmax, all experts) to 2 (sparsemax, few); or a schedule, such as 0:1,
+    100:1, 200:2."""
+    active: Annotated[int, Range(min=0)] = 0
+    """Experts selected by their scores and weighted by their softmax probabilities; 0: all that entmax
+    does not exclude."""
+
+    def _network(self, game: Game, space: Space) -> Policy:
+        annealed = isinstance(self.alpha, Schedule)
+        alpha = self.alpha(0) if isinstance(self.alpha, Schedule) else self.alpha
+        require(
+            (alpha == 1 and not annealed) or importlib.util.find_spec("entmax") is not None,
+            "A mixture with an alpha above 1 needs entmax: pip install 'bilevel[tasks]'.",
+        )
+        return Mixture(
+            **self._vector_inputs(game, space),
+            experts=self.experts,
+            alpha=alpha,
+            active=self.active,
+            annealed=annealed,
+        )
 
 
 def _vectors(space: Space) -> tuple[int, bool, int]:

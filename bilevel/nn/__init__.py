@@ -1,4 +1,4 @@
-"""Networks as functions of one flat parameter vector: perceptrons, convolutions, gated recurrent units."""
+"""Networks as functions of one flat parameter vector, and routing among experts."""
 
 import lazy_loader
 

@@ -1,5 +1,8 @@
 from ._conv import Convolutions as Convolutions
 from ._conv import PaddingName as PaddingName
+from ._expert_use import ExpertUse as ExpertUse
+from ._expert_use import expert_use as expert_use
+from ._expert_use import normalized_mutual_information as normalized_mutual_information
 from ._gru import GatedCell as GatedCell
 from ._mlp import ACTIVATIONS as ACTIVATIONS
 from ._mlp import ActivationName as ActivationName
@@ -7,3 +10,10 @@ from ._mlp import Perceptron as Perceptron
 from ._mlp import as_vectors as as_vectors
 from ._mlp import log_softmax as log_softmax
 from ._mlp import sigmoid as sigmoid
+from ._routing import ExpertRouting as ExpertRouting
+from ._routing import dense_routing as dense_routing
+from ._routing import entmax as entmax
+from ._routing import importance_loss as importance_loss
+from ._routing import switch_loss as switch_loss
+from ._routing import top_k_routing as top_k_routing
+from ._routing import update_bias as update_bias

@@ -1,10 +1,4 @@
 from ._model import GraphAttention as GraphAttention
 from ._model import MixtureModel as MixtureModel
-from ._routing import ExpertRouting as ExpertRouting
-from ._routing import entmax as entmax
-from ._routing import importance_loss as importance_loss
-from ._routing import switch_loss as switch_loss
-from ._routing import top_k as top_k
-from ._routing import update_bias as update_bias
 from ._settings import MixtureSettings as MixtureSettings
 from ._task import MixtureOfExperts as MixtureOfExperts

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, leaky_relu
 
-from bilevel.tasks.mixture_of_experts._routing import ExpertRouting
+from bilevel.nn import ExpertRouting
 from bilevel.tasks.mixture_of_experts._settings import MixtureSettings
 
 Gate = Callable[[Tensor], ExpertRouting]
@@ -68,10 +68,10 @@ class MixtureModel(nn.Module):
     The router reads the mean embedding of the entities. An expert is linear in all features of the state. The
     logits are the sum of the experts' outputs times their gates.
 
-    >>> from bilevel.tasks.mixture_of_experts import MixtureSettings, entmax
-    >>> from bilevel.tasks.mixture_of_experts._routing import dense
+    >>> from bilevel.nn import dense_routing, entmax
+    >>> from bilevel.tasks.mixture_of_experts import MixtureSettings
     >>> model = MixtureModel(MixtureSettings())
-    >>> logits, routing = model(torch.zeros(10, 5, 6), lambda scores: dense(entmax(scores, 1.0)))
+    >>> logits, routing = model(torch.zeros(10, 5, 6), lambda scores: dense_routing(entmax(scores, 1.0)))
     >>> logits.shape, routing.gates.shape
     (torch.Size([10, 4]), torch.Size([10, 4]))
     """

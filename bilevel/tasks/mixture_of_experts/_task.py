@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from bilevel.nn import ExpertUse, expert_use
 from bilevel.tasks._results import Trials
 from bilevel.tasks._task import Measure, Progress, Trial
 from bilevel.tasks.mixture_of_experts._environment import States
 from bilevel.tasks.mixture_of_experts._figure import draw_mixtures
-from bilevel.tasks.mixture_of_experts._measures import Collapse, accuracies, collapse
+from bilevel.tasks.mixture_of_experts._measures import accuracies
 from bilevel.tasks.mixture_of_experts._settings import MixtureSettings
 from bilevel.tasks.mixture_of_experts._training import ROUTERS, MixtureTraining, trainer
 
@@ -84,7 +85,7 @@ class MixtureOfExperts:
         for done in range(1, settings.steps + 1):
             coef = step()
             if done % stride == 0 or done == settings.steps:
-                now = _collapse(training, training.validation_set)
+                now = _use(training, training.validation_set)
                 routed, attention = _gradients(training, training.validation_set)
                 with torch.no_grad():
                     alpha = float(training.alpha) if training.router.active is None else math.nan
@@ -95,7 +96,7 @@ class MixtureOfExperts:
             if done < settings.steps:
                 training.advance()
         accuracy, without = accuracies(training.model, training.gate, training.test_set)
-        final = _collapse(training, training.test_set)
+        final = _use(training, training.test_set)
         values = (
             accuracy,
             final.effective,
@@ -121,8 +122,8 @@ class MixtureOfExperts:
 
 
 @torch.no_grad()
-def _collapse(training: MixtureTraining, states: States) -> Collapse:
-    return collapse(training.gate(training.model.scores(states.entities)).gates, states.modes)
+def _use(training: MixtureTraining, states: States) -> ExpertUse:
+    return expert_use(training.gate(training.model.scores(states.entities)).gates, states.modes)
 
 
 def _gradients(training: MixtureTraining, states: States) -> tuple[float, float]:

@@ -11,17 +11,17 @@ from torch.nn.functional import cross_entropy
 
 from bilevel.core import Schedule
 from bilevel.loss_weights import HyperParameter, LossWeights, LossWeightTuner
-from bilevel.tasks.mixture_of_experts._environment import Environment, States
-from bilevel.tasks.mixture_of_experts._model import MixtureModel
-from bilevel.tasks.mixture_of_experts._routing import (
+from bilevel.nn import (
     ExpertRouting,
-    dense,
+    dense_routing,
     entmax,
     importance_loss,
     switch_loss,
-    top_k,
+    top_k_routing,
     update_bias,
 )
+from bilevel.tasks.mixture_of_experts._environment import Environment, States
+from bilevel.tasks.mixture_of_experts._model import MixtureModel
 from bilevel.tasks.mixture_of_experts._settings import MixtureSettings
 
 ENDS = 1.001, 2.0  # bounds of a learned alpha
@@ -100,9 +100,9 @@ class MixtureTraining:
     def gate(self, scores: Tensor) -> ExpertRouting:
         """Routing of these scores in this step."""
         if self.router.active is None:
-            return dense(entmax(scores, self.alpha))
+            return dense_routing(entmax(scores, self.alpha))
         bias = self.bias if self.router.balance == "bias" else None
-        return top_k(scores, self.router.active or self.settings.active, bias)
+        return top_k_routing(scores, self.router.active or self.settings.active, bias)
 
     def losses(self) -> dict[str, Tensor]:
         """Losses of the batch: `action`, and `balance` where the router has one."""

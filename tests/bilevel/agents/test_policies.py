@@ -7,13 +7,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bilevel.agents import GRU, MLP, Convolutional, FeedForward, Policy, Tabular, initial_parameters
+from bilevel.agents import (
+    GRU,
+    MLP,
+    Convolutional,
+    FeedForward,
+    Mixture,
+    Policy,
+    Tabular,
+    initial_parameters,
+)
 
 POLICIES = [
     Tabular(num_observations=5, num_actions=3),
     MLP(num_features=4, num_actions=3, hidden=(6, 5)),
     MLP(num_features=5, num_actions=2, hidden=(4,), one_hot=True),
     Convolutional((2, 3, 3), num_actions=3, channels=(2,), hidden=(4,)),
+    Mixture(num_features=4, num_actions=3, experts=3, hidden=(5,), alpha=1.5),
+    Mixture(num_features=4, num_actions=2, experts=3, hidden=(4,), active=2),
 ]
 RECURRENT = [
     GRU(num_features=4, num_actions=3, hidden=(3,), units=2),

@@ -108,8 +108,18 @@ def test_sequence_policies_but_for_rounding(shapers: str) -> None:
         ),
         ToS().with_settings({"policy": "conv", "policy.hidden_size": (5,), "inner.episodes": 5}),
         LASE().with_settings({"inner.episodes": 3}),
+        ToS().with_settings(
+            {
+                "policy": "mixture",
+                "policy.hidden_size": (7,),
+                "policy.experts": 3,
+                "policy.alpha": "0:1, 1:1.5",
+                "inner.episodes": 5,
+            }
+        ),
+        ToS().with_settings({"policy": "mixture", "policy.active": 1, "inner.episodes": 5}),
     ],
-    ids=["mlp", "gru", "conv", "lase"],
+    ids=["mlp", "gru", "conv", "lase", "annealed mixture", "top-1 mixture"],
 )
 def test_members_that_do_not_fill_vectors(method: Method, dtype: torch.dtype) -> None:
     """Of odd sizes, where the end of one member and the beginning of the next share a vector."""

@@ -70,7 +70,10 @@ def test_bad_settings_of_the_inner_loop_are_refused(name: str, settings: dict, s
         ({"policy": "conv", "policy.padding": "sam"}, "no policy.padding 'sam'. Did you mean 'same'"),
         ({"policy": "gru", "policy.recurrent_size": 0}, "policy.recurrent_size must be a whole number, 1"),
         ({"policy": "conv", "policy.kernel_size": 0}, "policy.kernel_size must be a whole number, 1"),
-        ({"policy.hidden_size": (4,)}, "setting of policy mlp or conv or gru, and policy is auto: choose"),
+        (
+            {"policy.hidden_size": (4,)},
+            "setting of policy mlp or conv or gru or mixture, and policy is auto",
+        ),
         ({"inner": "ppo", "inner.exact": True}, "inner.exact is a setting of inner policy-gradient"),
     ],
 )

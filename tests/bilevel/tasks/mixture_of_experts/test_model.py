@@ -1,15 +1,14 @@
 """The environment's modes, graph attention, and measures of collapse."""
 
 import itertools
-import math
 
 import pytest
 import torch
 
+from bilevel.nn import dense_routing, entmax
 from bilevel.tasks.mixture_of_experts import GraphAttention, MixtureModel, MixtureSettings
 from bilevel.tasks.mixture_of_experts._environment import Environment
-from bilevel.tasks.mixture_of_experts._measures import accuracies, collapse, normalized_information
-from bilevel.tasks.mixture_of_experts._routing import dense, entmax
+from bilevel.tasks.mixture_of_experts._measures import accuracies
 
 
 def test_the_leading_entity_determines_the_mode_and_the_mode_the_action():
@@ -67,27 +66,10 @@ def test_logits_are_the_gated_sum_of_the_experts():
     torch.manual_seed(0)
     model = MixtureModel(MixtureSettings())
     entities = torch.randn(7, 5, 6)
-    logits, routing = model(entities, lambda scores: dense(entmax(scores, 1.5)))
+    logits, routing = model(entities, lambda scores: dense_routing(entmax(scores, 1.5)))
     outputs = [entities.flatten(1) @ weights.T for weights in model.experts]
     expected = sum(gate[:, None] * output for gate, output in zip(routing.gates.T, outputs, strict=True))
     torch.testing.assert_close(logits, expected)
-
-
-def test_collapse_of_known_gates():
-    gates = torch.tensor([[0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    found = collapse(gates, torch.tensor([0, 1]))
-    assert found.effective == pytest.approx(2)
-    assert found.support == 2
-    assert found.max_violation == pytest.approx(3)
-    assert found.information == 0
-
-
-def test_information_of_a_relabeling_is_one_and_of_independent_labels_zero():
-    modes = torch.arange(400) % 4
-    assert normalized_information((modes + 1) % 4, modes) == pytest.approx(1)
-    halves = 2 * math.log(2) / (math.log(2) + math.log(4))
-    assert normalized_information(modes // 2, modes) == pytest.approx(halves)
-    assert normalized_information(torch.arange(400) // 4 % 4, modes) == pytest.approx(0, abs=1e-9)
 
 
 def test_leaving_out_the_only_expert_of_a_mode_costs_that_mode():
@@ -99,7 +81,7 @@ def test_leaving_out_the_only_expert_of_a_mode_costs_that_mode():
     with torch.no_grad():
         model.experts.copy_(environment.weights)
     model.scores = lambda entities: states.modes
-    gate = lambda modes: dense(torch.nn.functional.one_hot(modes, 4).float())  # noqa: E731
+    gate = lambda modes: dense_routing(torch.nn.functional.one_hot(modes, 4).float())  # noqa: E731
     full, without = accuracies(model, gate, states)
     assert full == 100
     for expert, accuracy in enumerate(without):

@@ -157,7 +157,7 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
             raise ModuleNotFoundError("No module named 'entmax'", name="entmax")
         return original(name)
 
-    monkeypatch.setattr("bilevel.tasks.mixture_of_experts._routing.import_module", without)
+    monkeypatch.setattr("bilevel.nn._routing.import_module", without)
     with pytest.raises(
         MissingPackage, match=r"mixture-of-experts needs entmax: pip install 'bilevel\[tasks\]'"
     ):

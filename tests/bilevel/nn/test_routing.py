@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from bilevel.tasks.mixture_of_experts import (
+from bilevel.nn import (
     ExpertRouting,
     entmax,
     importance_loss,
     switch_loss,
-    top_k,
+    top_k_routing,
     update_bias,
 )
 
@@ -64,17 +64,17 @@ def test_derivatives_are_exact_to_the_second_order_also_in_alpha(alpha):
 
 def test_one_selected_expert_has_its_softmax_probability_and_several_sum_to_one():
     scores = SCORES.expand(3, -1)
-    one, two = top_k(scores, 1), top_k(scores, 2)
+    one, two = top_k_routing(scores, 1), top_k_routing(scores, 2)
     torch.testing.assert_close(one.gates[0, 0], scores.softmax(-1)[0, 0])
     assert one.gates[0, 1:].eq(0).all()
     torch.testing.assert_close(two.gates.sum(-1), torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(two.gates[0, 0] / two.gates[0, 1], (SCORES[0] - SCORES[1]).exp())
-    torch.testing.assert_close(top_k(scores, 4).gates, scores.softmax(-1))
+    torch.testing.assert_close(top_k_routing(scores, 4).gates, scores.softmax(-1))
 
 
 def test_a_bias_selects_but_does_not_weigh():
     bias = torch.tensor([0.0, 0.0, 5.0, 0.0], dtype=torch.float64)
-    routing = top_k(SCORES[None], 1, bias)
+    routing = top_k_routing(SCORES[None], 1, bias)
     assert routing.chosen.tolist() == [[0, 0, 1, 0]]
     torch.testing.assert_close(routing.gates[0, 2], SCORES.softmax(-1)[2])
 
@@ -104,11 +104,11 @@ def test_loss_free_balance_evens_the_loads_out():
     handicap = torch.tensor([1.0, 0.5, 0.0, -1.0])
     for _ in range(2000):
         scores = torch.randn(64, 4, generator=generator) + handicap
-        bias = update_bias(bias, top_k(scores, 1, bias), rate=0.01)
+        bias = update_bias(bias, top_k_routing(scores, 1, bias), rate=0.01)
     scores = torch.randn(20000, 4, generator=generator) + handicap
-    loads = top_k(scores, 1, bias).chosen.mean(0)
+    loads = top_k_routing(scores, 1, bias).chosen.mean(0)
     assert float(loads.max()) < 0.3
-    assert float(top_k(scores, 1).chosen.mean(0).max()) > 0.5
+    assert float(top_k_routing(scores, 1).chosen.mean(0).max()) > 0.5
 
 
 @pytest.mark.parametrize("alpha", [0.5, 2.1])
@@ -120,4 +120,33 @@ def test_an_alpha_out_of_range_is_refused(alpha):
 @pytest.mark.parametrize("active", [0, 5])
 def test_a_router_cannot_select_more_experts_than_there_are(active):
     with pytest.raises(ValueError, match=f"from 1 to all 4 experts, not {active}"):
-        top_k(SCORES[None], active)
+        top_k_routing(SCORES[None], active)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.5, 2.0])
+def test_a_tensor_of_alphas_is_each_alpha(alpha):
+    alphas = torch.tensor([[alpha], [1.7]], dtype=torch.float64)
+    found = entmax(SCORES.expand(2, -1), alphas)
+    torch.testing.assert_close(found[0], entmax(SCORES, alpha), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found[1], entmax(SCORES, 1.7), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0), (1, 0)])
+def test_transformations_of_torch_func_pass(mapped):
+    """Forward mode and vmap, by which some estimators differentiate, agree with a loop."""
+    scores = torch.stack([SCORES * factor for factor in (0.5, 1.0, 1.5)])
+    scores = scores if mapped[0] is not None else SCORES
+    alphas = (
+        torch.tensor([1.3, 1.5, 2.0], dtype=torch.float64) if mapped[1] is not None else torch.tensor(1.5)
+    )
+
+    def slopes(scores, alpha):
+        return torch.func.jvp(lambda s: entmax(s, alpha), (scores,), (torch.arange(4.0).double(),))[1]
+
+    given_scores = scores.mT if mapped[0] == 1 else scores
+    found = torch.vmap(slopes, in_dims=mapped)(given_scores, alphas)
+    for place in range(3):
+        score = scores[place] if mapped[0] is not None else scores
+        alpha = alphas[place] if mapped[1] is not None else alphas
+        jacobian = torch.autograd.functional.jacobian(lambda s, a=alpha: entmax(s, a), score)
+        torch.testing.assert_close(found[place], jacobian @ torch.arange(4.0).double())
