@@ -17,6 +17,8 @@ from games.render import captioned
 
 TILE = 32
 """Side of a cell in a frame, in pixels."""
+MOST_FRAMES = 12
+"""Steps of an episode that are filmed, besides the last one."""
 
 
 class Played(NamedTuple):
@@ -39,6 +41,8 @@ class _Episode:
     frames: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def film(self, words: str) -> None:
+        if self.steps > MOST_FRAMES and not self.over:
+            return
         picture = self.env.get_frame(highlight=True, tile_size=TILE)
         self.frames.append(captioned(np.asarray(picture, dtype=np.uint8), f"{self.mission} {words}"))
 
@@ -62,7 +66,7 @@ def play(
         split: pairs that are held out.
         part: part of the missions, of which other episodes are skipped.
         count: number of episodes.
-        filmed: number of episodes that are filmed.
+        filmed: number of episodes that are filmed: their first steps and the last one.
 
     Raises:
         ValueError: hardly any mission belongs to this part.

@@ -20,6 +20,7 @@ from bilevel.report._catalogue_files import picture, schelling_figure
 from bilevel.tasks import Trial
 from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
 from bilevel.tasks._noisy_digits import NoisyDigits
+from bilevel.tasks.vision_language_action import VisionLanguageAction
 from bilevel.tasks.world_model import WorldModelTask
 from docs.studies.surrogate_bias import Deviation, write_figure
 from docs.studies.training_ways import write_ways
@@ -186,6 +187,21 @@ def world_model(folder: Path) -> None:
         task.draw(trials, folder / f"world-model-{len(names)}.png")
 
 
+def vision_language_action(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    task, steps = VisionLanguageAction(), np.arange(0.0, 200.0, 10)
+
+    def trial(name: str) -> Trial:
+        measures = {measure.name: float(random.uniform(40, 90)) for measure in task.measures}
+        losses = ("action", "alignment", "reconstruction") if name == "learned" else ()
+        curves = {loss: list(np.exp(steps / 100 * random.normal())) for loss in losses}
+        return Trial(measures, curves | {f"{loss} at": list(steps) for loss in losses})
+
+    for names in (list(task.weightings), ["equal"]):
+        trials = {name: [trial(name) for _ in range(4)] for name in names}
+        task.draw(trials, folder / f"vision-language-action-{len(names)}.png")
+
+
 KINDS: tuple[Callable[[Path], None], ...] = (
     run,
     comparison,
@@ -200,6 +216,7 @@ KINDS: tuple[Callable[[Path], None], ...] = (
     noisy_digits,
     auxiliary_digits,
     world_model,
+    vision_language_action,
 )
 
 

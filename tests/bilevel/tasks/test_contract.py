@@ -62,7 +62,7 @@ TINY: dict[str, dict[str, Any]] = {
         "every": 2,
         "epoch": 2,
         "search_trials": 2,
-        "episodes": 2,
+        "episodes": 1,
         "clip_episodes": 0,
     },
     "world-model": {

@@ -122,7 +122,7 @@ def test_episodes_have_the_missions_of_their_part():
     split = training.data.split
     outcome = [play(training.network, TINY.level, 0, split, "validation", 2, 1) for _ in range(2)]
     assert outcome[0].success.tolist() == outcome[1].success.tolist()
-    assert 2 <= len(outcome[0].frames) <= 37  # start, and at most 6 x 6 steps
+    assert 2 <= len(outcome[0].frames) <= 14  # start, at most 12 steps, and the last one
 
 
 @pytest.mark.parametrize(
