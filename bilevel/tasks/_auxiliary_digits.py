@@ -63,14 +63,26 @@ def _train_by(make: Callable[[DigitTraining], Weighting], *, with_validation: bo
 
 
 def _learned(
-    estimator: str = "unrolled", constraint: str = "softplus", *, fixed: Sequence[str] = ()
+    estimator: str = "unrolled",
+    constraint: str = "softplus",
+    *,
+    names: Sequence[str] = tuple(LOSSES),
+    fixed_digit: float | None = None,
+    virtual_steps: int = 1,
 ) -> Train:
-    """Train with weights learned from the validation loss, but those of `fixed`."""
+    """Train on the losses of these names, with weights learned from the validation loss.
+
+    With `fixed_digit`, the digit's weight keeps this value.
+    """
 
     def train(training: DigitTraining, progress: Progress) -> tuple[DigitTraining, Curves]:
         settings = training.settings
-        start = 1 / len(LOSSES) if constraint == "simplex" else 1.0
-        weights = LossWeights(list(LOSSES), start, constraint, fixed=fixed)
+        training.names = tuple(names)
+        start = dict.fromkeys(names, 1 / len(names) if constraint == "simplex" else 1.0)
+        if fixed_digit is not None:
+            start["digit"] = fixed_digit
+        fixed = () if fixed_digit is None else ("digit",)
+        weights = LossWeights(names, start, constraint, fixed=fixed)
         tuner = LossWeightTuner(
             training.network,
             training.optimizer,
@@ -78,6 +90,7 @@ def _learned(
             torch.optim.Adam(weights.parameters(), lr=settings.outer_learning_rate),
             estimator=estimator,
             every=settings.every if estimator == "implicit" else 1,
+            virtual_steps=virtual_steps,
         )
         return training, run_steps(training, tuner, progress)
 
@@ -132,7 +145,16 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
     "learned": ("learned from the validation loss, through one virtual step", _learned()),
     "learned-auxiliary": (
         "as learned, but for the auxiliary losses only: the digit's weight stays 1",
-        _learned(fixed=("digit",)),
+        _learned(fixed_digit=1.0),
+    ),
+    "learned-auxiliary-10": (
+        "as learned-auxiliary, but the digit's weight stays 10",
+        _learned(fixed_digit=10.0),
+    ),
+    "learned-5-steps": ("as learned, through five virtual steps", _learned(virtual_steps=5)),
+    "learned-without-harmful": (
+        "as learned, without the harmful loss (oracle)",
+        _learned(names=[name for name in LOSSES if name != "shifted"]),
     ),
     "simplex": ("as learned, with weights that sum to 1", _learned(constraint="simplex")),
     "implicit": (
@@ -141,7 +163,7 @@ WEIGHTINGS: Mapping[str, tuple[str, Train]] = {
     ),
     "implicit-auxiliary": (
         "as implicit, but for the auxiliary losses only: the digit's weight stays 1",
-        _learned("implicit", fixed=("digit",)),
+        _learned("implicit", fixed_digit=1.0),
     ),
     "linear": (
         "linear schedules: the digit's weight from 0.1 to 1, the others from 1 to 0.1",

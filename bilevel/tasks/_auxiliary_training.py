@@ -109,6 +109,8 @@ class DigitTraining:
             torch.manual_seed(seed)
             self.network = DigitNetwork(settings.hidden_size)
         self.data, self.settings, self.seed = data, settings, seed
+        self.names = tuple(LOSSES)
+        """Names of the losses to train on."""
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.SGD(
             self.network.parameters(),
@@ -129,12 +131,13 @@ class DigitTraining:
         pool, batch = self.data.pool, self.batch
         (own,) = self.network(self.data.labeled.pixels, "digit")
         digit, pair, noise = self.network(pool.pixels[batch], "digit", "pair", "noise")
-        return {
+        losses = {
             "digit": cross_entropy(own, self.data.labeled.labels),
             "pair": cross_entropy(pair, pool.labels[batch] // 2),
             "noise": cross_entropy(noise, self.data.noise[batch]),
             "shifted": cross_entropy(digit, self.shifted[batch]),
         }
+        return {name: losses[name] for name in self.names}
 
     def validation(self) -> Tensor:
         """Mean cross-entropy of the digit on the validation images."""

@@ -105,6 +105,9 @@ def test_fixed_weights_stay_and_lines_end_where_they_should(trials: dict[str, li
     for trial in [*trials["learned-auxiliary"], *trials["implicit-auxiliary"]]:
         assert set(trial.curves["digit"]) == {1.0}
         assert all(len(set(trial.curves[name])) > 1 for name in LOSSES if name != "digit")
+    assert set(trials["learned-auxiliary-10"][0].curves["digit"]) == {10.0}
+    assert math.isnan(trials["learned-without-harmful"][0].measures["shifted weight (% of start)"])
+    assert trials["learned-5-steps"][0].curves != trials["learned"][0].curves
     for trial in trials["single"]:
         assert math.isnan(trial.measures["pair weight (% of start)"])
     for trial in trials["simplex"]:
