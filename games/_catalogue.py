@@ -277,6 +277,14 @@ MARKETS = {
     ),
 }
 
+SINGLE = {
+    "chain": GameEntry(
+        lambda: matrix.Chain(),
+        "one agent: forward to a large reward at the end, or back for a small one",
+        "Strens, A Bayesian Framework for Reinforcement Learning, ICML 2000",
+    ),
+}
+
 GRIDS = {
     "coin-game": GameEntry(
         lambda: grid.CoinGame(),
@@ -456,6 +464,7 @@ CATALOGUE: Registry[GameEntry] = Registry(
     | REPEATED
     | CONGESTION
     | MARKETS
+    | SINGLE
     | SEQUENTIAL
     | GRIDS
     | IN_THE_MATRIX

@@ -1,3 +1,5 @@
+from ._chain import Chain as Chain
+from ._chain import ChainState as ChainState
 from ._clans import Clans as Clans
 from ._congestion import Braess as Braess
 from ._congestion import CongestionGame as CongestionGame
