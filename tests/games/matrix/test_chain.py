@@ -72,7 +72,7 @@ def test_bad_settings(settings: dict[str, Any], sentence: str) -> None:
 
 
 def test_one_agent_goes_back_if_it_discounts_too_much_and_learns_a_higher_discount() -> None:
-    """Without slips, on 3 places in 10 steps: back pays 20, forward 80, and a discount of 0.2 sees 2 ahead."""
+    """Without slips, on 3 places in 10 steps, back pays 20 and forward 80."""
     game = Chain(slip=0.0, length=3, horizon=10)
     inner = VTrace(
         optimizer="adam", learning_rate=0.05, discount=0.2, trace_lambda=0.9, entropy_coef=0.1, episodes=16
