@@ -40,6 +40,8 @@ def ignore_opinions(game: Game) -> None:
     if isinstance(game.observation_space, Discrete):
         # A number says all there is to see, so it is not wrapped in an array.
         ignore("Observation is not a NumPy array", r"State numpy array is all zeros\.")
+        if game.num_agents == 1:
+            ignore("State is a single number")
         if game.observation_space.n == 1:  # one-shot: there is nothing to see
             ignore("Environment's maximum and minimum state space values are equal")
     elif isinstance(game, EscapeRoom) and game.observe_gifts:

@@ -95,6 +95,8 @@ def exchanges(name: str, agents: int) -> list[list[int]]:
         return [[1, 0, 3, 2], [2, 3, 0, 1]]
     if name == "public-goods-punishment":
         return [[3, 0, 1, 2]]
+    if agents == 1:
+        return [[0]]
     return [[1, 0, *range(2, agents)], [agents - 1, *range(agents - 1)]]
 
 
