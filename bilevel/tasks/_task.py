@@ -130,6 +130,7 @@ TASKS: Registry[Any] = Registry(
     "task",
     {
         "noisy-digits": "bilevel.tasks:NoisyDigits",
+        "actor-critic": "bilevel.tasks.self_tuning:ActorCriticTask",
         "auxiliary-digits": "bilevel.tasks._auxiliary_digits:AuxiliaryDigits",
         "mixture-of-experts": "bilevel.tasks.mixture_of_experts:MixtureOfExperts",
         "two-color-grid": "bilevel.tasks.self_tuning:TwoColorGrid",

@@ -19,6 +19,12 @@ from bilevel.tasks._study import LABEL, check_trial, read_trial, write_trial
 from tests.bilevel.tasks.coin import Coin
 
 TINY: dict[str, dict[str, Any]] = {
+    "actor-critic": {
+        "environment_steps": 512,
+        "num_envs": 4,
+        "rollout_steps": 8,
+        "hidden_size": 4,
+    },
     "auxiliary-digits": {
         "labeled_size": 20,
         "pool_size": 40,
