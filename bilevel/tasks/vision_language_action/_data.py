@@ -114,4 +114,5 @@ def draw_data(settings: VisionLanguageActionSettings, seed: int, progress: Progr
         columns = demonstrations.images[chosen], demonstrations.actions[chosen], rows[owner[chosen]]
         return Steps(*(torch.from_numpy(column).long() for column in columns))
 
-    return Data(*map(steps, PARTS), torch.from_numpy(tokens(missions)), split)
+    training, validation, test = map(steps, PARTS)
+    return Data(training, validation, test, torch.from_numpy(tokens(missions)), split)

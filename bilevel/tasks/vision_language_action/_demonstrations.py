@@ -162,7 +162,12 @@ def write(path: Path, made: Demonstrations) -> None:
     """Write demonstrations whole or not at all."""
     content = io.BytesIO()
     missions = np.frombuffer(json.dumps(made.missions).encode(), dtype=np.uint8)
-    arrays = {"images": made.images, "actions": made.actions, "lengths": made.lengths, "missions": missions}
+    arrays: dict[str, Any] = {
+        "images": made.images,
+        "actions": made.actions,
+        "lengths": made.lengths,
+        "missions": missions,
+    }
     np.savez_compressed(content, allow_pickle=False, **arrays)
     write_atomic(path, lambda file: file.write(content.getbuffer()))
 

@@ -118,7 +118,8 @@ class VisionLanguageActionNetwork(nn.Module):
 
     def encode(self, images: Tensor, tokens: Tensor, mission: Tensor) -> Encoded:
         """Encode views, [step, x, y, channel], and missions, [mission, word], of which each step has one."""
-        return Encoded(*self.vision(images), self.language(tokens)[mission])
+        objects, cells = self.vision(images)
+        return Encoded(objects, cells, self.language(tokens)[mission])
 
     def match(self, encoded: Encoded) -> Tensor:
         """Scores of each cell for the own mission, [step, query, x, y]."""
@@ -131,7 +132,8 @@ class VisionLanguageActionNetwork(nn.Module):
         """
         queries = self._queries(encoded.language)
         scores = torch.einsum("nfc,mqf->nmqc", encoded.objects.flatten(2), queries)
-        return scores.logsumexp(-1).sum(-1)
+        summed: Tensor = scores.logsumexp(-1).sum(-1)
+        return summed
 
     def act(self, encoded: Encoded) -> Tensor:
         """Logits of the actions, [step, action]."""
@@ -143,8 +145,8 @@ class VisionLanguageActionNetwork(nn.Module):
 
     def reconstruct(self, encoded: Encoded) -> Tensor:
         """Logits of object, color and state of each cell, [step, x, y, value]."""
-        logits: Tensor = self.reconstruction(encoded.cells)
-        return logits.unflatten(-1, (SIDE, SIDE, -1))
+        logits: Tensor = self.reconstruction(encoded.cells).unflatten(-1, (SIDE, SIDE, -1))
+        return logits
 
     def _queries(self, language: Tensor) -> Tensor:
         """[step, unit] -> [step, query, feature], divided by the root of the number of features."""
