@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,7 +25,8 @@ def draw_mixtures(trials: Trials, finals: Sequence[str], curves: Sequence[str], 
     """
     with report.style():
         figure = Figure(figsize=(15, 6.5 + 0.42 * len(trials)))
-        upper, lower = figure.subfigures(2, 1, height_ratios=(1.5 + 0.42 * len(trials), 5))
+        halves: Any = figure.subfigures(2, 1, height_ratios=(1.5 + 0.42 * len(trials), 5))
+        upper, lower = halves
         panels = upper.subplots(1, len(finals), sharey=True)
         for axes, measure in zip(panels, finals, strict=True):
             draw_final(axes, trials, measure)

@@ -59,7 +59,8 @@ class GraphAttention(nn.Module):
         attention = logits.softmax(0).flatten(2)  # [read, state, reader and head]
         mixed = attention.permute(1, 2, 0) @ nodes  # [state, reader and head, feature]
         by_head = mixed.reshape(-1, self.heads, nodes.shape[-1]).transpose(0, 1) @ weights.mT
-        return elu(by_head.transpose(0, 1).flatten(1)).unflatten(0, nodes.shape[:2])
+        embeddings: Tensor = elu(by_head.transpose(0, 1).flatten(1)).unflatten(0, nodes.shape[:2])
+        return embeddings
 
 
 class MixtureModel(nn.Module):

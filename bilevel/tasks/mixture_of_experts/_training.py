@@ -166,7 +166,7 @@ def trainer(training: MixtureTraining) -> Callable[[], float]:
         if not total.isfinite():
             raise FloatingPointError("The training loss is not finite: try a smaller learning rate.")
         optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         optimizer.step()
         return settings.balance_coef if "balance" in losses else 0.0
 
