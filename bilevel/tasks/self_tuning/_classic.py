@@ -143,7 +143,7 @@ class Copies:
     def __init__(self, dynamics: Dynamics, copies: int, seeds: Sequence[int]) -> None:
         self.dynamics = dynamics
         self._streams = [np.random.default_rng(seed) for seed in seeds]
-        self._state = np.zeros((4, len(seeds), copies))
+        self._state: Numbers = np.zeros((4, len(seeds), copies))
         self._steps = np.zeros((len(seeds), copies), np.int64)
         self._restart(np.ones((len(seeds), copies), bool))
 

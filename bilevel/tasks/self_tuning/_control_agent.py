@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bilevel.agents import chosen, divergence, entropy, leaky_v_trace
@@ -144,7 +145,7 @@ class Rollouts:
         )
         self.copies = Copies(ENVIRONMENTS[settings.environment], settings.num_envs, seeds)
         self.running = np.zeros((len(seeds), settings.num_envs))
-        self.returns: list[np.ndarray] = []  # type: ignore[type-arg]
+        self.returns: list[NDArray[Any]] = []
         """Sum and number of the returns of episodes that ended in each rollout, [2, seed]."""
 
     @torch.no_grad()
@@ -175,5 +176,5 @@ class Rollouts:
         return Fragment(*(column.flatten(1, 2) for column in stacked[:3]), *stacked[3:])
 
     @staticmethod
-    def _tensor(numbers: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+    def _tensor(numbers: NDArray[Any]) -> Tensor:
         return torch.as_tensor(numbers, dtype=torch.float32)

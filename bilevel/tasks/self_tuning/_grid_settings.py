@@ -46,7 +46,7 @@ class TwoColorSettings:
     """Last rollouts whose mean rewards the meta-network sees, 1 or more."""
     weight_hidden_size: int = 32
     """Units of the hidden layer of the meta-network, 1 or more."""
-    outer_learning_rate: float = 0.001
+    outer_learning_rate: float = 0.0003
     """Learning rate of Adam on the meta-network, above 0."""
     mgrl_steps: int = 15
     """Updates of an outer step of `mgrl`, all of them differentiated, 1 or more."""
