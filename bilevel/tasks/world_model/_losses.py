@@ -201,6 +201,9 @@ def losses(
             starts = latents[every].flatten(0, 1), hidden[every].flatten(0, 1)
             returns = imagined_return(model, *starts, batch.imagination, settings.discount)
             terms.append(-returns.mean() / settings.imagined_steps)
+        if settings.policy_gradient == "imagined":
+            log_policy = model.controller(latents[:-1].detach(), hidden[:-1].detach()).log_softmax(-1)
+            terms.append(-settings.ent_coef * _entropy(log_policy[counts]))
         return torch.stack(terms).sum()
 
     def value() -> Tensor:
@@ -228,8 +231,12 @@ def _policy_loss(
     taken = (log_policy * roll_out.actions).sum(-1)[counts]
     advantages = batch.advantages[counts]
     surrogate = clipped_surrogate(taken, roll_out.log_policy[counts], advantages, clip_coef)
-    entropy = -(log_policy.exp() * log_policy).sum(-1)[counts].mean()
-    return surrogate - ent_coef * entropy
+    return surrogate - ent_coef * _entropy(log_policy[counts])
+
+
+def _entropy(log_policy: Tensor) -> Tensor:
+    """Mean entropy of the policy, in nats, from log probabilities, [step, action]."""
+    return -(log_policy.exp() * log_policy).sum(-1).mean()
 
 
 def info_nce(anchors: Tensor, positives: Tensor, temperature: float) -> Tensor:

@@ -179,3 +179,11 @@ def test_the_harmful_weight_goes_to_about_0_and_what_counts_is_no_worse() -> Non
     error = "test error (%)"
     gains = [a.measures[error] - b.measures[error] for a, b in zip(learned, single, strict=True)]
     assert np.mean(gains) <= 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weighting", ["learned-auxiliary", "implicit-auxiliary"])
+def test_beside_a_fixed_main_loss_the_harmful_weight_goes_to_about_0_in_each_seed(weighting: str) -> None:
+    name = "shifted weight (% of start)"
+    weights = [run(weighting, AuxiliaryDigitsSettings(), seed).measures[name] for seed in range(100, 105)]
+    assert max(weights) < 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -39,13 +41,21 @@ def test_every_policy_gradient_reaches_the_controller(gradient):
     assert reached(model.autoencoder) == (gradient != "imagined")
 
 
-def test_both_policy_gradients_are_the_sum():
+def test_both_policy_gradients_are_the_sum_with_one_entropy_bonus():
     model = a_model()
     value = {}
     for gradient in ("real", "imagined", "both"):
-        settings = tiny(policy_gradient=gradient)
-        value[gradient] = losses(model, a_batch(model, settings), settings, ["policy"])["policy"].item()
-    assert value["both"] == pytest.approx(value["real"] + value["imagined"], rel=1e-5)
+        for ent_coef in (0.0, 0.5):
+            settings = tiny(policy_gradient=gradient, ent_coef=ent_coef)
+            loss = losses(model, a_batch(model, settings), settings, ["policy"])["policy"]
+            value[gradient, ent_coef] = loss.item()
+    assert value["both", 0.0] == pytest.approx(value["real", 0.0] + value["imagined", 0.0], rel=1e-5)
+    bonus = {
+        gradient: value[gradient, 0.0] - value[gradient, 0.5] for gradient in ("real", "imagined", "both")
+    }
+    assert 0 < bonus["real"] <= 0.5 * math.log(2) + 1e-6
+    assert bonus["imagined"] == pytest.approx(bonus["real"], rel=1e-4)
+    assert bonus["both"] == pytest.approx(bonus["real"], rel=1e-4)
 
 
 @pytest.mark.parametrize("way", ["staged", "alternating"])
