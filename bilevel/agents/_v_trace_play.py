@@ -215,14 +215,12 @@ class VTracePlay(CriticPlay):
         rewards = transfer.rewards(data)
         weights = discounts(rewards.shape[-2], self.game.discount, rewards).unsqueeze(-1)
         learned, fixed = self._heads(own, data), self._heads(others, data)
-        following = self._following_values(others, data)
+        cut = self._cut_values(others, data)
         terms = []
         for head, of_head in enumerate(settings):
             discount, trace_lambda, leak = (_over_steps(each) for each in of_head)
             (logits, values), (fixed_logits, fixed_values) = learned[head], fixed[head]
-            ended = rewards
-            if following is not None:
-                ended = rewards + discount * following[head] * data.cut * acting
+            ended = rewards if cut is None else rewards + discount * cut[head]
             ratios = self._chosen(fixed_logits, data) - drawn
             trace = leaky_v_trace(
                 ended, fixed_values * acting, ratios, discount, trace_lambda=trace_lambda, leak=leak
@@ -255,14 +253,16 @@ class VTracePlay(CriticPlay):
             ]
         return [(self._logits(theta, data), self.policy.values(theta, data.observations))]
 
-    def _following_values(self, theta: Tensor, data: Trajectory) -> list[Tensor] | None:
-        """Values of the observations after each step, of each head; None where no episode is truncated."""
+    def _cut_values(self, theta: Tensor, data: Trajectory) -> list[Tensor] | None:
+        """Values of each head after the steps at which episodes were truncated, else 0; None: none was."""
         if data.cut is None or data.following is None:
             return None
         observed = torch.cat((data.observations[:, :, :1], data.following), 2)  # one step more
         if isinstance(self.policy, PolicyWithHeads):
-            return [values[:, :, 1:] for _, values in self.policy.heads(theta, observed)]
-        return [self.policy.values(theta, observed)[:, :, 1:]]
+            after = [values for _, values in self.policy.heads(theta, observed)]
+        else:
+            after = [self.policy.values(theta, observed)]
+        return [values[:, :, 1:] * data.cut * data.acting for values in after]
 
 
 def _over_steps(value: Tensor | float) -> Tensor | float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import abc
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from bilevel.agents import Play, PolicyWithHeads
+from bilevel.agents import Play, PolicyWithHeads, VTracePlay
 from bilevel.core import Range, Schedule
 from bilevel.hypergradient import Evolution, PersistentEvolution
 from bilevel.methods._contract import Learner, Placement
@@ -256,7 +256,8 @@ class STACX(STAC):
 
     def play(self, game: Game) -> Play:
         numbered_actions(game, "A network of several heads (stacx)")
-        play: Any = super().play(game)
+        play = super().play(game)
+        assert isinstance(play, VTracePlay)
         return dataclasses.replace(play, policy=PolicyWithHeads.of(play.policy.policy, self.heads))
 
 
