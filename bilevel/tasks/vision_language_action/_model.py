@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -151,5 +152,5 @@ class VisionLanguageActionNetwork(nn.Module):
     def _queries(self, language: Tensor) -> Tensor:
         """[step, unit] -> [step, query, feature], divided by the root of the number of features."""
         features = self.vision.embedding.embedding_dim
-        queries: Tensor = self.query(language).unflatten(-1, (-1, features))
-        return queries / features**0.5
+        queries: Tensor = self.query(language).unflatten(-1, (-1, features)) / math.sqrt(features)
+        return queries
