@@ -233,8 +233,8 @@ class ActorCriticTask:
         """Draw the returns, and the hyper-parameters of the head that acts, over environment steps."""
         names = ("return", *SHOWN)
         with report.style():
-            figure = Figure(figsize=(13, 3.4), layout="constrained")
-            panels = figure.subplots(1, len(names))
+            figure = Figure(figsize=(11, 6.2), layout="constrained")
+            *panels, empty = figure.subplots(2, 3).flat
             for axes, name in zip(panels, names, strict=True):
                 for (weighting, runs), look in zip(
                     trials.items(), report.looks(list(trials)).values(), strict=True
@@ -244,6 +244,7 @@ class ActorCriticTask:
                     report.draw_band(axes, steps, samples, {**look, "label": weighting})
                 axes.set_title(name)
                 axes.set_xlabel("environment steps (thousands)")
+            empty.remove()
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
         report.save(figure, path)
 

@@ -77,7 +77,7 @@ class Experience:
         self.theta = self._each(lambda stream: policy.initial(stream, last_layer_scale=0.1))
         self.critic = self._each(critic.initial)
         self.phi = self._each(lambda stream: meta.initial(stream, last_layer_scale=0.1))
-        self.phi[:, -1] = torch.tensor(min(max(settings.ent_coef, 1e-4), 1 - 1e-4)).logit()
+        self.phi[:, -1] = torch.tensor(settings.initial_ent_coef).logit()
         copies = settings.num_envs
         self.states = self.grid.start(self._each(lambda stream: torch.rand(copies, 3, generator=stream)))
         self.recent = torch.zeros(len(seeds), settings.memory)

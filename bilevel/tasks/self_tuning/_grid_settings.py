@@ -41,7 +41,9 @@ class TwoColorSettings:
     gae_lambda: float = 1.0
     """Lambda of the returns within a rollout, from 0 (one step, then the critic) to 1 (all steps)."""
     ent_coef: float = 0.1
-    """Weight of the entropy, from 0 to 1; where it is tuned, the weight to begin with."""
+    """Weight of the entropy where it is fixed, from 0 to 1."""
+    initial_ent_coef: float = 0.2
+    """Weight of the entropy with which tuning begins, above 0 and below 1."""
     memory: int = 10
     """Last rollouts whose mean rewards the meta-network sees, 1 or more."""
     weight_hidden_size: int = 32
@@ -68,6 +70,10 @@ class TwoColorSettings:
             Range(above=0).require(name, getattr(self, name))
         for name in ("discount", "gae_lambda", "ent_coef"):
             Range(min=0, max=1).require(name, getattr(self, name))
+        require(
+            0 < self.initial_ent_coef < 1,
+            f"initial_ent_coef must be above 0 and below 1, not {self.initial_ent_coef}.",
+        )
         Range(min=0).require("outer_ent_coef", self.outer_ent_coef)
         longest = max(self.mgrl_steps, self.inner_steps + self.target_steps - 1)
         minimum = longest * self.update_steps

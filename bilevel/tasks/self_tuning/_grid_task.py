@@ -185,7 +185,7 @@ class TwoColorGrid:
                 _draw(axes, trials, name, 1e-3)
                 axes.set(xlabel="environment steps since a swap (thousands)", ylabel=name)
             weight.set_ylim(bottom=0)
-            total.legend(loc="upper left")
+            figure.legend(*total.get_legend_handles_labels(), loc="outside right center")
         report.save(figure, path)
 
 

@@ -20,6 +20,9 @@ from bilevel.report._catalogue_files import picture, schelling_figure
 from bilevel.tasks import Trial
 from bilevel.tasks._auxiliary_digits import AuxiliaryDigits
 from bilevel.tasks._noisy_digits import NoisyDigits
+from bilevel.tasks.self_tuning import ActorCriticTask, TwoColorGrid
+from bilevel.tasks.self_tuning._control_task import SHOWN
+from bilevel.tasks.self_tuning._grid_task import TOTAL
 from bilevel.tasks.vision_language_action import VisionLanguageAction
 from bilevel.tasks.world_model import WorldModelTask
 from docs.studies.surrogate_bias import Deviation, write_figure
@@ -202,6 +205,35 @@ def vision_language_action(folder: Path) -> None:
         task.draw(trials, folder / f"vision-language-action-{len(names)}.png")
 
 
+def two_color_grid(folder: Path) -> None:
+    random, task = np.random.default_rng(0), TwoColorGrid()
+    names = {TOTAL: 200, "reward per step": 50, "weight of the entropy": 50}
+
+    def trial(place: int) -> Trial:
+        curves: dict[str, list[float]] = {}
+        for name, points in names.items():
+            at = np.linspace(1.0, 1e5, points)
+            curves |= {name: list(place + at / 1e5 + random.normal(0, 0.05, points)), f"{name} at": list(at)}
+        return Trial({TOTAL: 1.0}, curves)
+
+    for some in (list(task.weightings), ["fixed"]):
+        trials = {name: [trial(place) for _ in range(3)] for place, name in enumerate(some)}
+        task.draw(trials, folder / f"two-color-grid-{len(some)}.png")
+
+
+def actor_critic(folder: Path) -> None:
+    random, task = np.random.default_rng(0), ActorCriticTask()
+    at = np.linspace(1.0, 1e5, 60)
+
+    def trial(place: int) -> Trial:
+        curves = {name: list(place + at / 1e5 + random.normal(0, 0.05, 60)) for name in ("return", *SHOWN)}
+        return Trial({"return": 1.0}, curves | {f"{name} at": list(at) for name in curves})
+
+    for some in (list(task.weightings), ["fixed"]):
+        trials = {name: [trial(place) for _ in range(3)] for place, name in enumerate(some)}
+        task.draw(trials, folder / f"actor-critic-{len(some)}.png")
+
+
 KINDS: tuple[Callable[[Path], None], ...] = (
     run,
     comparison,
@@ -217,6 +249,8 @@ KINDS: tuple[Callable[[Path], None], ...] = (
     auxiliary_digits,
     world_model,
     vision_language_action,
+    two_color_grid,
+    actor_critic,
 )
 
 

@@ -72,11 +72,11 @@ def test_the_rollout_drawn_ahead_is_the_next_to_learn_from():
     torch.testing.assert_close(ahead.recent[:, -1], learning.experience.sums[steps - 1] / SMALL.update_steps)
 
 
-def test_tuned_weights_begin_near_the_fixed_one():
+def test_tuned_weights_begin_near_the_initial_one():
     learning = Learning(SMALL, "bootstrapped", [0])
     rollout = learning.experience.draw(learning.theta)
     weight = learning.experience.agents.entropy_weight(learning.phi, rollout)
-    torch.testing.assert_close(weight, torch.tensor([SMALL.ent_coef]), rtol=0.3, atol=0)
+    torch.testing.assert_close(weight, torch.tensor([SMALL.initial_ent_coef]), rtol=0.3, atol=0)
 
 
 def test_measures_of_rewards_that_are_known():
@@ -104,6 +104,7 @@ def test_measures_are_undefined_before_a_swap():
     [
         ({"num_envs": 0}, "num_envs must be 1 or more, not 0"),
         ({"ent_coef": 1.5}, "ent_coef must be"),
+        ({"initial_ent_coef": 1.0}, "initial_ent_coef must be above 0 and below 1, not 1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be"),
         ({"environment_steps": 100}, "environment_steps must be 1920 or more, not 100"),
     ],
