@@ -17,6 +17,7 @@ from bilevel.cli._check import parse_check
 from bilevel.cli._compare import parse_compare
 from bilevel.cli._settings import split_leading, split_name
 from bilevel.cli._solve import parse_sequential, parse_solve
+from bilevel.cli._sweep import parse_sweep
 from bilevel.cli._theory import parse_theory
 from bilevel.cli._train import DEFAULT_METHOD, parse
 from bilevel.cli._tune import parse_tune
@@ -89,6 +90,9 @@ def require_parses(command: str, *arguments: str) -> None:
     if command == "compare" and "--runs" not in arguments:
         chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
         assert parse_compare(chosen.game, rest).comparison.configs
+    if command == "sweep" and "--config" not in arguments:
+        _, rest = split_leading("bilevel sweep", arguments, names=())
+        parse_sweep(rest).sweep_of(None).check()
     if command == "check":
         chosen, rest = split_leading("bilevel check", arguments)
         parse_check(chosen.game, chosen.method, rest)

@@ -60,6 +60,7 @@ COMMANDS = {
         "demo": "train four methods on three dilemmas: a table and figures in a minute or two",
         "evaluate": "evaluate a run's policies, also in a game of other settings: a table",
         "compare": "compare methods on a game: a table with intervals, figures, files",
+        "sweep": "train over games, methods and values of settings, by several processes: a table and files",
         "tournament": "learners and fixed strategies in every pairing: a table and a figure",
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import tyro
 from rich.console import Console
 
 from bilevel import report
+from bilevel.cli._config_file import read_with_config_file
 from bilevel.cli._method_settings import labeled_configs, labeled_methods, names_of_settings
 from bilevel.cli._progress import TrialProgress, resumable
 from bilevel.cli._settings import graph_rules, read_settings, require_once, split_leading
@@ -130,6 +132,11 @@ class CompareSettings:
 
 
 def compare_command(arguments: list[str]) -> None:
+    read_with_config_file("compare", arguments, _read)()
+
+
+def _read(arguments: list[str]) -> Callable[[], None]:
+    """Read the options, and return what trains and compares the methods."""
     chosen, rest = split_leading("bilevel compare", arguments, names=("game",))
     settings = parse_compare(chosen.game or DEFAULT_GAME, rest)
     if settings.runs:
@@ -139,18 +146,30 @@ def compare_command(arguments: list[str]) -> None:
             "--runs takes no other option but --out, --x-axis and --load: finished runs have their own "
             "settings.",
         )
-        rows = compare_runs(load_comparison(settings.runs))
-        x_axis = settings.x_axis or "outer-steps"
-        _require_x_axis(x_axis, [row.results.config for row in rows])
-        with resumable("Run the same command again."):
-            _show(rows, chosen.out, x_axis)
-        return
+        return functools.partial(_compare_runs, settings, chosen.out)
     comparison = settings.comparison
     exact = [label for label, config in comparison.configs.items() if config.exact]
     x_axis = settings.x_axis or _default_x_axis(settings.environment_steps, exact)
     _require_x_axis(x_axis, comparison.configs.values())
     search = settings.search(comparison)
     out = chosen.out or Path("runs/compare") / settings.game_name
+    notes = _environment_notes(settings.environment_steps, exact, len(comparison.configs))
+    return functools.partial(_train, comparison, search, out, x_axis, notes)
+
+
+def _compare_runs(settings: CompareSettings, out: Path | None) -> None:
+    """Compare finished runs."""
+    rows = compare_runs(load_comparison(settings.runs))
+    x_axis = settings.x_axis or "outer-steps"
+    _require_x_axis(x_axis, [row.results.config for row in rows])
+    with resumable("Run the same command again."):
+        _show(rows, out, x_axis)
+
+
+def _train(
+    comparison: Comparison, search: Search | None, out: Path, x_axis: XAxis, notes: Sequence[str]
+) -> None:
+    """Search settings, train the methods, and compare them."""
     with resumable("Run the same command again: what is done is kept."):
         tuned = None if search is None else _tune(search, out)
         folders = comparison.folders(out) if tuned is None else tuned.folders(out)
@@ -158,7 +177,6 @@ def compare_command(arguments: list[str]) -> None:
             label: follow(folder, f"run {place} of {len(folders)}")
             for place, (label, folder) in enumerate(folders.items(), 1)
         }
-        notes = _environment_notes(settings.environment_steps, exact, len(folders))
         _show(compare_runs(results), out, x_axis, tuned, notes)
 
 
@@ -237,7 +255,8 @@ def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
             f"--game NAME chooses another game; the options below are those of {game_name}. --out FOLDER is "
             "the folder of runs and files (default: runs/compare/GAME): finished runs in it with the "
             "same settings are reused, interrupted ones are resumed. --load FILE.py runs your own "
-            "file, which registers a game, a method or an estimator. "
+            "file, which registers a game, a method or an estimator. --config FILE.toml reads options from "
+            "a file (docs/how-to/sweeps.md); those of the command line come on top. "
             "docs/how-to/compare-methods.md explains the table.\n\n"
             f"Ranges of the settings that --tune searches, by method:\n{_ranges()}"
         ),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from collections.abc import Callable
 
 from rich.console import Console
 
 from bilevel import report
+from bilevel.cli._config_file import read_with_config_file
 from bilevel.cli._method_settings import read_with_method
 from bilevel.cli._output import tell
 from bilevel.cli._progress import RunProgress, resumable
@@ -33,6 +35,11 @@ DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
 
 
 def train_command(arguments: list[str]) -> None:
+    read_with_config_file("train", arguments, _read)()
+
+
+def _read(arguments: list[str]) -> Callable[[], None]:
+    """Read the options, and return what trains the run."""
     chosen, rest = split_leading(
         "bilevel train", arguments, names=("game", "method", "x-axis"), paths=("out", "resume")
     )
@@ -58,8 +65,12 @@ def train_command(arguments: list[str]) -> None:
             require_environment_steps(config)
         folder = create_run(config, chosen.out or new_folder(config))
     again = ["bilevel", "train", *(f"--load={path}" for path in chosen.load), "--resume", str(folder.path)]
-    with resumable(f"Continue with: {shlex.join(again)}", folder):
-        show(folder, follow(folder), x_axis)
+
+    def run() -> None:
+        with resumable(f"Continue with: {shlex.join(again)}", folder):
+            show(folder, follow(folder), x_axis)
+
+    return run
 
 
 def follow(folder: RunFolder, place: str = "") -> Run:
@@ -103,7 +114,9 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "--out FOLDER is the folder of the run (default: a new one in runs/). --resume FOLDER resumes "
             "an interrupted run; with --outer-steps N, it extends a run to N outer steps in total. --x-axis "
             "environment-steps plots curves over environment steps instead of outer steps. --load FILE.py "
-            "runs your own file, which registers a game, a method or an estimator of the hypergradient."
+            "runs your own file, which registers a game, a method or an estimator of the hypergradient. "
+            "--config FILE.toml reads options from a file (docs/how-to/sweeps.md); those of the command line "
+            "come on top."
         ),
     )
     return dataclasses.replace(default, method=method, **changed)

@@ -12,6 +12,7 @@ from ._config import DtypeName as DtypeName
 from ._config import RunConfig as RunConfig
 from ._config import configured as configured
 from ._config import default_config as default_config
+from ._config import from_settings as from_settings
 from ._config import load_config as load_config
 from ._environment_steps import StepCosts as StepCosts
 from ._environment_steps import step_costs as step_costs
@@ -44,8 +45,10 @@ from ._results import XAxis as XAxis
 from ._results import join_runs as join_runs
 from ._results import load_run as load_run
 from ._results import require_environment_steps as require_environment_steps
+from ._resumable import FolderInUse as FolderInUse
 from ._resumable import ResumableFolder as ResumableFolder
 from ._resumable import provenance as provenance
+from ._run import Listener as Listener
 from ._run import RunInterrupted as RunInterrupted
 from ._run import evaluate as evaluate
 from ._run import evaluated as evaluated

@@ -255,14 +255,29 @@ def configured(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         else:
             require_name(name, _names(config), "setting of a run")
             run[name] = value
-    before: Any = config.game
-    for name in game:
-        require_name(name, _names(before), f"setting of {config.game_name}")
     if game:
-        run["game"] = dataclasses.replace(before, **game)
+        run["game"] = _game_with(config, game)
     if method:
         run["method"] = config.method.with_settings(method)
     return dataclasses.replace(config, **run)
+
+
+def _game_with(config: RunConfig, settings: Mapping[str, Any]) -> Game:
+    """Replace settings of a game, of which graphs may be text."""
+    before: Any = config.game
+    hints = get_type_hints(type(before), include_extras=True)
+    changed = {}
+    for name, value in settings.items():
+        require_name(name, _names(before), f"setting of {config.game_name}")
+        default = getattr(before, name)
+        if isinstance(default, Graph):
+            changed[name] = read_graph(value) if isinstance(value, str) else value
+        elif dataclasses.is_dataclass(default) or callable(default):
+            changed[name] = value
+        else:
+            changed[name] = _restore_value(hints[name], value, f"game.{name}")
+    game: Game = dataclasses.replace(before, **changed)
+    return game
 
 
 def _names(settings: Any) -> list[str]:
@@ -307,7 +322,15 @@ def load_config(path: Path) -> RunConfig:
 
 
 def from_settings(settings: Any) -> RunConfig:
-    """Build a configuration from its JSON form (`RunConfig.plain`); ValueError as `load_config`."""
+    """Build a configuration from its JSON form (`RunConfig.plain`).
+
+    Raises:
+        ValueError: a setting is missing, unknown, of another type, or out of range.
+
+    >>> config = default_config("chicken", "tos")
+    >>> from_settings(config.plain) == config
+    True
+    """
     require(isinstance(settings, dict), f"Settings are an object of names and values, not {settings!r}.")
     for name in ("game_name", "method_name"):
         require(isinstance(settings.get(name), str), f"The setting {name} must be a name.")

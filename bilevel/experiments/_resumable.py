@@ -34,6 +34,19 @@ RESUMPTIONS = "resumptions.json"
 """File of all resumptions of a folder's work, [{outer_step, versions, commit}, ...]."""
 
 
+class FolderInUse(ValueError):  # noqa: N818 - a state of the folder
+    """Raised when another process works in a folder.
+
+    >>> from pathlib import Path
+    >>> folder = ResumableFolder(Path("study"))
+    >>> folder.create({}, refusal="study exists.")
+    >>> with folder.locked(), folder.locked():
+    ...     pass
+    Traceback (most recent call last):
+    bilevel.experiments...FolderInUse: Another process works in study: wait for it, or stop it.
+    """
+
+
 class ProvenanceWarning(UserWarning):
     """Work is resumed under other package versions, or another commit, than it began with."""
 
@@ -199,10 +212,11 @@ class ResumableFolder:
         """Lock the folder for this process in a `with` block.
 
         Raises:
-            ValueError: another process has locked it.
+            FolderInUse: another process has locked it.
         """
         with file_lock(self.config) as acquired:
-            require(acquired, f"Another process works in {self.path}: wait for it, or stop it.")
+            if not acquired:
+                raise FolderInUse(f"Another process works in {self.path}: wait for it, or stop it.")
             yield
 
     def note_resumption(self, unit: str, done: int) -> None:

@@ -41,6 +41,8 @@ from ._style import colors as colors
 from ._style import looks as looks
 from ._style import save as save
 from ._style import style as style
+from ._sweep import sweep_tables as sweep_tables
+from ._sweep import write_sweep_files as write_sweep_files
 from ._table import Column as Column
 from ._table import ResultsTable as ResultsTable
 from ._table import folded as folded

@@ -45,8 +45,9 @@ def require_name(name: str, known: Iterable[str], kind: str, listed_by: str | No
     if name in names:
         return
     folded = {each.lower(): each for each in reversed(names)}
-    exact = folded.get(name.lower())
-    close = difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
+    text = str(name).lower()
+    exact = folded.get(text)
+    close = difflib.get_close_matches(text, folded, n=3, cutoff=0.5)
     near = " or ".join(map(repr, [exact] if exact else [folded[each] for each in close]))
     if listed_by is not None:
         where = f"`{listed_by}` lists all names"
