@@ -44,7 +44,8 @@ def test_every_policy_gradient_reaches_the_controller(gradient):
 def test_both_policy_gradients_are_the_sum_with_one_entropy_bonus():
     model = a_model()
     value = {}
-    for gradient in ("real", "imagined", "both"):
+    modes = ("real", "imagined", "both")
+    for gradient in modes:
         for ent_coef in (0.0, 0.5):
             settings = tiny(policy_gradient=gradient, ent_coef=ent_coef)
             loss = losses(model, a_batch(model, settings), settings, ["policy"])["policy"]
