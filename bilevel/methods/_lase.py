@@ -12,7 +12,7 @@ from gymnasium import spaces
 from bilevel.agents import ExactPlay, Play
 from bilevel.core import Range
 from bilevel.methods._contract import Learner, Placement
-from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient, VTrace
 from bilevel.methods._lase_critic import MOST_ENTRIES, JointCritic, NetworkCritic, TableCritic
 from bilevel.methods._lase_learner import EmpathyLearner
 from bilevel.methods._lase_perspective import Imagined, Perspective, TrueObservation, TruePolicy
@@ -125,7 +125,7 @@ class LASE(UpdateRuleMethod):
     torch.Size([2])
     """
 
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient(exact=False)
     """The policies' learner. With exact values, in one-shot games, the payoff table replaces the critic
     and all joint actions are enumerated; longer games are refused."""
     perspective: PerspectiveTaking | TrueObservationPerspective | TruePolicyPerspective = PerspectiveTaking()

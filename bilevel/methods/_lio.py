@@ -13,7 +13,7 @@ from torch import Tensor
 from bilevel.core import Range, Schedule, Scheduled
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._formal_contract import defines_cooperation
-from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient, VTrace
 from bilevel.methods._lio_learner import ModelingLearner, OpponentModels
 from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import Cost, OuterLearner
@@ -240,7 +240,7 @@ class LIO(OuterMethod):
     torch.Size([2])
     """
 
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient(exact=False)
     """The policies' learner; incentives depend on observations and actions, so exact values are refused."""
     outer: OuterLoop = OuterLoop(learning_rate=0.03)
     """The incentive networks' optimizer and hypergradient."""

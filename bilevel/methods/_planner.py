@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bilevel.core import Range, Scheduled
 from bilevel.methods._contract import Learner, Placement
-from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient, VTrace
 from bilevel.methods._method import OuterMethod
 from bilevel.methods._outer_learner import Cost, OuterLearner
 from bilevel.methods._outer_settings import OuterLoop
@@ -147,7 +147,7 @@ class CentralPlanner(OuterMethod):
     torch.Size([2])
     """
 
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient(exact=False)
     """The policies' learner; payments depend on observations and actions, so exact values are refused."""
     outer: OuterLoop = OuterLoop(learning_rate=0.01)
     """Optimizer and hypergradient of the planner."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bilevel.methods._contract import Learner, Placement
 from bilevel.methods._fixed_sharing import policy_learner
-from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient
+from bilevel.methods._inner_settings import PPO, ActorCritic, PolicyGradient, VTrace
 from bilevel.methods._method import LossWeightMethod
 from bilevel.sharing import Trajectory, Transfer
 from games.core import Game, require
@@ -100,7 +100,7 @@ class InequityAverse(LossWeightMethod):
     torch.Size([2])
     """
 
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient(exact=False)
     """The policies' learner; preferences depend on the rewards of each step, so exact values are refused."""
     envy: float = 5.0
     """Weight of disadvantageous inequity (having less), 0 or more."""
@@ -150,7 +150,7 @@ class SVO(LossWeightMethod):
     torch.Size([2])
     """
 
-    inner: PolicyGradient | ActorCritic | PPO = PolicyGradient(exact=False)
+    inner: PolicyGradient | ActorCritic | PPO | VTrace = PolicyGradient(exact=False)
     """The policies' learner; angles depend on the rewards of each step, so exact values are refused."""
     weight: float = 0.2
     """Weight of the distance from the target, 0 or more, in reward units per radian."""

@@ -38,7 +38,7 @@ from tests.bilevel.methods.configured import configured
 ROOM = EscapeRoom(horizon=3)
 COINS = games.make("coin-game", horizon=3)
 REPEATED = RepeatedGame(horizon=4)
-every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo"])
+every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo", "v-trace"])
 
 
 OWN_LEARNERS = {
@@ -322,7 +322,7 @@ def test_critics_learn_the_values_of_the_rewards_that_are_seen(gae_lambda: float
         "inner.optimizer": "sgd",
         "inner.learning_rate": 1.0,
         "inner.vf_coef": 1.0,
-        "inner.gae_lambda": gae_lambda,
+        "inner.trace_lambda" if learner == "v-trace" else "inner.gae_lambda": gae_lambda,
     }
     built = build("prosocial", Countdown(), inner=learner, inner__steps=120, **settings)
     _, values = built.play.policy.split(go_on(built, 1)["theta"])
