@@ -57,9 +57,6 @@ class LossWeights(Learned):
     {'label': 1.0, 'contour': 0.5}
     """
 
-    _start: Tensor
-    _is_fixed: Tensor
-
     def __init__(
         self,
         names: Sequence[str],
@@ -87,14 +84,15 @@ class LossWeights(Learned):
         self.free = nn.Parameter(free.expand(*batch, -1).clone())
         self.fixed = tuple(fixed)
         self._check_fixed()
-        self.register_buffer("_start", first.to(free), persistent=False)
-        mask = torch.tensor([name in self.fixed for name in self.names])
-        self.register_buffer("_is_fixed", mask, persistent=False)
+        # Constants and no buffers: pure steps accept weights without buffers only.
+        self._start, self._is_fixed = first, torch.tensor([name in self.fixed for name in self.names])
 
     def values(self) -> Tensor:
         """Current weights, [*batch, loss]."""
         learned = self.constraint.values(self.free)
-        return torch.where(self._is_fixed, self._start, learned) if self.fixed else learned
+        if not self.fixed:
+            return learned
+        return torch.where(self._is_fixed.to(learned.device), self._start.to(learned), learned)
 
     @property
     def batch(self) -> tuple[int, ...]:
