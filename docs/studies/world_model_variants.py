@@ -24,7 +24,7 @@ TABLE_HEAD = """\
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variants:
+class Study:
     """Returns of variants of the world model, and their differences from the first, paired by seed.
 
     Raises:
@@ -55,13 +55,13 @@ def read_measure(folder: Path, weighting: str, measure: str) -> dict[int, float]
     return {int(row["seed"]): float(row[measure]) for row in rows}
 
 
-def table(variants: Variants) -> list[str]:
+def table(study: Study) -> list[str]:
     """Lines of the Markdown table; intervals are those of `bilevel tune`."""
-    lines, first = TABLE_HEAD.splitlines(), variants.folders[0]
-    reference = read_measure(first, variants.weighting, "return")
+    lines, first = TABLE_HEAD.splitlines(), study.folders[0]
+    reference = read_measure(first, study.weighting, "return")
     seeds = sorted(reference)
-    for folder in variants.folders:
-        found = read_measure(folder, variants.weighting, "return")
+    for folder in study.folders:
+        found = read_measure(folder, study.weighting, "return")
         require(sorted(found) == seeds, f"{folder} has the seeds {sorted(found)}, but {first} has {seeds}.")
         returns = np.array([found[seed] for seed in seeds])
         low, middle, high = _cells(interquartile_interval(returns))
@@ -70,7 +70,7 @@ def table(variants: Variants) -> list[str]:
             before = np.array([reference[seed] for seed in seeds])
             low, middle, high = _cells(paired_difference_interval(returns, before))
             cells[-1] = f"{middle:+.0f} [{low:+.0f}, {high:+.0f}]"
-        errors = read_measure(folder, variants.weighting, "reconstruction")
+        errors = read_measure(folder, study.weighting, "reconstruction")
         middle = _cells(interquartile_interval(np.array(list(errors.values()))))[1]
         lines.append(f"| {' | '.join(cells)} | {middle:.2f} |")
     return lines
@@ -83,9 +83,9 @@ def _cells(interval: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[float, 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    variants = tyro.cli(Variants, prog="python -m docs.studies.world_model_variants", args=arguments)
+    study = tyro.cli(Study, prog="python -m docs.studies.world_model_variants", args=arguments)
     try:
-        print("\n".join(table(variants)))
+        print("\n".join(table(study)))
     except ValueError as error:
         sys.exit(str(error))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.studies.world_model_variants import Variants, main, table
+from docs.studies.world_model_variants import Study, main, table
 
 HEAD = "weighting,seed,return,reconstruction,seconds"
 
@@ -22,7 +22,7 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     """The other folder's rows are in another order, and each is 7 more than the reference's."""
     base = write(tmp_path / "base", {11: 10.0, 12: 50.0, 13: 90.0, 14: 30.0})
     other = write(tmp_path / "other", {14: 37.0, 13: 97.0, 12: 57.0, 11: 17.0})
-    *_, first, second = table(Variants(folders=(base, other)))
+    *_, first, second = table(Study(folders=(base, other)))
     assert first.startswith("| `base` | 4 | 40 [")
     assert first.endswith("|  | 0.50 |")
     assert "| 47 [" in second
@@ -41,4 +41,4 @@ def test_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         with pytest.raises(SystemExit, match=sentence):
             main([str(base), str(folder)])
     with pytest.raises(ValueError, match="Name two folders or more"):
-        Variants(folders=(base,))
+        Study(folders=(base,))
