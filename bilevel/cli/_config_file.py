@@ -54,8 +54,8 @@ class ConfigFile:
             keys = [*self.options, *(key for table in self.tables.values() for key in table)]
             places = [(place, key) for key in keys if (place := _place(key, str(error))) is not None]
             number = self.line(min(places)[1]) if places else None
-            place = str(self.path) if number is None else f"{self.path}, line {number}"
-            raise ValueError(f"{place}: {error}") from error
+            where = str(self.path) if number is None else f"{self.path}, line {number}"
+            raise ValueError(f"{where}: {error}") from error
 
     def words(self, command: str, written: Sequence[str]) -> list[str]:
         """The file as words of `bilevel train` or `bilevel compare`, but for options that are written anyway.
