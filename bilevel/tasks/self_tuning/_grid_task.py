@@ -177,13 +177,13 @@ class TwoColorGrid:
     def draw(self, trials: Trials, path: Path) -> None:
         """Draw cumulative rewards, and rewards and weights of the entropy after a swap, means over swaps."""
         with report.style():
-            figure = Figure(figsize=(12, 3.8), layout="constrained")
+            figure = Figure(figsize=(13, 3.8), layout="constrained")
             total, reward, weight = figure.subplots(1, 3)
             _draw(total, trials, TOTAL, 1e-6)
             total.set(xlabel="environment steps (millions)", ylabel=TOTAL)
             for axes, name in ((reward, "reward per step"), (weight, "weight of the entropy")):
                 _draw(axes, trials, name, 1e-3)
-                axes.set(xlabel="environment steps since a swap (thousands)", ylabel=name)
+                axes.set(xlabel="steps since a swap (thousands)", ylabel=name)
             weight.set_ylim(bottom=0)
             figure.legend(*total.get_legend_handles_labels(), loc="outside right center")
         report.save(figure, path)
