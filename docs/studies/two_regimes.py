@@ -114,14 +114,6 @@ class TwoRegimes(DrawnGame):
         return torch.where(cooperative, best, OTHERS)
 
 
-games.register(
-    "two-regimes",
-    TwoRegimes(),
-    summary="whom to help depends on the regime",
-    source="this study",
-    replace=True,
-)
-
 MIXTURE = {"policy": "mixture", "policy.hidden_size": (16,), "policy.experts": 4}
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"policy": "mlp", "policy.hidden_size": (25,)},
@@ -156,6 +148,13 @@ class Study:
 
 def run_of(study: Study, policy: str) -> Run:
     """Train a policy with all seeds, or read its run."""
+    games.register(
+        "two-regimes",
+        TwoRegimes(),
+        summary="whom to help depends on the regime",
+        source="this study",
+        replace=True,
+    )
     folder = study.out / policy
     if folder.exists():
         return train(RunFolder(folder)) if not (folder / "final.json").exists() else load_run(folder)

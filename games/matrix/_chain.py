@@ -68,6 +68,7 @@ class Chain(Game):
     symmetric = True
     fully_symmetric = True
     draws_by_rows = True
+    pure = True
     action_space = computed(lambda self: spaces.Discrete(2))
     observation_space = computed(lambda self: spaces.Discrete(self.length))
 
