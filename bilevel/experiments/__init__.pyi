@@ -6,6 +6,7 @@ from ._comparison import Comparison as Comparison
 from ._comparison import find_or_create as find_or_create
 from ._comparison import load_comparison as load_comparison
 from ._comparison import require_comparable as require_comparable
+from ._comparison import require_label as require_label
 from ._config import LARGEST_SEED as LARGEST_SEED
 from ._config import MOST_THREADS as MOST_THREADS
 from ._config import DtypeName as DtypeName
@@ -62,6 +63,7 @@ from ._search_space import BatchRange as BatchRange
 from ._search_space import SearchRange as SearchRange
 from ._search_space import SearchSpace as SearchSpace
 from ._search_space import search_table as search_table
+from ._search_space import uniform_of as uniform_of
 from ._statistics import FEWEST_SEEDS as FEWEST_SEEDS
 from ._statistics import RESAMPLES as RESAMPLES
 from ._statistics import Interval as Interval

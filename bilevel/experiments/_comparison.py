@@ -46,11 +46,7 @@ class Comparison:
         count = len(self.configs)
         require(count >= 2, f"A comparison needs 2 methods or more, not {count}.")
         for label in self.configs:
-            require(
-                LABEL.fullmatch(label) is not None,
-                f"A method is called by small letters, digits, - and _, not {label!r}: choose a label, as "
-                "in mine=NAME.",
-            )
+            require_label(label)
         require_comparable(self.configs)
         for label, config in self.configs.items():
             _require_applies(label, config)
@@ -69,6 +65,24 @@ class Comparison:
         for label, config in self.configs.items():
             require_same_settings(RunFolder(paths[label]), config)
         return {label: find_or_create(paths[label], config) for label, config in self.configs.items()}
+
+
+def require_label(label: str) -> None:
+    """Require the label of a method to be usable as the name of a folder and a prefix of settings.
+
+    Raises:
+        ValueError: it has another form.
+
+    >>> require_label("My ToS")
+    Traceback (most recent call last):
+    ValueError: A method is called by small letters, digits, - and _, not 'My ToS': choose a label, as in
+    mine=NAME.
+    """
+    require(
+        LABEL.fullmatch(label) is not None,
+        f"A method is called by small letters, digits, - and _, not {label!r}: choose a label, as in "
+        "mine=NAME.",
+    )
 
 
 def find_or_create(path: Path, config: RunConfig) -> RunFolder:

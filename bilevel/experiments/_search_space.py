@@ -198,7 +198,7 @@ class SearchSpace:
         method = self.config.method
         values: dict[str, Any] = {}
         for setting, within in self.ranges.items():
-            uniform = _uniform(f"{seed}/{self.config.method_name}/{trial}/{setting}")
+            uniform = uniform_of(f"{seed}/{self.config.method_name}/{trial}/{setting}")
             default = self.defaults[setting]
             if isinstance(within, BatchRange):
                 minibatches = setting_of(method, "inner.num_minibatches")
@@ -267,8 +267,12 @@ def _stretched(method: Method, factor: float) -> dict[str, Schedule]:
     return stretched
 
 
-def _uniform(key: str) -> float:
-    """Number from 0 to 1, 1 excluded, that depends on the key alone."""
+def uniform_of(key: str) -> float:
+    """Draw a number from [0, 1) that depends on a text alone.
+
+    >>> uniform_of("0/tos/1/own_share") == uniform_of("0/tos/1/own_share")
+    True
+    """
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6]) / 2**48
 
 

@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Protocol
 
 from bilevel.sweeps._sweep import Sweep, SweepRun
-from bilevel.sweeps._work import Outcome, Status, status_of
+from bilevel.sweeps._work import Outcome
+from games.core import require
 
 Prepare = Callable[[], object]
 """Called once in each worker, such as to register a user's own games; must be picklable."""
+
+
+def require_workers(noun: str, workers: int) -> None:
+    """Raise ValueError if a number of workers, as the noun calls them, is not a whole number from 1 on."""
+    require(
+        type(workers) is int and workers >= 1,
+        f"The number of {noun} must be a whole number, 1 or more, not {workers!r}.",
+    )
 
 
 class Launcher(Protocol):
@@ -69,9 +78,7 @@ class FixedWork:
 
     def __init__(self, sweep: Sweep, out: Path) -> None:
         self._runs = sweep.runs
-        self._finished = {
-            run.name for run in self._runs if status_of(run.folder(out)).status is Status.FINISHED
-        }
+        self._finished = {run.name for run in self._runs if run.folder(out).finished}
 
     @property
     def total(self) -> int:

@@ -15,9 +15,8 @@ from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
-from bilevel.sweeps._launcher import Prepare
+from bilevel.sweeps._launcher import Prepare, require_workers
 from bilevel.sweeps._work import Outcome, Status, work_on
-from games.core import require
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 MOST_DEATHS = 3
@@ -56,10 +55,7 @@ class LocalLauncher:
     """Number of processes."""
 
     def __post_init__(self) -> None:
-        require(
-            type(self.workers) is int and self.workers >= 1,
-            f"The number of workers must be a whole number, 1 or more, not {self.workers!r}.",
-        )
+        require_workers("workers", self.workers)
 
     def launch(self, paths: Iterable[str], prepare: Prepare | None = None) -> Iterator[tuple[str, Outcome]]:
         """Work on runs, and yield each with its outcome when it ends, finished or failed.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bilevel.sweeps._launcher import Prepare
+from bilevel.sweeps._launcher import Prepare, require_workers
 from bilevel.sweeps._work import Outcome, Status, work_on
 from games.core import require
 
@@ -40,10 +40,7 @@ class RayLauncher:
     """GPUs of each task; a fraction lets tasks share one."""
 
     def __post_init__(self) -> None:
-        require(
-            type(self.workers) is int and self.workers >= 1,
-            f"The number of tasks at a time must be a whole number, 1 or more, not {self.workers!r}.",
-        )
+        require_workers("tasks at a time", self.workers)
         require(
             self.cpus >= 1 and self.gpus >= 0, "A task needs a CPU or more, and no negative number of GPUs."
         )

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bilevel.experiments import RunFolder, parse_json, write_text
-from bilevel.sweeps._launcher import Prepare
+from bilevel.sweeps._launcher import Prepare, require_workers
 from bilevel.sweeps._work import Outcome, Status, status_of, work_on
-from games.core import require
 
 RECORD = "job.json"
 """File of a run's folder: the Slurm job that works on it."""
@@ -53,10 +52,7 @@ class SlurmLauncher:
     """Seconds between two looks at the jobs."""
 
     def __post_init__(self) -> None:
-        require(
-            type(self.workers) is int and self.workers >= 1,
-            f"The number of jobs at a time must be a whole number, 1 or more, not {self.workers!r}.",
-        )
+        require_workers("jobs at a time", self.workers)
         _submitit()
 
     def launch(self, paths: Iterable[str], prepare: Prepare | None = None) -> Iterator[tuple[str, Outcome]]:
@@ -80,7 +76,7 @@ class SlurmLauncher:
                 jobs[path] = self._found(path) or self._submit(executor, path, prepare)
             if not jobs:
                 return
-            ended = [path for path, job in jobs.items() if self._ended(job)]
+            ended = [path for path, job in jobs.items() if job.done()]
             for path in ended:
                 outcome = _outcome(jobs.pop(path), path)
                 if outcome.status in (Status.INTERRUPTED, Status.WAITING):
@@ -107,9 +103,6 @@ class SlurmLauncher:
         record = parse_json(file.read_bytes())
         job = _submitit().SlurmJob(folder=record["folder"], job_id=record["id"])
         return job if job.state in ACTIVE else None
-
-    def _ended(self, job: Any) -> bool:
-        return bool(job.done())
 
 
 class Job:

@@ -22,6 +22,8 @@ from bilevel.experiments import (
     find_or_create,
     from_settings,
     parse_json,
+    require_label,
+    uniform_of,
 )
 from bilevel.methods import METHODS
 from bilevel.sweeps._axis import Axis, Between, axis_of
@@ -32,7 +34,6 @@ SearchName = Literal["grid", "random", "optuna"]
 FORMAT = "bilevel-sweep/1"
 LONGEST_NAME = 100
 """Characters of a folder's name; a longer one ends in a checksum."""
-LABEL = re.compile(r"[a-z0-9][a-z0-9_-]*")
 MOST_RUNS = 100_000
 
 
@@ -132,16 +133,17 @@ class Sweep:
             require(list(self.games).count(name) == 1, f"The game {name} is there twice.")
         for label, name in self.methods.items():
             METHODS.require(name)
-            require(
-                LABEL.fullmatch(label) is not None,
-                f"A method is called by small letters, digits, - and _, not {label!r}: choose a label, as "
-                "in mine=NAME.",
-            )
+            require_label(label)
         require_name(self.search, get_args(SearchName), "search")
         object.__setattr__(self, "axes", {name: _axis(name, values) for name, values in self.axes.items()})
+        for name in self.axes:
+            require(name not in self.settings, f"{name} is both fixed and varied.")
+        size = self.seeds_per_run
+        require(
+            size is None or (type(size) is int and size >= 1),
+            f"The seeds of a run must be a whole number, 1 or more, not {size!r}.",
+        )
         self._require_searchable()
-        self._require_known()
-        self._require_seeds_per_run()
 
     def _require_searchable(self) -> None:
         grid = self.search == "grid"
@@ -159,18 +161,6 @@ class Sweep:
                 not (grid and isinstance(axis, Between)),
                 f"A grid needs a list of values of {name}; a range is for a random or an optuna search.",
             )
-
-    def _require_known(self) -> None:
-        """Require settings to be fixed or varied, and of labels that there are."""
-        for name in self.axes:
-            require(name not in self.settings, f"{name} is both fixed and varied.")
-
-    def _require_seeds_per_run(self) -> None:
-        size = self.seeds_per_run
-        require(
-            size is None or (type(size) is int and size >= 1),
-            f"The seeds of a run must be a whole number, 1 or more, not {size!r}.",
-        )
 
     def _applies(self, name: str, label: str) -> bool:
         """True if a setting, perhaps with a label, is one of this method's runs."""
@@ -274,7 +264,7 @@ class Sweep:
                 yield (
                     trial_name(trial),
                     {
-                        name: axis.draw(_uniform(f"{game}/{label}/{trial}/{name}"))
+                        name: axis.draw(uniform_of(f"{game}/{label}/{trial}/{name}"))
                         for name, axis in axes.items()
                     },
                 )
@@ -374,8 +364,3 @@ def _plain(axis: Axis) -> Any:
     if isinstance(axis, Between):
         return {"low": axis.low, "high": axis.high, "log": axis.log}
     return json.loads(json.dumps(list(axis.values)))
-
-
-def _uniform(text: str) -> float:
-    """Draw a number from [0, 1) that depends on a text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6]) / 2**48

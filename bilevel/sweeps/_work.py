@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from bilevel.experiments import FolderInUse, Listener, RunFolder, RunInterrupted, load_run, train, write_text
+from bilevel.experiments import FolderInUse, Listener, RunFolder, RunInterrupted, train, write_text
 
 FAILURE = "failure.txt"
 """File of a run's folder: the message of the error that ended it."""
@@ -89,13 +89,12 @@ def work_on(path: str) -> Outcome:
 
 
 def status_of(folder: RunFolder) -> Outcome:
-    """Read the state of a run from its folder; ValueError if a finished run's files are damaged.
+    """Read the state of a run from the files of its folder.
 
     >>> status_of(RunFolder("new")).status.value
     'waiting'
     """
     if folder.finished:
-        load_run(folder)
         return Outcome(Status.FINISHED)
     for status, name in ((Status.FAILED, FAILURE), (Status.PRUNED, PRUNED)):
         if (folder.path / name).exists():

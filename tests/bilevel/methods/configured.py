@@ -8,6 +8,23 @@ from bilevel.methods import Method
 
 AnyMethod = TypeVar("AnyMethod", bound=Method)
 
+OWN_LEARNERS = {
+    "ltos",
+    "aga",
+    "coala-pg",
+    "m-fos",
+    "lola-dice",
+    "loqa",
+    "meva",
+    "pola",
+    "advantage-alignment",
+    "mgrl",
+    "stac",
+    "stacx",
+    "bmg",
+}
+"""Methods that take neither other inner learners nor learned loss weights."""
+
 
 def configured(kind: type[AnyMethod] | AnyMethod, **settings: Any) -> AnyMethod:
     """A method; `inner__exact` is left out where a critic learns, which plays episodes anyway."""

@@ -33,30 +33,13 @@ from bilevel.experiments._config import from_settings
 from bilevel.methods import METHODS, OuterLearner, Placement, PolicyLearner, Selfish, StepInputs, ToS
 from games.core import Game
 from games.matrix import EscapeRoom, RepeatedGame
-from tests.bilevel.methods.configured import configured
+from tests.bilevel.methods.configured import OWN_LEARNERS, configured
 
 ROOM = EscapeRoom(horizon=3)
 COINS = games.make("coin-game", horizon=3)
 REPEATED = RepeatedGame(horizon=4)
 every_learner = pytest.mark.parametrize("learner", ["actor-critic", "ppo", "v-trace"])
 
-
-OWN_LEARNERS = {
-    "ltos",
-    "aga",
-    "coala-pg",
-    "m-fos",
-    "lola-dice",
-    "loqa",
-    "meva",
-    "pola",
-    "advantage-alignment",
-    "mgrl",
-    "stac",
-    "stacx",
-    "bmg",
-}
-"""Methods that do not take these inner learners."""
 NEEDS: dict[str, dict[str, Any]] = {"d3c": {"loss_bound": 100.0}}
 """What a method cannot do without in the Escape Room."""
 

@@ -28,28 +28,12 @@ from bilevel.methods import (
 from bilevel.sharing import TERMS, FixedMatrix, identity_sharing
 from games.core import Game
 from games.matrix import EscapeRoom
-from tests.bilevel.methods.configured import configured
+from tests.bilevel.methods.configured import OWN_LEARNERS, configured
 from tests.bilevel.methods.interrupted import assert_an_interruption_changes_nothing
 
 ROOM = EscapeRoom(horizon=3)
-WITHOUT = (
-    "ltos",
-    "d3c",
-    "lase",
-    "aga",
-    "coala-pg",
-    "m-fos",
-    "lola-dice",
-    "loqa",
-    "meva",
-    "pola",
-    "advantage-alignment",
-    "mgrl",
-    "stac",
-    "stacx",
-    "bmg",
-)
-NAMES = sorted(set(METHODS) - set(WITHOUT))
+WITHOUT = OWN_LEARNERS | {"d3c", "lase"}
+NAMES = sorted(set(METHODS) - WITHOUT)
 EVOLUTION = "evolution(samples=8, members=True, fresh_data=True)"
 HELD = (
     "selfish",
