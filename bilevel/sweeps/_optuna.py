@@ -78,7 +78,7 @@ class OptunaWork:
     @property
     def total(self) -> int:
         """Number of runs in the end."""
-        return (self._sweep.trials or 0) * len(self._studies)
+        return sum(self._trials(label) for _, label in self._studies)
 
     @property
     def done(self) -> int:
@@ -101,13 +101,21 @@ class OptunaWork:
                 resumed = Trial(study, trial._trial_id)  # what it had not drawn yet is drawn now
                 yield self._begin(game, label, study, trial, self._suggest(resumed, label))
         while True:
-            begun = {key: len(study.get_trials(deepcopy=False)) for key, study in self._studies.items()}
-            game, label = min(begun, key=lambda key: begun[key])
-            if begun[game, label] >= (self._sweep.trials or 0):
+            begun = {
+                key: count
+                for key, study in self._studies.items()
+                if (count := len(study.get_trials(deepcopy=False))) < self._trials(key[1])
+            }
+            if not begun:
                 return
+            game, label = min(begun, key=lambda key: begun[key])
             study = self._studies[game, label]
             asked = study.ask()
             yield self._begin(game, label, study, asked, self._suggest(asked, label))
+
+    def _trials(self, label: str) -> int:
+        """Number of trials of a method: one if none of its settings varies."""
+        return (self._sweep.trials or 0) if self._sweep.own(self._sweep.axes, label) else 1
 
     def record(self, run: SweepRun, outcome: Outcome) -> None:
         """Record the result of a run in its study: its mean final welfare, that it was pruned, or failed."""

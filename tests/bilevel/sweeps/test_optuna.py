@@ -106,6 +106,17 @@ def test_failed_trials_count_as_done(tmp_path: Path) -> None:
     assert (work.done, list(OptunaWork(sweep, tmp_path).missing())) == (1, [])
 
 
+def test_a_method_of_which_nothing_varies_is_trained_once(tmp_path: Path) -> None:
+    sweep = search(3, methods={"selfish": "selfish", "tos": "tos"}, axes={"tos.own_share": [0.5, 0.9]})
+    sweep.create(tmp_path)
+    work = OptunaWork(sweep, tmp_path)
+    assert work.total == 4
+    assert sorted(run.name for run in work.missing()) == [
+        "chicken/selfish/trial-000",
+        *(f"chicken/tos/trial-00{trial}" for trial in range(3)),
+    ]
+
+
 def test_seeds_are_not_split(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trains all seeds of a trial in one run"):
         OptunaWork(search(1, seeds_per_run=1), tmp_path)
