@@ -16,6 +16,7 @@ from bilevel.hypergradient import ESTIMATORS
 from bilevel.methods import METHODS
 from bilevel.tasks import TASKS
 from bilevel.tasks.vision_language_action._demonstrations import VARIABLE
+from bilevel.trackers import TRACKERS
 from games._catalogue import CATALOGUE
 
 settings.register_profile("untimed", deadline=None)  # the first call of an operation loads its code
@@ -59,7 +60,7 @@ def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 @pytest.fixture(autouse=True)
 def _forget_what_a_test_registers() -> Iterator[None]:
-    registries: tuple[Any, ...] = (CATALOGUE, ESTIMATORS, METHODS, TASKS)
+    registries: tuple[Any, ...] = (CATALOGUE, ESTIMATORS, METHODS, TASKS, TRACKERS)
     tables = [getattr(table, "data", table) for table in registries]
     before = [dict(table) for table in tables]
     yield

@@ -19,7 +19,7 @@ from bilevel.cli._settings import split_leading, split_name
 from bilevel.cli._solve import parse_sequential, parse_solve
 from bilevel.cli._sweep import parse_sweep
 from bilevel.cli._theory import parse_theory
-from bilevel.cli._train import DEFAULT_METHOD, parse
+from bilevel.cli._train import DEFAULT_METHOD, parse, split_trackers
 from bilevel.cli._tune import parse_tune
 from bilevel.experiments import default_config
 
@@ -86,6 +86,7 @@ def require_parses(command: str, *arguments: str) -> None:
         return
     if command == "train" and not {"--help", "--resume"} & set(arguments):
         chosen, rest = split_leading("bilevel train", arguments, paths=("out", "resume"))
+        _, rest = split_trackers(rest)
         parse(default_config(chosen.game, chosen.method or DEFAULT_METHOD), rest)
     if command == "compare" and "--runs" not in arguments:
         chosen, rest = split_leading("bilevel compare", arguments, names=("game",))

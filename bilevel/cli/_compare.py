@@ -39,6 +39,7 @@ from bilevel.experiments import (
     sizes,
     within_environment_steps,
 )
+from bilevel.trackers import require_tracker
 from games.core import Game, require
 
 DEFAULT_GAME = "escape-room"
@@ -89,6 +90,8 @@ class CompareSettings:
     """Torch device, for instance cpu or cuda:0; it must support random generators."""
     threads: int = RunConfig.threads
     """CPU threads, from 1 to 1024."""
+    track: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Trackers that every run reports to: tensorboard, wandb, mlflow (docs/how-to/trackers.md)."""
     x_axis: Annotated[XAxis | None, tyro.conf.arg(metavar="{outer-steps,environment-steps}")] = None
     """Unit of the x axis of curves: outer steps, or environment steps of training per seed. None: environment
     steps if --environment-steps applies to all methods, else outer steps."""
@@ -154,7 +157,9 @@ def _read(arguments: list[str]) -> Callable[[], None]:
     search = settings.search(comparison)
     out = chosen.out or Path("runs/compare") / settings.game_name
     notes = _environment_notes(settings.environment_steps, exact, len(comparison.configs))
-    return functools.partial(_train, comparison, search, out, x_axis, notes)
+    for name in settings.track:
+        require_tracker(name)
+    return functools.partial(_train, comparison, search, out, x_axis, notes, settings.track)
 
 
 def _compare_runs(settings: CompareSettings, out: Path | None) -> None:
@@ -167,14 +172,19 @@ def _compare_runs(settings: CompareSettings, out: Path | None) -> None:
 
 
 def _train(
-    comparison: Comparison, search: Search | None, out: Path, x_axis: XAxis, notes: Sequence[str]
+    comparison: Comparison,
+    search: Search | None,
+    out: Path,
+    x_axis: XAxis,
+    notes: Sequence[str],
+    trackers: Sequence[str],
 ) -> None:
     """Search settings, train the methods, and compare them."""
     with resumable("Run the same command again: what is done is kept."):
         tuned = None if search is None else _tune(search, out)
         folders = comparison.folders(out) if tuned is None else tuned.folders(out)
         results = {
-            label: follow(folder, f"run {place} of {len(folders)}")
+            label: follow(folder, f"run {place} of {len(folders)}", trackers)
             for place, (label, folder) in enumerate(folders.items(), 1)
         }
         _show(compare_runs(results), out, x_axis, tuned, notes)
@@ -244,7 +254,7 @@ def _show(
 
 
 def parse_compare(game_name: str, arguments: list[str]) -> CompareSettings:
-    require_once(arguments, "methods", "set", "runs")
+    require_once(arguments, "methods", "set", "runs", "track")
     game, _ = preset(game_name, USUAL[0])
     return read_settings(
         CompareSettings,

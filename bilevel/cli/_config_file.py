@@ -80,11 +80,12 @@ class ConfigFile:
                 continue
             values = value if isinstance(value, list) else [value]
             require(
-                name in ("methods",) or len(values) == 1,
+                name in ("methods", "track") or len(values) == 1,
                 f"There are {len(values)} values of {name}, and bilevel {command} takes one: choose it by "
                 f"--{name.replace('_', '-')}.",
             )
-            found += _option(name, values[0]) if name != "methods" else ["--methods", *map(str, values)]
+            many = name in ("methods", "track")
+            found += [f"--{name}", *map(str, values)] if many else _option(name, values[0])
         if command == "train":
             for name, value in self.tables["set"].items():
                 found += _option(name, value) if name.replace("-", "_") not in taken else []

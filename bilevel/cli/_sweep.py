@@ -43,6 +43,7 @@ from bilevel.sweeps import (
     read_axis,
     read_literal,
 )
+from bilevel.trackers import request_tracking, require_tracker
 from games.core import require, require_name
 
 AGAIN = "Run the same command again: what is done is kept."
@@ -109,6 +110,8 @@ class SweepSettings:
     ray: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PARAMETER=VALUE ...")] = ()
     """Parameters of ray: address=auto, a cluster's address instead of this machine; cpus=1 and gpus=0.5, of
     each run."""
+    track: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    """Trackers that every run reports to: tensorboard, wandb, mlflow (docs/how-to/trackers.md)."""
     dry_run: bool = False
     """Print the runs, and an estimate of their duration from a few steps, and train nothing."""
 
@@ -172,6 +175,8 @@ def sweep_command(arguments: list[str]) -> None:
         sweep.check()
     out = chosen.out or Path("runs/sweep")
     launcher = settings.build_launcher(out)
+    for name in settings.track:
+        require_tracker(name)
     if settings.dry_run:
         _print_plan(sweep, launcher.workers, out)
         return
@@ -179,7 +184,7 @@ def sweep_command(arguments: list[str]) -> None:
     with resumable("Run the same command again: what is done is kept."):
         sweep.create(out)
         work = OptunaWork(sweep, out) if sweep.search == "optuna" else FixedWork(sweep, out)
-        failed = _train(work, out, launcher, prepare if chosen.load else None)
+        failed = _train(work, out, launcher, prepare if chosen.load else None, settings.track)
     points = points_of(work.runs(), out)
     written = report.write_sweep_files(points, out)
     Console(highlight=False).print(report.sweep_tables(points))
@@ -199,7 +204,9 @@ def load_files(paths: Sequence[str]) -> None:
         load_file(Path(path))
 
 
-def _train(work: Work, out: Path, launcher: Launcher, prepare: Prepare | None) -> dict[str, Outcome]:
+def _train(
+    work: Work, out: Path, launcher: Launcher, prepare: Prepare | None, trackers: Sequence[str]
+) -> dict[str, Outcome]:
     """Train the runs that are not done, and show the progress: the runs that failed, by name."""
     there = work.done
     already = f" ({there} of {work.total} are there already)" if there else ""
@@ -209,7 +216,9 @@ def _train(work: Work, out: Path, launcher: Launcher, prepare: Prepare | None) -
 
     def paths() -> Iterator[str]:
         for run in work.missing():
-            path = str(run.create(out).path.resolve())
+            folder = run.create(out)
+            request_tracking(folder, trackers)
+            path = str(folder.path.resolve())
             by_path[path] = run
             yield path
 
@@ -268,7 +277,7 @@ def _duration(seconds: float) -> str:
 
 def parse_sweep(arguments: list[str], file: ConfigFile | None = None) -> SweepSettings:
     """Read the options of the command line and, below them, of a file."""
-    require_once(arguments, "games", "methods", "set", "sweep")
+    require_once(arguments, "games", "methods", "set", "sweep", "track")
     default = SweepSettings()
     if file is not None:
         default = _from_file(file)
@@ -300,7 +309,7 @@ def _from_file(file: ConfigFile) -> SweepSettings:
             require_known_option(name, known)
         values: dict[str, Any] = {
             name: tuple(value if isinstance(value, list) else [value])
-            if name in ("games", "methods")
+            if name in ("games", "methods", "track")
             else value
             for name, value in options.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -14,7 +14,7 @@ from bilevel.cli._config_file import read_with_config_file
 from bilevel.cli._method_settings import read_with_method
 from bilevel.cli._output import tell
 from bilevel.cli._progress import RunProgress, resumable
-from bilevel.cli._settings import split_leading
+from bilevel.cli._settings import require_once, split_leading
 from bilevel.experiments import (
     Run,
     RunConfig,
@@ -28,7 +28,8 @@ from bilevel.experiments import (
     require_environment_steps,
     train,
 )
-from bilevel.methods import hints_of
+from bilevel.methods import Metrics, hints_of
+from bilevel.trackers import request_tracking, require_tracker, tracking
 from games.core import require
 
 DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
@@ -43,6 +44,7 @@ def _read(arguments: list[str]) -> Callable[[], None]:
     chosen, rest = split_leading(
         "bilevel train", arguments, names=("game", "method", "x-axis"), paths=("out", "resume")
     )
+    trackers, rest = split_trackers(rest)
     x_axis = read_x_axis(chosen.x_axis)
     if chosen.resume is not None:
         parser = argparse.ArgumentParser(prog="bilevel train --resume", add_help=False, allow_abbrev=False)
@@ -50,8 +52,8 @@ def _read(arguments: list[str]) -> Callable[[], None]:
         resumed, others = parser.parse_known_args(rest)
         require(
             not others and chosen.game is None and chosen.method is None and chosen.out is None,
-            "--resume takes no other option but --load, --outer-steps and --x-axis: the run goes on with the "
-            "settings in its own config.json.",
+            "--resume takes no other option but --load, --outer-steps, --x-axis and --track: the run goes on "
+            "with the settings in its own config.json.",
         )
         folder = RunFolder(chosen.resume)
         if x_axis == "environment-steps":
@@ -68,19 +70,44 @@ def _read(arguments: list[str]) -> Callable[[], None]:
 
     def run() -> None:
         with resumable(f"Continue with: {shlex.join(again)}", folder):
-            show(folder, follow(folder), x_axis)
+            show(folder, follow(folder, trackers=trackers), x_axis)
 
     return run
 
 
-def follow(folder: RunFolder, place: str = "") -> Run:
-    """Train and show the progress, with the run's position among several; a finished run is only loaded."""
+def split_trackers(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split --track NAME ... off, and require the trackers to be installed."""
+    require_once(arguments, "track")
+    parser = argparse.ArgumentParser(prog="bilevel train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--track", nargs="+", default=[])
+    chosen, rest = parser.parse_known_args(arguments)
+    for name in chosen.track:
+        require_tracker(name)
+    return chosen.track, rest
+
+
+def follow(folder: RunFolder, place: str = "", trackers: Sequence[str] = ()) -> Run:
+    """Train, track and show the progress, with the run's position among several.
+
+    A finished run is only loaded.
+    """
     if folder.finished:
         results = load_run(folder)
         tell(f"{folder.path} is finished already; nothing is trained again.")
         return results
-    with RunProgress(folder, place) as progress:
-        return train(folder, listener=progress.show)
+    request_tracking(folder, trackers)
+    if not folder.trackers.exists():
+        with RunProgress(folder, place) as progress:
+            return train(folder, listener=progress.show)
+    with RunProgress(folder, place) as progress, tracking(folder) as tracked:
+
+        def listen(done: int, metrics: Metrics) -> None:
+            progress.show(done, metrics)
+            tracked.log(done, metrics)
+
+        run = train(folder, listener=listen)
+        tracked.finish(run)
+    return run
 
 
 def read_x_axis(text: str | None) -> XAxis:
@@ -113,7 +140,8 @@ def parse(default: RunConfig, arguments: list[str]) -> RunConfig:
             "another game and method (bilevel games, bilevel methods), with other options than those below. "
             "--out FOLDER is the folder of the run (default: a new one in runs/). --resume FOLDER resumes "
             "an interrupted run; with --outer-steps N, it extends a run to N outer steps in total. --x-axis "
-            "environment-steps plots curves over environment steps instead of outer steps. --load FILE.py "
+            "environment-steps plots curves over environment steps instead of outer steps. --track NAME ... "
+            "reports it to trackers: tensorboard, wandb, mlflow (docs/how-to/trackers.md). --load FILE.py "
             "runs your own file, which registers a game, a method or an estimator of the hypergradient. "
             "--config FILE.toml reads options from a file (docs/how-to/sweeps.md); those of the command line "
             "come on top."

@@ -48,6 +48,7 @@ from ._results import load_run as load_run
 from ._results import require_environment_steps as require_environment_steps
 from ._resumable import FolderInUse as FolderInUse
 from ._resumable import ResumableFolder as ResumableFolder
+from ._resumable import flat_settings as flat_settings
 from ._resumable import provenance as provenance
 from ._run import Listener as Listener
 from ._run import RunInterrupted as RunInterrupted

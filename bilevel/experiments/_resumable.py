@@ -231,7 +231,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
     >>> differences({"game": {"agents": 2}}, {"game": {"agents": 3}, "seeds": 8})
     {'game.agents': (2, 3), 'seeds': (None, 8)}
     """
-    before, after = _flat(one), _flat(other)
+    before, after = flat_settings(one), flat_settings(other)
     names = dict.fromkeys([*before, *after])
     return {
         name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)
@@ -245,8 +245,14 @@ def list_differences(differing: Mapping[str, tuple[Any, Any]], form: str) -> str
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Flatten nested settings: dotted name, after `before` -> value.
+
+    >>> flat_settings({"game": {"agents": 2}, "seeds": 8})
+    {'game.agents': 2, 'seeds': 8}
+    """
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        flat |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+        inner = isinstance(value, dict)
+        flat |= flat_settings(value, f"{before}{name}.") if inner else {f"{before}{name}": value}
     return flat

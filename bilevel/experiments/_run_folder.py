@@ -70,6 +70,11 @@ class RunFolder(ResumableFolder):
         return self.path / "summary.json"
 
     @property
+    def trackers(self) -> Path:
+        """Path of the names of the trackers that the run reports to; exists if there are any."""
+        return self.path / "trackers.json"
+
+    @property
     def figures(self) -> Path:
         """Path of the folder of figures."""
         return self.path / "figures"
@@ -81,7 +86,7 @@ class RunFolder(ResumableFolder):
 
     def discard(self) -> None:
         """Remove the folder of a run that has taken no outer step; config.json last."""
-        for file in (self.metrics, self.path / RESUMPTIONS, self.config):
+        for file in (self.metrics, self.path / RESUMPTIONS, self.trackers, self.config):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # other files stay
             self.path.rmdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bilevel.experiments import FolderInUse, Listener, RunFolder, RunInterrupted, train, write_text
+from bilevel.methods import Metrics
 
 FAILURE = "failure.txt"
 """File of a run's folder: the message of the error that ended it."""
@@ -106,13 +107,31 @@ def _train(folder: RunFolder) -> None:
     """Train a run; a process of an earlier command may still be saving it."""
     for _ in range(round(PATIENCE / INTERVAL)):
         with contextlib.suppress(FolderInUse):
-            train(folder, listener=_listener(folder))
+            _track(folder)
             return
         time.sleep(INTERVAL)
-    train(folder, listener=_listener(folder))
+    _track(folder)
 
 
-def _listener(folder: RunFolder) -> Listener | None:
+def _track(folder: RunFolder) -> None:
+    """Train a run, report it to its trackers, and prune it if it is of an optuna search."""
+    if not folder.trackers.exists():
+        train(folder, listener=_pruning(folder))
+        return
+    from bilevel.trackers import tracking  # noqa: PLC0415
+
+    prune = _pruning(folder)
+    with tracking(folder) as tracked:
+
+        def listen(done: int, metrics: Metrics) -> None:
+            tracked.log(done, metrics)
+            if prune is not None:
+                prune(done, metrics)
+
+        tracked.finish(train(folder, listener=listen))
+
+
+def _pruning(folder: RunFolder) -> Listener | None:
     """Build the listener of a run that an optuna search may prune."""
     if not (folder.path / TRIAL).exists():
         return None
