@@ -6,6 +6,7 @@ from .experiments import ComparedRuns as ComparedRuns
 from .experiments import Run as Run
 from .experiments import RunConfig as RunConfig
 from .experiments import RunFolder as RunFolder
+from .experiments import Study as Study
 from .experiments import compare as compare
 from .experiments import create_run as create_run
 from .experiments import default_config as default_config
@@ -14,6 +15,7 @@ from .experiments import extend_run as extend_run
 from .experiments import join_runs as join_runs
 from .experiments import load_policy as load_policy
 from .experiments import load_run as load_run
+from .experiments import load_study as load_study
 from .experiments import train as train
 from .hypergradient import BilevelProblem as BilevelProblem
 from .hypergradient import Estimate as Estimate

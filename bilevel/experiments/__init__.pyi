@@ -77,6 +77,8 @@ from ._statistics import paired_difference_interval as paired_difference_interva
 from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement
 from ._statistics import require_seeds as require_seeds
+from ._study import Study as Study
+from ._study import load_study as load_study
 from ._tournament import CrossPlay as CrossPlay
 from ._tournament import Match as Match
 from ._tournament import Tournament as Tournament

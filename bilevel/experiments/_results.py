@@ -196,7 +196,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     )
     seconds, files = read_summary(folder.summary)
     for name, digest in files.items():
-        _require_checksum(folder, name, digest)
+        require_checksum(folder, name, digest)
     curves, final = (
         read_metrics(path, [name for name in files if is_array(path, name)])
         for path in (folder.metrics, folder.evaluation)
@@ -216,7 +216,7 @@ def load_run(folder: str | Path | RunFolder) -> Run:
     return Run(config, curves, by_seed, seconds, (beginning, *resumptions(folder.path)), folder.path)
 
 
-def _require_checksum(folder: RunFolder, name: str, digest: str) -> None:
+def require_checksum(folder: RunFolder, name: str, digest: str) -> None:
     """Raise ValueError, with advice, unless a file of a finished run is unchanged."""
     again = f"bilevel train --resume {folder.path}"
     delete, does = "summary.json", "evaluates"

@@ -32,6 +32,7 @@ from bilevel.experiments._config import RunConfig, configured, from_settings, lo
 from bilevel.experiments._execution import DECIDED_AFTER, execution_mode, keep_freed_memory, worth_compiling
 from bilevel.experiments._files import digest_of, parse_json, remove_leftovers, write_text
 from bilevel.experiments._metrics import ENVIRONMENT_STEPS, MetricsFile, in_every_step
+from bilevel.experiments._parquet import write_parquet
 from bilevel.experiments._resizing import moved_learner
 from bilevel.experiments._results import Run, load_run
 from bilevel.experiments._resumable import RESUMPTIONS, ProvenanceWarning, list_differences
@@ -40,6 +41,7 @@ from bilevel.experiments._run_folder import (
     config_differences,
     create_run,
     new_folder,
+    read_summary,
     write_summary,
 )
 from bilevel.methods import Method, Metrics
@@ -177,7 +179,10 @@ def _train(folder: RunFolder, listener: Listener | None) -> Run:
                 if not (training.done or folder.checkpoint.exists()):
                     folder.discard()
                 raise
-    return load_run(folder)
+    run = load_run(folder)
+    with contextlib.suppress(OSError):  # the CSV file has everything
+        write_parquet(folder.metrics, run.curves, read_summary(folder.summary)[1][folder.metrics.name])
+    return run
 
 
 def _require_unchanged(folder: RunFolder, config: RunConfig) -> None:
