@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 DEMO := $(VENV)/.demo
 DOCS := $(VENV)/.docs
 JAX := $(VENV)/.jax
+BROWSER := $(VENV)/browser
 
 .PHONY: demo test test-fast check format docs tables notebooks lab bench bench-fast clean
 
 demo: $(DEMO)  ## selfish agents fail, sharing agents solve: three dilemmas, a table and figures
 	$(BIN)/bilevel demo
 
-test: $(READY)  ## every test
+test: $(READY) $(BROWSER)  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 FAST := tests/games/core tests/bilevel/core tests/bilevel/nn tests/bilevel/optimizers tests/bilevel/sharing
@@ -71,6 +72,10 @@ $(READY): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 $(DOCS): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch
 	$(PIP) --editable '.[docs,games,tasks]'
+	touch $@
+
+$(BROWSER): tests/browser.sh | $(BIN)/python
+	tests/browser.sh $@
 	touch $@
 
 # JAX is only compared with; where it cannot be installed the benchmarks run without it, and say so.

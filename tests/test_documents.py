@@ -15,12 +15,14 @@ import pytest
 from bilevel.cli._app import COMMANDS
 from bilevel.cli._check import parse_check
 from bilevel.cli._compare import parse_compare
+from bilevel.cli._report import parse_report
 from bilevel.cli._settings import split_leading, split_name
 from bilevel.cli._solve import parse_sequential, parse_solve
 from bilevel.cli._sweep import parse_sweep
 from bilevel.cli._theory import parse_theory
 from bilevel.cli._train import DEFAULT_METHOD, parse, split_trackers
 from bilevel.cli._tune import parse_tune
+from bilevel.cli._watch import parse_watch
 from bilevel.experiments import default_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +105,11 @@ def require_parses(command: str, *arguments: str) -> None:
     if command == "solve":
         chosen, rest = split_leading("bilevel solve", arguments, names=("game",), paths=("figure",))
         (parse_sequential if chosen.game.startswith("openspiel:") else parse_solve)(chosen.game, rest)
+    if command == "report":
+        _, rest = split_leading("bilevel report", arguments, names=())
+        assert parse_report(rest).folders
+    if command == "watch":
+        assert parse_watch(arguments).folder
     if command == "tune" and "--help" not in arguments:
         task, options = split_name(arguments)
         assert task is None or parse_tune(task, split_leading("bilevel tune", options, names=())[1])

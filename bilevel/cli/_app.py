@@ -61,6 +61,8 @@ COMMANDS = {
         "evaluate": "evaluate a run's policies, also in a game of other settings: a table",
         "compare": "compare methods on a game: a table with intervals, figures, files",
         "sweep": "train over games, methods and values of settings, by several processes: a table and files",
+        "report": "write runs, comparisons or sweeps as one HTML page",
+        "watch": "serve the same page on this machine while runs go on",
         "tournament": "learners and fixed strategies in every pairing: a table and a figure",
         "tune": "compare learned and fixed loss weightings on a task: a table; or list the tasks",
         "check": "compare hypergradient estimators on a game and a method: a table",

@@ -37,12 +37,14 @@ from ._measures import welfare_levels as welfare_levels
 from ._metrics import ENVIRONMENT_STEPS as ENVIRONMENT_STEPS
 from ._metrics import array_path as array_path
 from ._metrics import in_every_step as in_every_step
+from ._metrics import read_metrics_so_far as read_metrics_so_far
 from ._policies import AgentPolicy as AgentPolicy
 from ._policies import load_policy as load_policy
 from ._presets import preset as preset
 from ._presets import sizes as sizes
 from ._results import Run as Run
 from ._results import XAxis as XAxis
+from ._results import group_joinable as group_joinable
 from ._results import join_runs as join_runs
 from ._results import load_run as load_run
 from ._results import require_environment_steps as require_environment_steps
@@ -77,6 +79,7 @@ from ._statistics import paired_difference_interval as paired_difference_interva
 from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement
 from ._statistics import require_seeds as require_seeds
+from ._statistics import stratified_interval as stratified_interval
 from ._study import Study as Study
 from ._study import load_study as load_study
 from ._tournament import CrossPlay as CrossPlay

@@ -168,6 +168,37 @@ def read_array(path: Path) -> np.ndarray:
     return array
 
 
+def read_metrics_so_far(path: Path) -> dict[str, np.ndarray]:
+    """Read the whole outer steps of a CSV file that may be incomplete: metric -> [outer step, seed].
+
+    Returns:
+        The metrics; none if there is no whole step, or no file yet.
+
+    >>> _ = Path("metrics.csv").write_text("outer_step,seed,welfare\\n0,0,1.5\\n0,1,2.5\\n1,0,3.5\\n1,")
+    >>> read_metrics_so_far(Path("metrics.csv"))
+    {'welfare': array([[1.5, 2.5]])}
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, _, body = text[: text.rfind("\n") + 1].partition("\n")
+        if not body:
+            return {}
+        table = np.loadtxt(io.StringIO(body), delimiter=",", ndmin=2)
+    except (OSError, ValueError):
+        return {}
+    columns = header.split(",")
+    if tuple(columns[:2]) != KEYS or table.shape[1:] != (len(columns),):
+        return {}
+    seeds = int(table[:, 1].max(initial=-1)) + 1
+    steps = len(table) // seeds if seeds else 0
+    whole = table[: steps * seeds]
+    if not steps or not np.array_equal(whole[:, 1], np.tile(np.arange(seeds), steps)):
+        return {}
+    return {
+        name: whole[:, column].reshape(steps, seeds) for column, name in enumerate(columns) if column >= 2
+    }
+
+
 def read_metrics(path: Path, arrays: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Read metrics from a CSV file, [outer step, seed], and from array files.
 

@@ -283,7 +283,14 @@ def join_runs(runs: Sequence[Run]) -> Run:
 
 
 def group_joinable(runs: Sequence[Run]) -> list[list[int]]:
-    """Group the indices of runs that `join_runs` can join."""
+    """Group the indices of runs that `join_runs` can join.
+
+    >>> from bilevel.experiments import train
+    >>> same = {"seeds": 2, "outer_steps": 2}
+    >>> runs = [train("chicken", "tos", seed=seed, out=f"{seed}", **same) for seed in (2, 7, 0)]
+    >>> group_joinable(runs)
+    [[2, 0], [1]]
+    """
     groups: list[list[int]] = []
     for index in sorted(range(len(runs)), key=lambda index: runs[index].config.seed):
         config = runs[index].config

@@ -273,6 +273,41 @@ def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.asarray(interquartile_mean(one) - interquartile_mean(other))
 
 
+def stratified_interval(
+    values: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Statistic over several games, with its 95 % bootstrap interval, whose resamples keep the games.
+
+    Args:
+        values: [game, seed], finite, with 3 seeds or more.
+        statistic: [..., game, seed] -> [..., value], or [...].
+        resamples: bootstrap samples, in each of which every game's seeds are drawn anew, 1 or more.
+        seed: seed of the bootstrap.
+
+    Raises:
+        ValueError: there are fewer than 3 seeds, or a value is not finite.
+
+    Source:
+        Agarwal et al., Deep RL at the edge of the statistical precipice, arXiv 2108.13264.
+
+    >>> values = np.array([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    >>> float(stratified_interval(values, lambda sample: sample.mean((-2, -1))).low)
+    0.5
+    """
+    games, seeds = values.shape
+    require_seeds(seeds)
+    require(bool(np.isfinite(values).all()), "An interval over seeds needs finite numbers, but some are not.")
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, seeds, (resamples, games, seeds))
+    estimates = statistic(values[np.arange(games)[:, None], drawn])
+    low, high = np.quantile(estimates, TAILS, axis=0)
+    return Interval(np.asarray(statistic(values)), low, high)
+
+
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:
     """Fraction of seeds with a score above tau, for every tau, with its 95 % bootstrap interval.
 

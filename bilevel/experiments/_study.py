@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,8 @@ class Study:
     """The folder."""
     configs: Mapping[str, RunConfig]
     """Path of each run within the folder -> its settings."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Path of each run whose settings cannot be read -> the reason; only with `lenient`."""
 
     def folder(self, name: str) -> RunFolder:
         """The folder of a run."""
@@ -149,14 +151,18 @@ class Study:
         return {metric: columns[metric] for metric in wanted}
 
 
-def load_study(folder: str | Path) -> Study:
+def load_study(folder: str | Path, *, lenient: bool = False) -> Study:
     """Find all runs in a folder and the folders within it, finished or not.
 
     Trials of a search (`compare --tune`) are left out.
 
+    Args:
+        folder: the folder.
+        lenient: list runs whose settings cannot be read as damaged, and accept that there is no run yet.
+
     Raises:
-        ValueError: there is no such folder, no run in it, or the settings of a run are damaged (names the
-            file).
+        ValueError: there is no such folder; or, unless lenient, no run in it, or the settings of a run are
+            damaged (names the file).
 
     >>> import bilevel
     >>> _ = bilevel.train("chicken", "tos", seeds=3, outer_steps=2, out="study/first")
@@ -165,9 +171,18 @@ def load_study(folder: str | Path) -> Study:
     """
     path = Path(folder)
     require(path.is_dir(), f"There is no folder {path}.")
-    found = {run.path.relative_to(path).as_posix(): run.load_config() for run in _runs_in(path)}
-    require(len(found) > 0, f"There is no run in {path}: a run is a folder with a config.json.")
-    return Study(path, found)
+    found: dict[str, RunConfig] = {}
+    damaged: dict[str, str] = {}
+    for run in _runs_in(path):
+        name = run.path.relative_to(path).as_posix()
+        try:
+            found[name] = run.load_config()
+        except (ValueError, OSError) as error:
+            if not lenient:
+                raise
+            damaged[name] = str(error)
+    require(lenient or len(found) > 0, f"There is no run in {path}: a run is a folder with a config.json.")
+    return Study(path, found, damaged)
 
 
 def _runs_in(path: Path) -> Iterator[RunFolder]:

@@ -2,10 +2,13 @@ from ._catalogue import page as page
 from ._catalogue_files import write_catalogue as write_catalogue
 from ._catalogue_files import write_game as write_game
 from ._comparison import comparison_table as comparison_table
+from ._comparison import comparison_tables as comparison_tables
 from ._comparison import results_table as results_table
+from ._comparison import run_table as run_table
 from ._comparison import write_comparison_files as write_comparison_files
 from ._cross_play import cross_play_table as cross_play_table
 from ._cross_play import write_cross_play as write_cross_play
+from ._curves import curve_points as curve_points
 from ._curves import draw_band as draw_band
 from ._curves import draw_curves as draw_curves
 from ._curves import draw_welfare as draw_welfare
@@ -18,7 +21,10 @@ from ._figures import write_run_figures as write_run_figures
 from ._figures import write_weights_figure as write_weights_figure
 from ._film import check_film as check_film
 from ._film import film as film
+from ._film import film_bytes as film_bytes
 from ._film import write_film as write_film
+from ._heat_maps import final_transfers as final_transfers
+from ._heat_maps import in_order_of as in_order_of
 from ._solutions import Solution as Solution
 from ._solutions import nash_conv_table as nash_conv_table
 from ._solutions_figure import write_nash_conv as write_nash_conv
@@ -51,6 +57,8 @@ from ._table import percent as percent
 from ._table import with_interval as with_interval
 from ._theory import stage_of as stage_of
 from ._theory import theory_report as theory_report
+from ._theory_summary import Theory as Theory
 from ._theory_summary import theory_of as theory_of
+from ._theory_summary import theory_results as theory_results
 from ._tuning import tuning_table as tuning_table
 from ._tuning import write_tuning_files as write_tuning_files

@@ -108,11 +108,11 @@ def results_table(runs: Sequence[Run]) -> Group:
     with_structure: list[Run] = []
     for name in games:
         same = [run for run in runs if run.config.game_name == name]
-        tables.append(_run_table(name, same))
+        tables.append(run_table(name, same))
         structured = [run for run in same if MEASURES["edge_recall"](run) is not None]
         if structured:
             title = f"{name}: learned sharing edges"
-            tables.append(_run_table(title, structured, STRUCTURE))
+            tables.append(run_table(title, structured, STRUCTURE))
             with_structure += structured
     below = [*RUN_NOTES, *_structure_notes(with_structure)]
     return Group(*(part for table in tables for part in (table.to_rich(), "")), folded(below))
@@ -137,21 +137,34 @@ def comparison_table(
     chicken, 3 seeds
     ...
     """
+    below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
+    return Group(
+        *(part for table in comparison_tables(rows) for part in (table.to_rich(), "")),
+        folded([*notes(rows), *further_notes]),
+        *below,
+    )
+
+
+def comparison_tables(rows: Sequence[Compared]) -> list[ResultsTable]:
+    """Build the tables of a comparison: results, differences, and, where learned, edges and loss weights.
+
+    Args:
+        rows: the methods compared, the baseline first.
+
+    >>> from bilevel.experiments import compare
+    >>> compared = compare("chicken", ["selfish", "tos"], seeds=3, outer_steps=2, out="runs")
+    >>> [table.title for table in comparison_tables(compared.rows)]
+    ['chicken, 3 seeds', 'Compared with selfish']
+    """
     config = rows[0].results.config
-    parts: dict[str, Sequence[str]] = {
-        f"{config.game_name}, {config.seeds} seeds": REACHED,
-        f"Compared with {rows[0].label}": AGAINST,
-    }
+    parts: dict[str, Sequence[str]] = {f"{config.game_name}, {config.seeds} seeds": REACHED}
+    if len(rows) > 1:
+        parts[f"Compared with {rows[0].label}"] = AGAINST
     if _structure_known(rows):
         parts["Learned sharing edges against the influence graph"] = STRUCTURE
     if _weights_learned(rows):
         parts["Learned loss weights, mean over agents"] = LEARNED
-    below: list[RenderableType] = [] if theory is None else ["", *theory_tables(theory, rows)]
-    return Group(
-        *(part for title, names in parts.items() for part in (_table(rows, names, title).to_rich(), "")),
-        folded([*notes(rows), *further_notes]),
-        *below,
-    )
+    return [_table(rows, names, title) for title, names in parts.items()]
 
 
 def notes(rows: Sequence[Compared]) -> list[str]:
@@ -272,7 +285,14 @@ def _table(rows: Sequence[Compared], names: Sequence[str], title: str = "") -> R
     return ResultsTable(title=title, columns=[COLUMNS[name] for name in names], rows=values)
 
 
-def _run_table(title: str, runs: Sequence[Run], columns: Sequence[str] = RUN) -> ResultsTable:
+def run_table(title: str, runs: Sequence[Run], columns: Sequence[str] = RUN) -> ResultsTable:
+    """Build a table of runs: a row for each.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=2, out="run")
+    >>> run_table("chicken", [run], ["method", "welfare"]).texts()
+    [['tos', '-0.659 [-0.940, -0.508]']]
+    """
     rows = []
     for run in runs:
         known: dict[str, Any] = {"method": run.config.method_name, "seconds": run.seconds}

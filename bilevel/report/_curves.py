@@ -99,7 +99,7 @@ def draw_curves(
     require_name(x_axis, get_args(XAxis), "x axis")
     of_label, first, last = looks(list(labels or runs)), np.inf, 2.0
     for label, results in runs.items():
-        x, samples = _points(results, metric, x_axis, log=log)
+        x, samples = curve_points(results, metric, x_axis, log=log)
         look = {**of_label[label], "label": label}
         if len(x) == 1:  # markers at distances leave out a line of one point
             del look["markevery"]
@@ -118,8 +118,25 @@ def draw_curves(
     axes.set_xlabel(f"{name} (log scale)")
 
 
-def _points(results: Run, metric: str, x_axis: XAxis, *, log: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Points at which a curve is drawn, at most `POINTS`, and the values there, [point, seed]."""
+def curve_points(
+    results: Run, metric: str, x_axis: XAxis = "outer-steps", *, log: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the points at which a curve is drawn, at most `POINTS`, evenly spaced on its axis.
+
+    Args:
+        results, metric, log, x_axis: as for `draw_curves`.
+
+    Returns:
+        Numbers of steps, [point], and the values there, [point, seed].
+
+    Raises:
+        ValueError: the run has no environment steps (with the reason).
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "tos", seeds=3, outer_steps=4, out="run")
+    >>> curve_points(run, "welfare")[0]
+    array([1, 2, 3, 4])
+    """
     values, space = results.curves[metric], np.geomspace if log else np.linspace
     if x_axis == "outer-steps":
         steps = np.unique(space(1, len(values), POINTS).round().astype(int))

@@ -175,6 +175,7 @@ def write_comparison_figures(
     theory: Theory | str | None = None,
     *,
     x_axis: XAxis = "outer-steps",
+    suffix: str = ".png",
 ) -> list[Path]:
     """Write the figures of a comparison, and remove those of an earlier one that this one does not have.
 
@@ -183,6 +184,7 @@ def write_comparison_figures(
         folder: folder for the figures.
         theory: result of `theory_of`, whose levels are drawn; None: no levels.
         x_axis: unit of the x axis of curves, as for `draw_curves`.
+        suffix: format of the files, such as .png or .pdf.
 
     Returns:
         The files written: curves.png, profile.png and, if some method has their data, sharing.png,
@@ -233,8 +235,8 @@ def write_comparison_figures(
         title = f"{game}: learned loss weights, mean over agents; {statistic}"
         figures["loss_weights"] = loss_weight_figure(learned, title, x_axis)
     for name in set(OPTIONAL) - figures.keys():
-        (folder / f"{name}.png").unlink(missing_ok=True)
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    return [save(figure, folder / f"{name}{suffix}") for name, figure in figures.items()]
 
 
 def write_weights_figure(history: History, path: Path) -> Path:

@@ -132,15 +132,31 @@ def write_film(frames: Iterable[np.ndarray], path: Path, *, frames_per_second: f
     True
     """
     check_film(path)
-    listed = list(frames)
-    size = tuple(max(frame.shape[axis] for frame in listed) for axis in (0, 1))
-    if path.suffix == ".mp4":
-        size = tuple(length + length % 2 for length in size)  # the usual codec takes even lengths only
-    same = np.stack([framed(frame, (size[0], size[1])) for frame in listed])
-    how: dict[str, Any] = {"duration": 1000 / frames_per_second, "loop": 0}
-    if path.suffix == ".mp4":
-        how = {"fps": frames_per_second, "macro_block_size": 2}
-    film = iio.imwrite("<bytes>", same, extension=path.suffix, **how)
+    film = film_bytes(frames, path.suffix, frames_per_second=frames_per_second)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, lambda file: file.write(film))
     return path
+
+
+def film_bytes(frames: Iterable[np.ndarray], suffix: str, *, frames_per_second: float = 4.0) -> bytes:
+    """Encode frames as a film in an endless loop.
+
+    Args:
+        frames, frames_per_second: as for `write_film`.
+        suffix: .gif, .webp, or .mp4, which needs imageio-ffmpeg.
+
+    Returns:
+        The content of its file.
+
+    >>> film_bytes([np.zeros((4, 4, 3), np.uint8)], ".gif")[:3]
+    b'GIF'
+    """
+    listed = list(frames)
+    size = tuple(max(frame.shape[axis] for frame in listed) for axis in (0, 1))
+    if suffix == ".mp4":
+        size = tuple(length + length % 2 for length in size)  # the usual codec takes even lengths only
+    same = np.stack([framed(frame, (size[0], size[1])) for frame in listed])
+    how: dict[str, Any] = {"duration": 1000 / frames_per_second, "loop": 0}
+    if suffix == ".mp4":
+        how = {"fps": frames_per_second, "macro_block_size": 2}
+    return bytes(iio.imwrite("<bytes>", same, extension=suffix, **how))

@@ -52,7 +52,23 @@ class Transfers(NamedTuple):
 
 
 def final_transfers(results: Run) -> Transfers | None:
-    """Transfers of a finished run between its agents, or from its planner; None if there are none."""
+    """Transfers of a finished run between its agents, or from its planner; None if there are none.
+
+    Agents of a symmetric game are sorted by their roles, where these differ between seeds.
+
+    >>> from bilevel.experiments import train
+    >>> final_transfers(train("chicken", "selfish", seeds=3, outer_steps=2, out="run")).mean
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    found = unsorted_transfers(results)
+    if found is None or not (results.config.game.fully_symmetric and roles_differ(found)):
+        return found
+    return sorted_by_role(found)
+
+
+def unsorted_transfers(results: Run) -> Transfers | None:
+    """Transfers of a finished run, agents as they are numbered; None if there are none."""
     final, config = results.final, results.config
     paid = agent_metric(final, "paid", config.game.num_agents)
     kind = next((kind for kind, (metric, _) in KINDS.items() if metric in final or kind in final), None)
@@ -68,8 +84,7 @@ def final_transfers(results: Run) -> Transfers | None:
     else:
         values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
     unit = "share" if kind == "share" else config.game.value_unit if config.exact else "reward per episode"
-    found = Transfers(kind, unit, values, impossible=impossible_transfers(config.game, values))
-    return sorted_by_role(found) if config.game.fully_symmetric and roles_differ(found) else found
+    return Transfers(kind, unit, values, impossible=impossible_transfers(config.game, values))
 
 
 def impossible_transfers(game: Game, values: np.ndarray) -> np.ndarray | None:
@@ -111,6 +126,29 @@ def sorted_by_role(transfers: Transfers) -> Transfers:
         return transfers._replace(values=columns, order="payment")
     order = "share given away" if transfers.kind == "share" else "amount given"
     return transfers._replace(values=np.take_along_axis(columns, ranks[:, None], 0), order=order)
+
+
+def in_order_of(run: Run, values: np.ndarray) -> np.ndarray:
+    """Sort the agents of each seed as `final_transfers` does: values at any time of training.
+
+    Args:
+        run: the run.
+        values: amounts, [giver, receiver, seed].
+
+    Returns:
+        The amounts in the order of the final transfers; as they are, where these are not sorted.
+
+    >>> from bilevel.experiments import train
+    >>> run = train("chicken", "selfish", seeds=3, outer_steps=4, out="run")
+    >>> values = np.zeros((2, 2, 3))
+    >>> in_order_of(run, values) is values
+    True
+    """
+    final = unsorted_transfers(run)
+    if final is None or not (run.config.game.fully_symmetric and roles_differ(final)):
+        return values
+    ranks = _ranks(final)
+    return np.take_along_axis(np.take_along_axis(values, ranks[None], 1), ranks[:, None], 0)
 
 
 def transfer_note(transfers: Transfers) -> str:

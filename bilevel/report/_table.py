@@ -235,6 +235,43 @@ class ResultsTable:
             records.append({name: value for cell in cells for name, value in cell.items()})
         return csv_text(records, [name for column in self.columns for name in column.cells(None)])
 
+    def to_latex(self) -> str:
+        """Format the table for LaTeX with the package booktabs, with its title as the caption.
+
+        >>> table = ResultsTable(columns=[Column(heading="method"), Column(heading="share", form=percent)],
+        ...     rows=[("tos", 0.5)], title="Shares")
+        >>> print(table.to_latex(), end="")
+        \\begin{table}
+        \\caption{Shares}
+        \\begin{tabular}{lr}
+        \\toprule
+        method & share \\\\
+        \\midrule
+        tos & 50.0 \\% \\\\
+        \\bottomrule
+        \\end{tabular}
+        \\end{table}
+        """
+
+        def line(texts: Sequence[str]) -> str:
+            return f"{' & '.join(map(latex_text, texts))} \\\\"
+
+        places = "".join("l" if column.form is None else "r" for column in self.columns)
+        lines = [
+            r"\begin{table}",
+            *([f"\\caption{{{latex_text(self.title)}}}"] if self.title else []),
+            f"\\begin{{tabular}}{{{places}}}",
+            r"\toprule",
+            line([column.one_line for column in self.columns]),
+            r"\midrule",
+            *map(line, self.texts()),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(latex_text(note) for note in self.notes),
+            r"\end{table}",
+        ]
+        return "".join(f"{text}\n" for text in lines)
+
     def to_markdown(self) -> str:
         """Format the table as Markdown, with its notes as paragraphs below, without its title."""
 
@@ -249,6 +286,17 @@ class ResultsTable:
         lines = [line([column.one_line for column in self.columns]), rule, *map(line, marked)]
         paragraphs = (text for note in self.notes for text in ("", note))
         return "".join(f"{text}\n" for text in (*lines, *paragraphs))
+
+
+def latex_text(text: str) -> str:
+    """Escape a text for LaTeX.
+
+    >>> print(latex_text("a_b: 50 % of {x}"))
+    a\\_b: 50 \\% of \\{x\\}
+    """
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)
 
 
 def csv_text(records: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:

@@ -24,7 +24,13 @@ from games.theory import (
 
 
 class Theory(NamedTuple):
-    """Optima, equilibria, minimal transfers and thresholds of mechanisms of a one-shot game."""
+    """Optima, equilibria, minimal transfers and thresholds of mechanisms of a one-shot game.
+
+    >>> import games
+    >>> theory = theory_of(games.make("prisoners-dilemma"))
+    >>> theory.optimum, theory.best, theory.worst
+    (-2.0, -4.0, -4.0)
+    """
 
     anarchy: Anarchy
     transfer: MinimalTransfer
@@ -89,6 +95,17 @@ def kept(row: Compared) -> Interval | None:
 def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[RenderableType]:
     if isinstance(theory, str):
         return [folded([theory])]
+    welfare, shares = theory_results(theory, rows)
+    return [welfare.to_rich(), "", shares.to_rich()]
+
+
+def theory_results(theory: Theory, rows: Sequence[Compared]) -> list[ResultsTable]:
+    """Build the tables of a game's theory beside what was learned: welfare and prices, and own shares.
+
+    >>> import games
+    >>> [table.title for table in theory_results(theory_of(games.make("chicken")), [])]
+    ['Theory', '']
+    """
     reasons = dict.fromkeys(price.reason for price in _prices(theory) if price.value is None)
     of_what = "the stage game, played once" if theory.stage else "the one-shot game"
     notes = [
@@ -101,7 +118,7 @@ def theory_tables(theory: Theory | str, rows: Sequence[Compared]) -> list[Render
     ]
     if theory.stage:
         notes.append("A repeated game has more equilibria than its stage, so that agents may keep more.")
-    return [_welfare_table(theory).to_rich(), "", _kept_table(theory, rows, notes).to_rich()]
+    return [_welfare_table(theory), _kept_table(theory, rows, notes)]
 
 
 def theory_levels(theory: Theory) -> list[tuple[str, float]]:

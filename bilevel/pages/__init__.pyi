@@ -1,0 +1,11 @@
+from ._commands import command_of as command_of
+from ._entries import Content as Content
+from ._entries import Entry as Entry
+from ._entries import GameEntries as GameEntries
+from ._entries import collect as collect
+from ._page import page_html as page_html
+from ._page import write_page as write_page
+from ._paper import write_paper as write_paper
+from ._statistics import aggregates as aggregates
+from ._statistics import sentences as sentences
+from ._watch import Watcher as Watcher
