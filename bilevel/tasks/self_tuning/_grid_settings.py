@@ -40,9 +40,9 @@ class TwoColorSettings:
     """Discount of rewards, per step."""
     gae_lambda: float = 1.0
     """Lambda of the returns within a rollout, from 0 (one step, then the critic) to 1 (all steps)."""
-    ent_coef: float = 0.1
+    ent_coef: float = 0.07
     """Weight of the entropy where it is fixed, from 0 to 1."""
-    initial_ent_coef: float = 0.2
+    initial_ent_coef: float = 0.07
     """Weight of the entropy with which tuning begins, above 0 and below 1."""
     memory: int = 10
     """Last rollouts whose mean rewards the meta-network sees, 1 or more."""
