@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.bilevel.cli.conftest import Call
+from tests.bilevel.sweeps.random_kills import run_with_kills
 
 GRID = (
     *("--games", "chicken", "--methods", "tos", "selfish", "--seeds", "3", "--outer-steps", "3"),
@@ -183,19 +178,4 @@ games.register("mine", Mine(), replace=True)
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_at_random_moments_loses_nothing(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    words = [sys.executable, "-m", "bilevel", "sweep", "--games", "chicken", "stag-hunt", "--methods", "tos"]
-    words += ["--seeds", "3", "--outer-steps", "40", "--checkpoint-every", "5", "--workers", "2"]
-    words += ["--set", "compile=never", "--sweep", "outer.learning-rate=0.1,0.3"]
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-        process = subprocess.Popen([*words, "--out", "killed"], cwd=tmp_path, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list(tmp_path.glob("killed/*/*/*/metrics.csv")):
-            time.sleep(0.05)
-        time.sleep(draw.uniform(0, 0.5))
-        if process.poll() is None:
-            os.kill(process.pid, number)
-        assert process.wait() in (0, -number, 128 + number)
-    for folder in ("killed", "whole"):
-        subprocess.run([*words, "--out", folder], cwd=tmp_path, check=True, capture_output=True)
-    for name in ("table.csv", "seeds.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(run_with_kills(tmp_path, kills=3, outer_steps=60)) == 3
