@@ -10,7 +10,7 @@ from torch import Tensor
 
 from games.core import cached_constants, computed, constant, require
 from games.grid._moves import choose_cell, on_duty
-from games.grid._social import BEAM_BREADTH, SocialGrid
+from games.grid._social import BEAM_BREADTH, SocialGrid, nobody
 from games.grid._social_state import SocialState
 from games.grid._tables import Size, at, beam_table, cell_indices, occupied, put
 
@@ -183,12 +183,13 @@ class Cleanup(SocialGrid):
         if name == "fine":
             return super().fire(state, name, firing)
         rewards = torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
-        if not firing.any():
+        if nobody(firing):
             return state, rewards
         stops = state.waste | occupied(state.places, state.waste.shape[1])
         beams = self.beams(state, firing, stops)
         hit = beams.mark(state.waste)
-        cleaned = state.cleaned.masked_scatter(firing, beams.marked(state.waste))
+        marked = state.cleaned.index_put((beams.copy, beams.agent), beams.marked(state.waste))
+        cleaned = torch.where(firing, marked, state.cleaned)
         return state._replace(waste=state.waste & ~hit, beams=state.beams | hit, cleaned=cleaned), rewards
 
     def measures(self, state: SocialState) -> dict[str, Tensor]:

@@ -260,7 +260,7 @@ class InTheMatrix(DrawnGame):
         seen = tables.windows(planes, state.places, state.orientation, width=self.size[1], reach=self.view)
         other = torch.stack((seen[:, 0, 1], seen[:, 1, 0]), 1).unsqueeze(2)
         turned = (state.orientation.flip(1) - state.orientation) % STILL
-        heading = torch.nn.functional.one_hot(turned, STILL).view(batch, 2, STILL, 1, 1)
+        heading = (turned[..., None] == torch.arange(STILL, device=device)).view(batch, 2, STILL, 1, 1)
         held = (state.inventories / _counts(self, device)).clamp(max=1)
         ready = self.ready(state.inventories).unsqueeze(-1)
         shown = held.flip(1) * (state.frozen > 0).view(-1, 1, 1)

@@ -24,6 +24,7 @@ class Beams(NamedTuple):
     """The beams fired in a step, of all copies."""
 
     copy: Tensor  # index of the copy, integer [beam]
+    agent: Tensor  # index of the agent, integer [beam]
     cells: Tensor  # reached cells, integer [beam, ray, cell from near to far]; the number of cells: none
 
     def mark(self, ground: Tensor) -> Tensor:
@@ -67,6 +68,14 @@ def _nearer(rays: int, length: int, device: torch.device) -> Tensor:
     return constant(np.kron(np.eye(rays), np.triu(np.ones((length, length)), 1)), torch.float32, device)
 
 
+def nobody(firing: Tensor) -> bool:
+    """True if no agent fires, boolean [batch, agent], where the program may wait for the answer."""
+    return firing.device.type in SELECTING and not firing.any()
+
+
+SELECTING = {"cpu"}
+"""Types of devices on which beams are computed for the few agents that fire, as selecting these makes the
+program wait for no other device; elsewhere beams are computed for all agents."""
 BEAM_BREADTH = 3
 WALKS = (3, 1, 0, 2)
 """Quarter turns from an agent's orientation to its walk: left, right, forward, back."""
@@ -234,7 +243,7 @@ class SocialGrid(DrawnGame, abc.ABC):
         cooling = (torch.where(firing, self.cooldown, state.cooling) - 1).clamp_min(0)
         cooling = torch.where(state.places < 0, state.cooling, cooling)  # paused for agents that are away
         state = state._replace(cooling=cooling)
-        if not firing.any():
+        if nobody(firing):
             return state, torch.zeros(firing.shape, dtype=torch.float32, device=firing.device)
         beams = self.beams(state, firing, tables.occupied(state.places, state.apples.shape[1]))
         times = beams.hits(state.places)
@@ -251,9 +260,16 @@ class SocialGrid(DrawnGame, abc.ABC):
         """The beams of firing agents, boolean [batch, agent]; stops are boolean [batch, cell]."""
         walls = self.cells_of("wall")
         table = tables.beam_table(self.size, walls, self.beam_length, BEAM_BREADTH, firing.device)
-        copy, agent = firing.nonzero(as_tuple=True)  # few agents fire
-        rays = tables.rows_at(table, state.orientation[copy, agent], state.places[copy, agent])
-        return Beams(copy, reached(rays, stops.index_select(0, copy)))
+        if firing.device.type in SELECTING:
+            copy, agent = firing.nonzero(as_tuple=True)  # few agents fire
+        else:
+            index = torch.arange(firing.numel(), device=firing.device)
+            copy, agent = index // self.agents, index % self.agents
+        rays = tables.rows_at(table, state.orientation[copy, agent], state.places[copy, agent].clamp_min(0))
+        cells = reached(rays, stops.index_select(0, copy))
+        if firing.device.type not in SELECTING:
+            cells = torch.where(firing.flatten()[:, None, None], cells, stops.shape[1])
+        return Beams(copy, agent, cells)
 
     def observe(self, state: SocialState) -> Tensor:
         return observations(self, state)
