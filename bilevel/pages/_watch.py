@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ class Watcher:
     Args:
         folder: the folder, which may still be empty.
         port: the port; 0: one that is free.
+        rest: times the duration of building a page for which it is then not built again, 0 or more.
 
     Raises:
         ValueError: there is no such folder.
@@ -37,13 +39,14 @@ class Watcher:
     'http://127.0.0.1:...'
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, *, rest: float = 5.0) -> None:
         if not folder.is_dir():
             raise ValueError(f"There is no folder {folder}.")
-        self.folder = folder
+        self.folder, self.rest = folder, rest
         self.token = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
         self._page: tuple[str, bytes] = "", b""
+        self._rests_until = 0.0
         self._server = ThreadingHTTPServer((HOST, port), self._handler())
         self._server.daemon_threads = True
 
@@ -71,7 +74,9 @@ class Watcher:
         self.close()
 
     def state(self) -> str:
-        """Text that changes when the files of a run do."""
+        """Text that changes when the files of a run do; that of the last page while the server rests."""
+        if time.monotonic() < self._rests_until:
+            return self._page[0]
         seen = hashlib.sha256()
         for name in FILES:
             for path in sorted(self.folder.rglob(name)):
@@ -83,13 +88,16 @@ class Watcher:
         return seen.hexdigest()
 
     def page(self) -> bytes:
-        """The page of the folder now; built again only if a run has changed."""
+        """The page of the folder; built again if a run has changed, unless the server rests."""
         with self._lock:
             state = self.state()
             if self._page[0] != state:
+                began = time.monotonic()
                 content = collect([self.folder], lenient=True)
                 title = self.folder.resolve().name
                 self._page = state, page_html(content, title=title, clips=False, live=state).encode()
+                now = time.monotonic()
+                self._rests_until = now + self.rest * (now - began)
             return self._page[1]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

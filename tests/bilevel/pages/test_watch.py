@@ -18,7 +18,7 @@ from bilevel.pages import Watcher
 @pytest.fixture
 def watcher(tmp_path: Path) -> Iterator[Watcher]:
     (tmp_path / "runs").mkdir()
-    with Watcher(tmp_path / "runs") as serving:
+    with Watcher(tmp_path / "runs", rest=0.0) as serving:
         thread = threading.Thread(target=serving.serve)
         thread.start()
         yield serving
@@ -95,6 +95,14 @@ def test_nothing_else_is_served(watcher: Watcher) -> None:
     for path in ("/tos/config.json", "/../", "/page.html"):
         assert ask(watcher, path)[0] == 404
     assert ask(watcher, method="POST")[0] == 501
+
+
+def test_a_page_that_takes_long_is_not_built_at_once_again(tmp_path: Path) -> None:
+    with Watcher(tmp_path, rest=1e6) as watcher:
+        before, state = watcher.page(), watcher.state()
+        stopped_run(tmp_path / "tos")
+        assert watcher.state() == state
+        assert watcher.page() == before
 
 
 def test_it_listens_on_the_loopback_address_alone(watcher: Watcher) -> None:
