@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 
@@ -20,7 +20,9 @@ from bilevel.report._table import (
     percent,
     with_interval,
 )
-from bilevel.sweeps import SweepPoint
+
+if TYPE_CHECKING:
+    from bilevel.sweeps import SweepPoint
 
 MEASURED = ("welfare", "normalized_score", "cooperation", "given_away")
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from bilevel.experiments import FolderInUse, Listener, RunFolder, RunInterrupted, train, write_text
 from bilevel.methods import Metrics
+from bilevel.trackers import tracking
 
 FAILURE = "failure.txt"
 """File of a run's folder: the message of the error that ended it."""
@@ -118,8 +119,6 @@ def _track(folder: RunFolder) -> None:
     if not folder.trackers.exists():
         train(folder, listener=_pruning(folder))
         return
-    from bilevel.trackers import tracking  # noqa: PLC0415
-
     prune = _pruning(folder)
     with tracking(folder) as tracked:
 

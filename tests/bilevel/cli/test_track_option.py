@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,22 +86,28 @@ def test_wandb_runs_offline_without_an_account(call: Call, painted: None) -> Non
     assert json.loads(Path("run/trackers.json").read_text()) == {"wandb": file.stem.removeprefix("run-")}
 
 
+SERVER = """
+import sys
+from mlflow.server import app, handlers
+from werkzeug.serving import make_server
+
+folder = sys.argv[1]
+handlers.initialize_backend_stores(f"sqlite:///{folder}/server.db", default_artifact_root=f"{folder}/files")
+server = make_server("127.0.0.1", 0, app, threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """An MLflow server in a thread: its address."""
+    """An MLflow server in another process: its address."""
     pytest.importorskip("mlflow")
-    from mlflow.server import app, handlers  # noqa: PLC0415
-    from werkzeug.serving import make_server  # noqa: PLC0415
-
-    artifacts = str(tmp_path / "artifacts")
-    handlers.initialize_backend_stores(f"sqlite:///{tmp_path / 'server.db'}", default_artifact_root=artifacts)
-    served = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=served.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{served.server_port}"
-    served.shutdown()
-    thread.join()
-    served.server_close()
+    command = [sys.executable, "-W", "ignore", "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.terminate()
 
 
 @pytest.mark.parametrize("place", ["database", "server"])
@@ -121,6 +128,7 @@ def test_mlflow_takes_metrics_settings_and_figures(
     assert found.data.params["game_name"] == '"chicken"'
     assert found.info.status == "FINISHED"
     assert len(client.list_artifacts(found.info.run_id, "figures")) == 3
+    assert Path("server.db").exists() == (place == "server")
 
 
 def test_a_server_that_is_not_there_costs_the_tracker_and_not_the_run(
