@@ -6,7 +6,7 @@ from .experiments import ComparedRuns as ComparedRuns
 from .experiments import Run as Run
 from .experiments import RunConfig as RunConfig
 from .experiments import RunFolder as RunFolder
-from .experiments import Study as Study
+from .experiments import StudyRuns as StudyRuns
 from .experiments import compare as compare
 from .experiments import create_run as create_run
 from .experiments import default_config as default_config

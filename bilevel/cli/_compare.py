@@ -39,7 +39,7 @@ from bilevel.experiments import (
     sizes,
     within_environment_steps,
 )
-from bilevel.trackers import require_tracker
+from bilevel.trackers import require_trackers
 from games.core import Game, require
 
 DEFAULT_GAME = "escape-room"
@@ -157,8 +157,7 @@ def _read(arguments: list[str]) -> Callable[[], None]:
     search = settings.search(comparison)
     out = chosen.out or Path("runs/compare") / settings.game_name
     notes = _environment_notes(settings.environment_steps, exact, len(comparison.configs))
-    for name in settings.track:
-        require_tracker(name)
+    require_trackers(settings.track)
     return functools.partial(_train, comparison, search, out, x_axis, notes, settings.track)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bilevel.core import option_words
 from games.core import require
 
 T = TypeVar("T")
@@ -85,10 +86,10 @@ class ConfigFile:
                 f"--{name.replace('_', '-')}.",
             )
             many = name in ("methods", "track")
-            found += [f"--{name}", *map(str, values)] if many else _option(name, values[0])
+            found += [f"--{name}", *map(str, values)] if many else option_words(name, values[0])
         if command == "train":
             for name, value in self.tables["set"].items():
-                found += _option(name, value) if name.replace("-", "_") not in taken else []
+                found += option_words(name, value) if name.replace("-", "_") not in taken else []
         elif self.tables["set"] and "set" not in taken:
             found += ["--set", *(f"{name}={_text(value)}" for name, value in self.tables["set"].items())]
         return found
@@ -158,16 +159,6 @@ def read_with_config_file(command: str, arguments: list[str], read: Callable[[li
         return read(rest)
     with file.named_in_errors():
         return read([*file.words(command, rest), *rest])
-
-
-def _option(name: str, value: Any) -> list[str]:
-    option = name.replace("_", "-")
-    if isinstance(value, bool):
-        part, dot, last = option.rpartition(".")
-        return [f"--{option}" if value else f"--{part}{dot}no-{last}"]
-    if isinstance(value, list):
-        return [f"--{option}", *map(str, value)]
-    return [f"--{option}={value}"]
 
 
 def _place(key: str, message: str) -> tuple[int, int] | None:

@@ -43,7 +43,7 @@ from bilevel.sweeps import (
     read_axis,
     read_literal,
 )
-from bilevel.trackers import request_tracking, require_tracker
+from bilevel.trackers import request_tracking, require_trackers
 from games.core import require, require_name
 
 AGAIN = "Run the same command again: what is done is kept."
@@ -175,8 +175,7 @@ def sweep_command(arguments: list[str]) -> None:
         sweep.check()
     out = chosen.out or Path("runs/sweep")
     launcher = settings.build_launcher(out)
-    for name in settings.track:
-        require_tracker(name)
+    require_trackers(settings.track)
     if settings.dry_run:
         _print_plan(sweep, launcher.workers, out)
         return

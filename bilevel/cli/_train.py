@@ -29,7 +29,7 @@ from bilevel.experiments import (
     train,
 )
 from bilevel.methods import Metrics, hints_of
-from bilevel.trackers import request_tracking, require_tracker, tracking
+from bilevel.trackers import request_tracking, require_trackers, tracking
 from games.core import require
 
 DEFAULT_GAME, DEFAULT_METHOD = "escape-room", "tos"
@@ -81,8 +81,7 @@ def split_trackers(arguments: list[str]) -> tuple[list[str], list[str]]:
     parser = argparse.ArgumentParser(prog="bilevel train", add_help=False, allow_abbrev=False)
     parser.add_argument("--track", nargs="+", default=[])
     chosen, rest = parser.parse_known_args(arguments)
-    for name in chosen.track:
-        require_tracker(name)
+    require_trackers(chosen.track)
     return chosen.track, rest
 
 
@@ -96,9 +95,6 @@ def follow(folder: RunFolder, place: str = "", trackers: Sequence[str] = ()) -> 
         tell(f"{folder.path} is finished already; nothing is trained again.")
         return results
     request_tracking(folder, trackers)
-    if not folder.trackers.exists():
-        with RunProgress(folder, place) as progress:
-            return train(folder, listener=progress.show)
     with RunProgress(folder, place) as progress, tracking(folder) as tracked:
 
         def listen(done: int, metrics: Metrics) -> None:

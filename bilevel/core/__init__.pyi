@@ -27,6 +27,7 @@ from ._text import counted as counted
 from ._text import docstring_paragraphs as docstring_paragraphs
 from ._text import field_docs as field_docs
 from ._text import fits as fits
+from ._text import option_words as option_words
 from ._text import read_settings as read_settings
 from ._text import spelled as spelled
 from ._text import write_settings as write_settings

@@ -202,3 +202,22 @@ def counted(count: int, noun: str) -> str:
     ['0 inner steps', '1 inner step', '2 inner steps']
     """
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def option_words(name: str, value: Any) -> list[str]:
+    """Write a setting as words of the command line.
+
+    Args:
+        name: its dotted name, with underscores or hyphens.
+        value: its value; lists have a word for each item, and False is the option with `no-`.
+
+    >>> option_words("inner.exact", False), option_words("policy.hidden_size", [8, 4])
+    (['--inner.no-exact'], ['--policy.hidden-size', '8', '4'])
+    """
+    option = name.replace("_", "-")
+    if isinstance(value, bool):
+        part, dot, last = option.rpartition(".")
+        return [f"--{option}" if value else f"--{part}{dot}no-{last}"]
+    if isinstance(value, list | tuple):
+        return [f"--{option}", *map(str, value)]
+    return [f"--{option}={value}"]

@@ -80,7 +80,7 @@ from ._statistics import performance_profile as performance_profile
 from ._statistics import probability_of_improvement as probability_of_improvement
 from ._statistics import require_seeds as require_seeds
 from ._statistics import stratified_interval as stratified_interval
-from ._study import Study as Study
+from ._study import StudyRuns as StudyRuns
 from ._study import load_study as load_study
 from ._tournament import CrossPlay as CrossPlay
 from ._tournament import Match as Match

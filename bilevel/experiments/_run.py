@@ -169,16 +169,17 @@ def train(
 
 def _train(folder: RunFolder, listener: Listener | None) -> Run:
     config = folder.load_config()
-    if not folder.finished:
-        with folder.locked():
-            remove_leftovers(folder.config)  # of `extend_run`; all others are overwritten
-            training = _Training(folder, config)
-            try:
-                training.run(listener)
-            except ValueError:
-                if not (training.done or folder.checkpoint.exists()):
-                    folder.discard()
-                raise
+    if folder.finished:
+        return load_run(folder)
+    with folder.locked():
+        remove_leftovers(folder.config)  # of `extend_run`; all others are overwritten
+        training = _Training(folder, config)
+        try:
+            training.run(listener)
+        except ValueError:
+            if not (training.done or folder.checkpoint.exists()):
+                folder.discard()
+            raise
     run = load_run(folder)
     with contextlib.suppress(OSError):  # the CSV file has everything
         write_parquet(folder.metrics, run.curves, read_summary(folder.summary)[1][folder.metrics.name])

@@ -274,19 +274,14 @@ def _difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def stratified_interval(
-    values: np.ndarray,
-    statistic: Callable[[np.ndarray], np.ndarray],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], *, resamples: int = RESAMPLES
 ) -> Interval:
-    """Statistic over several games, with its 95 % bootstrap interval, whose resamples keep the games.
+    """Statistic over several games, with its 95 % bootstrap interval, which resamples seeds within each game.
 
     Args:
         values: [game, seed], finite, with 3 seeds or more.
-        statistic: [..., game, seed] -> [..., value], or [...].
-        resamples: bootstrap samples, in each of which every game's seeds are drawn anew, 1 or more.
-        seed: seed of the bootstrap.
+        statistic: [..., game, seed] -> [...], or [value, ...].
+        resamples: bootstrap samples, 1 or more.
 
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.
@@ -298,14 +293,9 @@ def stratified_interval(
     >>> float(stratified_interval(values, lambda sample: sample.mean((-2, -1))).low)
     0.5
     """
-    games, seeds = values.shape
-    require_seeds(seeds)
-    require(bool(np.isfinite(values).all()), "An interval over seeds needs finite numbers, but some are not.")
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, seeds, (resamples, games, seeds))
-    estimates = statistic(values[np.arange(games)[:, None], drawn])
-    low, high = np.quantile(estimates, TAILS, axis=0)
-    return Interval(np.asarray(statistic(values)), low, high)
+    return bootstrap_interval(
+        list(values), lambda *games: statistic(np.stack(games, axis=-2)), resamples=resamples
+    )
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Interval:

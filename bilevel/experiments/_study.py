@@ -30,7 +30,7 @@ SEEDS = ("seed", "seeds")
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRuns:
     """All runs in a folder and the folders within it.
 
     >>> import bilevel
@@ -151,7 +151,7 @@ class Study:
         return {metric: columns[metric] for metric in wanted}
 
 
-def load_study(folder: str | Path, *, lenient: bool = False) -> Study:
+def load_study(folder: str | Path, *, lenient: bool = False) -> StudyRuns:
     """Find all runs in a folder and the folders within it, finished or not.
 
     Trials of a search (`compare --tune`) are left out.
@@ -182,7 +182,7 @@ def load_study(folder: str | Path, *, lenient: bool = False) -> Study:
                 raise
             damaged[name] = str(error)
     require(lenient or len(found) > 0, f"There is no run in {path}: a run is a folder with a config.json.")
-    return Study(path, found, damaged)
+    return StudyRuns(path, found, damaged)
 
 
 def _runs_in(path: Path) -> Iterator[RunFolder]:

@@ -11,12 +11,13 @@ from bilevel.experiments import (
     ENVIRONMENT_STEPS,
     FEWEST_SEEDS,
     Run,
+    XAxis,
     agent_metric,
     interquartile_interval,
     interquartile_mean,
 )
 from bilevel.pages._entries import Entry
-from bilevel.report import curve_points, final_transfers, in_order_of, looks
+from bilevel.report import curve_points, final_transfers, looks, transfers_at
 
 METRICS = {
     "welfare": "welfare",
@@ -59,12 +60,11 @@ def line_colors(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _line(entry: Entry, metric: str) -> dict[str, Any]:
-    units = ["outer-steps"] + (["environment-steps"] if ENVIRONMENT_STEPS in entry.run.curves else [])
+    counted = ENVIRONMENT_STEPS in entry.run.curves
+    units: list[XAxis] = ["outer-steps", "environment-steps"] if counted else ["outer-steps"]
     line: dict[str, Any] = {"label": entry.label}
     for unit in units:
-        x, samples = curve_points(
-            entry.run, metric, "outer-steps" if unit == "outer-steps" else "environment-steps"
-        )
+        x, samples = curve_points(entry.run, metric, unit)
         points = {"x": x, "mean": interquartile_mean(samples)}
         if samples.shape[-1] >= FEWEST_SEEDS and np.isfinite(samples).all():
             interval = interquartile_interval(samples, resamples=RESAMPLES)
@@ -89,30 +89,15 @@ def transfers_over_training(run: Run) -> dict[str, Any] | None:
         return None
     names = [f"{'rank' if found.order else 'agent'} {agent + bool(found.order)}" for agent in range(agents)]
     steps = np.unique(np.geomspace(1, len(run.curves["welfare"]), FRAMES).round().astype(int))
-    recorded = _recorded(run, found.kind, steps - 1)
-    frames = (
-        []
-        if recorded is None
-        else [
-            {"step": int(step), "values": rounded(in_order_of(run, values).mean(-1), 3)}
-            for step, values in zip(steps, recorded, strict=True)
+    recorded = transfers_at(run, steps)
+    frames: list[dict[str, Any]] = []
+    if recorded is not None:
+        means = np.moveaxis(recorded.mean(-1), -1, 0)  # [step, giver, receiver]
+        frames += [
+            {"step": int(step), "values": rounded(mean, 3)} for step, mean in zip(steps, means, strict=True)
         ]
-    )
     frames.append({"step": None, "values": rounded(found.mean, 3)})
     return {"kind": found.kind, "unit": found.unit, "agents": names, "frames": frames}
-
-
-def _recorded(run: Run, kind: str, rows: np.ndarray) -> np.ndarray | None:
-    """Transfers at some outer steps, [step, giver, receiver, seed]; None if they were not recorded."""
-    curves, agents = run.curves, range(run.config.game.num_agents)
-    if kind in curves:
-        return np.asarray(np.moveaxis(curves[kind][rows], 1, -1))
-    if f"{kind}_0_1" not in curves:
-        return None
-    nothing = np.zeros((len(rows), run.config.seeds))
-    names = [[f"{kind}_{giver}_{receiver}" for receiver in agents] for giver in agents]
-    values = [[curves[name][rows] if name in curves else nothing for name in row] for row in names]
-    return np.asarray(np.moveaxis(np.array(values), 2, 0))
 
 
 def returns_of(run: Run) -> list[dict[str, Any]]:

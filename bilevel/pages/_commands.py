@@ -6,17 +6,15 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from bilevel.core import option_words
 from bilevel.experiments import RunConfig, default_config
 
 VARIANT = "variant"
+"""Name, in the JSON form of a part of a method, of its variant."""
 
 
-def command_of(config: RunConfig, out: str = "") -> str:
+def command_of(config: RunConfig) -> str:
     """Write the command that trains a run with these settings.
-
-    Args:
-        config: the settings.
-        out: folder of the new run; "": the default.
 
     >>> from bilevel.experiments import configured
     >>> config = configured(default_config("chicken", "tos"), {"seeds": 4, "outer.learning_rate": 0.25})
@@ -29,10 +27,10 @@ def command_of(config: RunConfig, out: str = "") -> str:
     for name, value in plain.items():
         if name in ("game", "method", "game_name", "method_name") or value == default[name]:
             continue
-        words += _option(name, value)
+        words += option_words(name, value)
     words += _options("game.", plain["game"], default["game"])
     words += _options("", plain["method"], default["method"])
-    return shlex.join([*words, *(["--out", out] if out else [])])
+    return shlex.join(words)
 
 
 def _options(prefix: str, settings: Mapping[str, Any], default: Any) -> list[str]:
@@ -48,15 +46,5 @@ def _options(prefix: str, settings: Mapping[str, Any], default: Any) -> list[str
         if isinstance(value, Mapping):
             words += _options(f"{prefix}{name}.", value, before)
         elif not same or value != before:
-            words += _option(f"{prefix}{name}", value)
+            words += option_words(f"{prefix}{name}", value)
     return words
-
-
-def _option(name: str, value: Any) -> list[str]:
-    option = name.replace("_", "-")
-    if isinstance(value, bool):
-        part, dot, last = option.rpartition(".")
-        return [f"--{option}" if value else f"--{part}{dot}no-{last}"]
-    if isinstance(value, list | tuple):
-        return [f"--{option}", *map(str, value)]
-    return [f"--{option}={value}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from bilevel.experiments import (
     Run,
     RunConfig,
     RunFolder,
-    Study,
+    StudyRuns,
     group_joinable,
     join_runs,
     load_run,
@@ -101,23 +102,13 @@ def collect(paths: Sequence[Path], *, baseline: str | None = None, lenient: bool
             if folder.path.resolve() in seen:
                 continue
             seen.add(folder.path.resolve())
-            if not folder.finished:
+            if folder.finished:
+                run = _finished(folder, damaged if lenient else None)
+            else:
                 unfinished.append(folder)
-                curves = read_metrics_so_far(folder.metrics) if lenient else {}
-                if "welfare" in curves:
-                    config = study.configs[name]
-                    begun = Run(
-                        replace(config, seeds=curves["welfare"].shape[1]), curves, {}, 0.0, (), folder.path
-                    )
-                    runs.setdefault(_key(config), []).append((_place(study, name, begun), begun))
-                continue
-            try:
-                run = load_run(folder)
-            except (ValueError, OSError) as error:
-                require(lenient, str(error))
-                damaged[str(folder.path)] = str(error)
-                continue
-            runs.setdefault(_key(run.config), []).append((_place(study, name, run), run))
+                run = _begun(folder, study.configs[name]) if lenient else None
+            if run is not None:
+                runs.setdefault(_key(run.config), []).append((_place(study, name, run), run))
     require(lenient or bool(runs), "There is no finished run to report on.")
     found = _games(runs)
     labels = {entry.label: None for game in found for entry in game.entries}
@@ -130,12 +121,31 @@ def collect(paths: Sequence[Path], *, baseline: str | None = None, lenient: bool
     return Content(ordered, unfinished, damaged)
 
 
+def _finished(folder: RunFolder, damaged: dict[str, str] | None) -> Run | None:
+    """Load a finished run; if it cannot be read, note the reason, or raise it where it cannot be noted."""
+    try:
+        return load_run(folder)
+    except (ValueError, OSError) as error:
+        if damaged is None:
+            raise
+        damaged[str(folder.path)] = str(error)
+        return None
+
+
+def _begun(folder: RunFolder, config: RunConfig) -> Run | None:
+    """Curves so far of a run that is not finished, without final measurements; None if there are none."""
+    curves = read_metrics_so_far(folder.metrics)
+    if "welfare" not in curves:
+        return None
+    return Run(replace(config, seeds=curves["welfare"].shape[1]), curves, final={}, seconds=0.0)
+
+
 def _key(config: RunConfig) -> str:
     """Text that is the same for runs of the same game with the same settings."""
     return f"{config.game_name} {sorted(config.plain['game'].items())}"
 
 
-def _place(study: Study, name: str, run: Run) -> str:
+def _place(study: StudyRuns, name: str, run: Run) -> str:
     """Name of a run within its study, without the name of its game: in a sweep, label and settings."""
     parts = [part for part in Path(name).parts if part not in (run.config.game_name, "preset")]
     return " ".join(parts) or study.path.resolve().name
@@ -143,16 +153,15 @@ def _place(study: Study, name: str, run: Run) -> str:
 
 def _games(runs: Mapping[str, Sequence[tuple[str, Run]]]) -> list[GameEntries]:
     found: list[GameEntries] = []
-    for named in runs.values():
-        first = named[0][1].config
-        same = sum(
-            each.game == first.game or each.title.partition(" (")[0] == first.game_name for each in found
-        )
-        title = first.game_name if not same else f"{first.game_name} ({same + 1})"
-        finished = [each for each in named if each[1].final]
-        begun = [each for each in named if not each[1].final]
-        progress = [Entry(f"{place} (in progress)", run, []) for place, run in begun]
-        found.append(GameEntries(title, first.game, _entries(finished), progress))
+    named: Counter[str] = Counter()
+    for placed in runs.values():
+        config = placed[0][1].config
+        named[config.game_name] += 1
+        number = named[config.game_name]
+        title = config.game_name if number == 1 else f"{config.game_name} ({number})"
+        finished = [(place, run) for place, run in placed if run.final]
+        progress = [Entry(f"{place} (in progress)", run, []) for place, run in placed if not run.final]
+        found.append(GameEntries(title, config.game, _entries(finished), progress))
     return found
 
 

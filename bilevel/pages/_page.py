@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from collections.abc import Sequence
@@ -245,4 +244,4 @@ def _script_data(data: Any) -> str:
 
 def _plain(markup: str) -> str:
     """Text of a docstring without its marks of code."""
-    return html.unescape(markup.replace("`", ""))
+    return markup.replace("`", "")

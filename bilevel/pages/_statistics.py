@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from bilevel.experiments import (
     FEWEST_SEEDS,
     Compared,
     Interval,
-    improvement_interval,
     interquartile_mean,
     normalized_score,
+    probability_of_improvement,
     stratified_interval,
 )
 from bilevel.pages._charts import line_colors, rounded
@@ -160,6 +161,12 @@ def _interquartile(values: np.ndarray) -> np.ndarray:
     return interquartile_mean(values.reshape(*values.shape[:-2], -1))
 
 
+def _fraction_above(values: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Fraction of all games and seeds above each threshold: [..., game, seed] -> [threshold, ...]."""
+    pooled = values.reshape(*values.shape[:-2], -1)
+    return np.stack([(pooled > threshold).mean(-1) for threshold in thresholds])
+
+
 def _ranks(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Probability of each rank, [rank], of each label, as a mean over games."""
     generator = np.random.default_rng(0)
@@ -179,11 +186,8 @@ def _ranks(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _improvement(one: np.ndarray, other: np.ndarray) -> float:
-    pairs = [
-        improvement_interval(of_one, of_other, resamples=1)
-        for of_one, of_other in zip(one, other, strict=True)
-    ]
-    return float(np.mean([pair.estimate for pair in pairs]))
+    games = zip(one, other, strict=True)
+    return float(np.mean([probability_of_improvement(of_one, of_other) for of_one, of_other in games]))
 
 
 def _profiles(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -193,9 +197,7 @@ def _profiles(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
     colors = line_colors(list(scores))
     lines = []
     for label, values in scores.items():
-        interval = stratified_interval(
-            values, lambda sample: (sample.reshape(*sample.shape[:-2], -1, 1) > x).mean(-2), resamples=200
-        )
+        interval = stratified_interval(values, partial(_fraction_above, thresholds=x), resamples=200)
         lines.append(
             {
                 "label": label,
@@ -212,9 +214,7 @@ def _profiles(scores: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _percent_interval(interval: Interval) -> str:
-    return f"{percent(interval.estimate)} [{percent(interval.low)}, {percent(interval.high)}]".replace(
-        " %, ", ", "
-    )
+    return f"{percent(interval.estimate)} [{percent(interval.low)}, {percent(interval.high)}]"
 
 
 def _plain_probability(value: float) -> str:

@@ -24,7 +24,7 @@ from ._film import film as film
 from ._film import film_bytes as film_bytes
 from ._film import write_film as write_film
 from ._heat_maps import final_transfers as final_transfers
-from ._heat_maps import in_order_of as in_order_of
+from ._heat_maps import transfers_at as transfers_at
 from ._solutions import Solution as Solution
 from ._solutions import nash_conv_table as nash_conv_table
 from ._solutions_figure import write_nash_conv as write_nash_conv

@@ -61,13 +61,11 @@ def final_transfers(results: Run) -> Transfers | None:
     array([[1., 0.],
            [0., 1.]])
     """
-    found = unsorted_transfers(results)
-    if found is None or not (results.config.game.fully_symmetric and roles_differ(found)):
-        return found
-    return sorted_by_role(found)
+    found = _unsorted_transfers(results)
+    return found if found is None or not _by_role(results, found) else sorted_by_role(found)
 
 
-def unsorted_transfers(results: Run) -> Transfers | None:
+def _unsorted_transfers(results: Run) -> Transfers | None:
     """Transfers of a finished run, agents as they are numbered; None if there are none."""
     final, config = results.final, results.config
     paid = agent_metric(final, "paid", config.game.num_agents)
@@ -75,14 +73,11 @@ def unsorted_transfers(results: Run) -> Transfers | None:
     kind = "payment" if kind is None and paid is not None else kind
     if kind is None:
         return None
-    agents, nothing = range(config.game.num_agents), np.zeros(config.seeds)
-    if kind in final:  # a matrix of many agents
-        values = np.moveaxis(final[kind], 0, -1)
-    elif kind == "payment":
+    if kind == "payment":
         assert paid is not None
         values = paid.T[None]
     else:
-        values = np.stack([[final.get(f"{kind}_{i}_{j}", nothing) for j in agents] for i in agents])
+        values = _between_agents(final, kind, config.game.num_agents)
     unit = "share" if kind == "share" else config.game.value_unit if config.exact else "reward per episode"
     return Transfers(kind, unit, values, impossible=impossible_transfers(config.game, values))
 
@@ -128,27 +123,48 @@ def sorted_by_role(transfers: Transfers) -> Transfers:
     return transfers._replace(values=np.take_along_axis(columns, ranks[:, None], 0), order=order)
 
 
-def in_order_of(run: Run, values: np.ndarray) -> np.ndarray:
-    """Sort the agents of each seed as `final_transfers` does: values at any time of training.
+def transfers_at(run: Run, steps: np.ndarray) -> np.ndarray | None:
+    """Shares or incentives between agents after some outer steps of training.
+
+    Agents are in the order of `final_transfers`.
 
     Args:
         run: the run.
-        values: amounts, [giver, receiver, seed].
+        steps: numbers of outer steps, from 1, [step].
 
     Returns:
-        The amounts in the order of the final transfers; as they are, where these are not sorted.
+        Amounts, [giver, receiver, step, seed]; None if matrices were not recorded during training.
 
     >>> from bilevel.experiments import train
     >>> run = train("chicken", "selfish", seeds=3, outer_steps=4, out="run")
-    >>> values = np.zeros((2, 2, 3))
-    >>> in_order_of(run, values) is values
-    True
+    >>> transfers_at(run, np.array([1, 4])).shape
+    (2, 2, 2, 3)
     """
-    final = unsorted_transfers(run)
-    if final is None or not (run.config.game.fully_symmetric and roles_differ(final)):
+    final = _unsorted_transfers(run)
+    if final is None or final.kind == "payment":
+        return None
+    rows = {name: values[steps - 1] for name, values in run.curves.items() if name.startswith(final.kind)}
+    if not rows.keys() & {final.kind, KINDS[final.kind][0]}:
+        return None
+    values = _between_agents(rows, final.kind, run.config.game.num_agents)
+    if not _by_role(run, final):
         return values
     ranks = _ranks(final)
-    return np.take_along_axis(np.take_along_axis(values, ranks[None], 1), ranks[:, None], 0)
+    return np.take_along_axis(np.take_along_axis(values, ranks[None, :, None], 1), ranks[:, None, None], 0)
+
+
+def _between_agents(numbers: Mapping[str, np.ndarray], kind: str, agents: int) -> np.ndarray:
+    """Amounts between agents, [giver, receiver, ..., seed], from one array or a metric for each pair."""
+    if kind in numbers:  # a matrix of many agents, [..., seed, giver, receiver]
+        return np.asarray(np.moveaxis(numbers[kind], (-2, -1), (0, 1)))
+    nothing = np.zeros_like(numbers[KINDS[kind][0]])
+    indices = range(agents)
+    return np.stack([[numbers.get(f"{kind}_{i}_{j}", nothing) for j in indices] for i in indices])
+
+
+def _by_role(run: Run, transfers: Transfers) -> bool:
+    """True if the agents of each seed are sorted by their roles."""
+    return run.config.game.fully_symmetric and roles_differ(transfers)
 
 
 def transfer_note(transfers: Transfers) -> str:

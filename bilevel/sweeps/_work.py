@@ -116,9 +116,6 @@ def _train(folder: RunFolder) -> None:
 
 def _track(folder: RunFolder) -> None:
     """Train a run, report it to its trackers, and prune it if it is of an optuna search."""
-    if not folder.trackers.exists():
-        train(folder, listener=_pruning(folder))
-        return
     prune = _pruning(folder)
     with tracking(folder) as tracked:
 

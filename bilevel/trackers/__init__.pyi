@@ -2,7 +2,7 @@ from ._metrics import tracked_metrics as tracked_metrics
 from ._tracker import TRACKERS as TRACKERS
 from ._tracker import Tracker as Tracker
 from ._tracker import register_tracker as register_tracker
-from ._tracker import require_tracker as require_tracker
+from ._tracker import require_trackers as require_trackers
 from ._tracking import TrackerWarning as TrackerWarning
 from ._tracking import Tracking as Tracking
 from ._tracking import request_tracking as request_tracking

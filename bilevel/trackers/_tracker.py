@@ -76,19 +76,20 @@ def register_tracker(name: str, opener: Opener) -> None:
     TRACKERS.register(name, opener)
 
 
-def require_tracker(name: str) -> None:
-    """Require a tracker to exist, and its package to be installed.
+def require_trackers(names: Sequence[str]) -> None:
+    """Require trackers to exist, and their packages to be installed.
 
     Raises:
         ValueError: there is no such tracker (names the nearest), or it needs a package (with the command).
 
-    >>> require_tracker("wanddb")
+    >>> require_trackers(["wanddb"])
     Traceback (most recent call last):
     ValueError: There is no tracker 'wanddb'. Did you mean 'wandb'? ...
     """
-    TRACKERS.require(name)
-    package = PACKAGES.get(name)
-    require(
-        package is None or find_spec(package) is not None,
-        f"The tracker {name} needs a package: pip install 'bilevel[trackers]', or pip install {package}",
-    )
+    for name in names:
+        TRACKERS.require(name)
+        package = PACKAGES.get(name)
+        require(
+            package is None or find_spec(package) is not None,
+            f"The tracker {name} needs a package: pip install 'bilevel[trackers]', or pip install {package}",
+        )

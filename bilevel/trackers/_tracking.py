@@ -13,7 +13,7 @@ from bilevel import report
 from bilevel.experiments import Run, RunFolder, interquartile_mean, parse_json, write_text
 from bilevel.methods import Metrics
 from bilevel.trackers._metrics import final_metrics, tracked_metrics
-from bilevel.trackers._tracker import TRACKERS, Tracker, require_tracker
+from bilevel.trackers._tracker import TRACKERS, Tracker, require_trackers
 from games.core import require
 
 MOST_POINTS = 1000
@@ -43,11 +43,9 @@ def request_tracking(folder: RunFolder, names: Sequence[str]) -> None:
     >>> from bilevel.experiments import create_run, default_config
     >>> request_tracking(create_run(default_config("chicken", "tos"), "run"), ["tensorboard"])
     """
-    for name in names:
-        require_tracker(name)
+    require_trackers(names)
     if names:
-        noted = _noted(folder)
-        _note(folder, dict.fromkeys(names) | noted)
+        _note(folder, dict.fromkeys(names) | _noted(folder))
 
 
 @contextmanager
@@ -67,10 +65,9 @@ def tracking(folder: RunFolder) -> Iterator[Tracking]:
     >>> len(list(folder.path.glob("tensorboard/events.*")))
     1
     """
-    names = _noted(folder)
-    for name in names:
-        require_tracker(name)
-    tracked = Tracking(folder, tuple(names))
+    names = tuple(_noted(folder))
+    require_trackers(names)
+    tracked = Tracking(folder, names)
     try:
         yield tracked
     finally:

@@ -1,4 +1,4 @@
-"""No outer step waits for the device at every environment step.
+"""No outer step synchronizes with the device at every environment step.
 
 To read a number of a tensor, as `.item()` and `bool(tensor)` do, or a shape that depends on its content,
 the program waits for a GPU. Such operations are counted, on any device, for episodes of two lengths: there

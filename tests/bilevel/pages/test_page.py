@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ import pytest
 
 from bilevel.cli._settings import split_leading
 from bilevel.cli._train import parse
-from bilevel.experiments import RunConfig, configured, default_config, load_run, train
+from bilevel.experiments import RunConfig, configured, create_run, default_config, load_run, train
 from bilevel.methods import METHODS
 from bilevel.pages import aggregates, collect, command_of, page_html, write_page
 from bilevel.pages._charts import transfers_over_training
@@ -179,8 +180,6 @@ def test_a_damaged_run_is_refused_and_in_a_live_page_named(study: Path, tmp_path
 
 
 def test_without_a_finished_run_there_is_nothing_to_report(tmp_path: Path) -> None:
-    from bilevel.experiments import create_run  # noqa: PLC0415
-
     create_run(default_config("chicken", "tos"), tmp_path / "run")
     with pytest.raises(ValueError, match="There is no finished run to report on"):
         collect([tmp_path])
@@ -209,8 +208,6 @@ def test_changed_settings_are_in_the_command(change: Callable[[RunConfig], RunCo
 
 
 def assert_command(config: RunConfig) -> None:
-    import shlex  # noqa: PLC0415
-
     words = shlex.split(command_of(config))
     assert words[:2] == ["bilevel", "train"]
     chosen, rest = split_leading("bilevel train", words[2:], paths=("out", "resume"))
