@@ -152,8 +152,6 @@ class CompiledFunction:
         return results.join(package(leaves))
 
     def _find(self, leaves: Tensors, form: TreeForm) -> tuple[Run, TreeForm] | None:
-        if any(leaf.device.type != "cpu" for leaf in leaves):
-            return None
         with torch.no_grad():
             results = TreeForm.split(detach(self.function(*form.join(leaves))), f"what the {self.name} gives")
 

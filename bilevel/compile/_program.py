@@ -177,8 +177,12 @@ class Program:
 def package_key(form: Form, request: PackageRequest) -> str | None:
     """The name of a function's package: a digest of all that its machine code depends on, and a suffix.
 
-    None if the function cannot be called for one member alone, for C; for a graph that raises.
+    None if it has no package in C, as its inputs are not on the CPU or it cannot be called for one member
+    alone; for a graph the latter raises.
     """
+    devices = sorted({leaf.device.type for leaf in request.inputs.leaves} - {"cpu"})
+    if form == "c" and devices:
+        return None
     function, leaves = traceable(form, request.function, request.inputs)
     try:
         operations = operations_digest(function, leaves)
@@ -188,7 +192,8 @@ def package_key(form: Form, request: PackageRequest) -> str | None:
         return None  # one member alone may break any assumption of the function's
     inputs = request.inputs
     threads = form == "graph" and inputs.threads(form)
-    parts = environment(), operations, form, inputs.members.many, threads
+    processors = [_accelerator(device) for device in devices]
+    parts = environment(), operations, form, inputs.members.many, threads, *processors
     name = hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
     return f"{name}.{'so' if form == 'c' else 'pt2'}"
 
@@ -211,6 +216,12 @@ def environment() -> tuple[str, ...]:
         torch.backends.cpu.get_cpu_capability(),
         hashlib.blake2b(features.encode(), digest_size=8).hexdigest(),
     )
+
+
+@functools.cache
+def _accelerator(device: str) -> str:
+    """The kind of an accelerator: machine code for one does not run on another."""
+    return f"{device} {torch.cuda.get_device_name()}" if device == "cuda" else device
 
 
 def _load(form: Form, key: str, request: PackageRequest, results: Sequence[Tensor]) -> Run:

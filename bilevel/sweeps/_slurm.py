@@ -49,7 +49,7 @@ class SlurmLauncher:
     cluster: Literal["slurm", "local"] = "slurm"
     """slurm, or local: submitit's own processes on this machine, to try it."""
     interval: float = 10.0
-    """Seconds between two looks at the jobs."""
+    """Seconds between two looks at the jobs; with the cluster local, 1 at most."""
 
     def __post_init__(self) -> None:
         require_workers("jobs at a time", self.workers)
@@ -87,7 +87,7 @@ class SlurmLauncher:
                     outcome = Outcome(Status.FAILED, f"Its job ended {losses[path]} times: {outcome.message}")
                 yield path, outcome
             if not ended:
-                time.sleep(self.interval)
+                time.sleep(self.interval if self.cluster == "slurm" else min(self.interval, 1.0))
 
     def _submit(self, executor: Any, path: str, prepare: Prepare | None) -> Any:
         job = executor.submit(Job(prepare), str(Path(path).resolve()))

@@ -27,6 +27,7 @@ class Command:
     script: str | None = None
     """A module of `peers.scripts`; None: `bilevel train`."""
     options: tuple[str, ...] = ()
+    """Of `bilevel train` or of the script."""
     cache: Literal["empty", "filled", "fill"] = "empty"
     """The folder of compiled packages: an empty one, one that a run has filled, or this run fills it."""
     lengths: tuple[int, ...] = (300, 3000)

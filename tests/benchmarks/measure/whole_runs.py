@@ -213,6 +213,7 @@ def command_line(runs: WholeRuns, job: Job, folder: Path, *, short: bool) -> lis
             "--out",
             f"{folder}/metrics.csv",
             *options,
+            *job.command.options,
         ]
     options = runs.short_options if short else runs.options
     game = ["--game", runs.game, "--method", "tos", "--load", probe.__file__, "--out", f"{folder}/run"]

@@ -33,7 +33,10 @@ def run_with_kills(
     others: tuple[str, ...] = (),
     longest: float = 2.0,
 ) -> list[str]:
-    """Run a sweep in a folder, kill it or one of its workers at random moments, and finish it.
+    """Run a sweep in a folder, kill it or a process of its launcher at random moments, and finish it.
+
+    Half of the victims are workers, which are the last to start; the others are drawn from all processes,
+    such as the server that forks them, or the scheduler of Ray.
 
     Args:
         folder: an empty folder, which gets `killed`, the sweep, and `whole`, one that was left alone.
@@ -63,8 +66,9 @@ def run_with_kills(
         time.sleep(draw.uniform(0, longest))
         if process.poll() is not None:
             continue
-        workers = _descendants(process.pid)
-        what, target = draw.choice([("sweep", process.pid), *(("worker", worker) for worker in workers[-2:])])
+        processes = _descendants(process.pid)
+        target = draw.choice([process.pid, *processes[-2:], *draw.sample(processes, min(1, len(processes)))])
+        what = "sweep" if target == process.pid else _name(target)
         number = draw.choice([signal.SIGKILL, signal.SIGTERM]) if what == "sweep" else signal.SIGKILL
         with contextlib.suppress(ProcessLookupError):
             os.kill(target, number)
@@ -93,6 +97,13 @@ def _descendants(pid: int) -> list[int]:
     for each in found:
         found += [child for child, parent in parents.items() if parent == each]
     return sorted(found[1:])
+
+
+def _name(pid: int) -> str:
+    """The name of a process."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return "an ended process"
 
 
 def main() -> None:
