@@ -65,7 +65,8 @@
         if (box.checked) state.hidden.delete(label); else state.hidden.add(label);
         redraw();
       });
-      const swatch = make("span", { class: "swatch", color: colors[label] });
+      const swatch = make("svg", { class: "swatch", viewBox: "0 0 28 6", "aria-hidden": "true" },
+        make("path", { class: "curve", color: colors[label], d: "M0,3H28", "stroke-dasharray": dash(label) }));
       legend.append(make("li", {}, make("label", {}, box, swatch, label)));
     }
     const beyond = make("p", { class: "note" });
@@ -171,7 +172,7 @@
 
   // Transfers between agents: a matrix, and the same as a graph, at the time that a slider chooses.
   function transfers(holder, rows) {
-    const labels = Object.keys(rows);
+    const labels = Object.keys(rows), short = (agent) => agent.split(" ").at(-1);
     const gives = (label) => rows[label].frames.at(-1).values
       .some((row, giver) => row.some((value, receiver) => giver !== receiver && Math.abs(value) > 0.02));
     const begin = labels.find(gives) ?? labels[0];
@@ -201,11 +202,14 @@
       time.textContent = frame.step === null ? "final policies" : `outer step ${frame.step}`;
       slider.setAttribute("aria-valuetext", time.textContent);
       const most = kind === "share" ? 1 : Math.max(1e-12, ...frames.flatMap((one) => one.values.flat().map(Math.abs)));
-      const head = make("tr", {}, make("td"), ...agents.map((agent) => make("th", { scope: "col" }, `to ${agent}`)));
+      const many = agents.length > 6;
+      holder.classList.toggle("many", many);
+      const head = make("tr", {}, make("td"), ...agents.map((agent) =>
+        make("th", { scope: "col", "aria-label": `to ${agent}` }, many ? short(agent) : `to ${agent}`)));
       const body = frame.values.map((row, giver) => make("tr", {},
-        make("th", { scope: "row" }, agents[giver]),
+        make("th", { scope: "row", "aria-label": agents[giver] }, many ? short(agents[giver]) : agents[giver]),
         ...row.map((value) => {
-          const cell = make("td", { class: "number" }, number(Number(value.toFixed(3))));
+          const cell = make("td", { class: "number" }, number(Number(value.toFixed(many ? 2 : 3))));
           const strength = Math.round(70 * Math.min(1, Math.abs(value) / most));
           cell.style.background = `color-mix(in srgb, ${value < 0 ? "#d55e00" : "#0072b2"} ${Math.min(strength, 45)}%, var(--back))`;
           return cell;
@@ -216,7 +220,7 @@
     }
 
     function network(agents, values, most) {
-      const size = 300, middle = size / 2, radius = 105, node = Math.min(20, 190 / agents.length + 4);
+      const size = 300, middle = size / 2, node = Math.min(20, 100 / agents.length + 4), radius = middle - 25 - node;
       const place = agents.map((_, i) => {
         const angle = 2 * Math.PI * i / agents.length - (agents.length === 2 ? Math.PI : Math.PI / 2);
         return [middle + radius * Math.cos(angle), middle + radius * Math.sin(angle)];
@@ -231,7 +235,7 @@
         if (giver === receiver || part < 0.02) return;
         const [ax, ay] = place[giver], [bx, by] = place[receiver];
         const length = Math.hypot(bx - ax, by - ay), ux = (bx - ax) / length, uy = (by - ay) / length;
-        const bend = 18, mx = (ax + bx) / 2 - uy * bend, my = (ay + by) / 2 + ux * bend;
+        const bend = Math.min(18, length / 5), mx = (ax + bx) / 2 - uy * bend, my = (ay + by) / 2 + ux * bend;
         const start = [ax + ux * node, ay + uy * node], end = [bx - ux * node, by - uy * node];
         svg.append(make("path", { class: "arrow", "marker-end": `url(#${id})`, opacity: 0.35 + 0.65 * part,
           "stroke-width": (0.8 + 5 * part).toFixed(2), d: `M${start}Q${[mx, my]} ${end}` }));
@@ -239,7 +243,7 @@
       }));
       place.forEach(([x, y], i) => {
         svg.append(make("circle", { class: "node", cx: x, cy: y, r: node }));
-        svg.append(make("text", { x, y: y + 4, "text-anchor": "middle" }, agents[i].split(" ").at(-1)));
+        svg.append(make("text", { x, y: y + 4, "text-anchor": "middle" }, short(agents[i])));
       });
       const words = given.length ? given.slice(0, 12).join(", ") : "none";
       svg.setAttribute("aria-label", `Graph of transfers: ${words}`);

@@ -28,7 +28,7 @@ const set = (element, value, name) => { element.value = value; element.dispatchE
 const chart = section.querySelector("[data-curves]");
 const reading = () => chart.querySelector(".reading").textContent;
 const key = (name) => chart.querySelector("svg").dispatchEvent(new KeyboardEvent("keydown", { key: name }));
-const lines = () => chart.querySelectorAll(".curve").length;
+const lines = () => chart.querySelectorAll("svg:not(.swatch) .curve").length;
 found.lines = lines();
 key("End");
 found.last = reading();
