@@ -16,8 +16,8 @@ from ._slurm import SlurmLauncher as SlurmLauncher
 from ._sweep import SearchName as SearchName
 from ._sweep import Sweep as Sweep
 from ._sweep import SweepFolder as SweepFolder
-from ._sweep import SweepRun as SweepRun
 from ._sweep import load_sweep as load_sweep
+from ._sweep_run import SweepRun as SweepRun
 from ._work import Outcome as Outcome
 from ._work import Status as Status
 from ._work import status_of as status_of

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from bilevel.sweeps._sweep import Sweep, SweepRun
+from bilevel.sweeps._sweep import Sweep
+from bilevel.sweeps._sweep_run import SweepRun
 from bilevel.sweeps._work import Outcome
 from games.core import require
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bilevel.core import counted
 from bilevel.experiments import Listener, Run, RunFolder, interquartile_mean, load_run, write_text
 from bilevel.sweeps._axis import Between
-from bilevel.sweeps._sweep import Sweep, SweepRun, trial_name
+from bilevel.sweeps._sweep import Sweep
+from bilevel.sweeps._sweep_run import SweepRun, trial_name
 from bilevel.sweeps._work import TRIAL, Outcome, Pruned, Status
 from games.core import require
 

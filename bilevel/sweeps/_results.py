@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bilevel.experiments import Run, join_runs, load_run
-from bilevel.sweeps._sweep import SweepRun
+from bilevel.sweeps._sweep_run import SweepRun
 from bilevel.sweeps._work import Outcome, Status, status_of
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bilevel.sweeps import FixedWork, Outcome, Status, Sweep, load_sweep, points_of, work_on
-from bilevel.sweeps._sweep import LONGEST_NAME, place_of
+from bilevel.sweeps._sweep_run import LONGEST_NAME, place_of
 
 TWO = {"tos": "tos", "selfish": "selfish"}
 SMALL = {"seeds": 3, "outer_steps": 2}
