@@ -22,6 +22,7 @@ from games._catalogue import CATALOGUE
 settings.register_profile("untimed", deadline=None)  # the first call of an operation loads its code
 settings.load_profile("untimed")
 
+collect_ignore_glob = ["tests/notebooks/answers/*"]  # cells, which stand in the names of their lessons
 collect_ignore = [
     "bilevel/loss_weights/_lightning.py",
     "bilevel/loss_weights/_transformers.py",

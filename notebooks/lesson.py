@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from cells import watch_cells
 from descriptions import add_descriptions
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -48,11 +49,13 @@ def size(full: int, *, fast: int) -> int:
 
 
 def use_style() -> None:
-    """Set the project's figure style for this notebook, and add alternative texts to its figures.
+    """Set the project's figure style for this notebook, add alternative texts to its figures, and watch its
+    cells.
 
     Call it in the first cell.
     """
     add_descriptions()
+    watch_cells()
     mpl.rcParams.update(SETTINGS)
     mpl.rcParams.update({"figure.figsize": (8, 4.5), "figure.max_open_warning": 0})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,26 +32,31 @@ def check_1(minimal_payment: Callable[[float, float, float, float], float]) -> s
 
 
 @graded("Exercise 2")
-def check_2(share_given: Callable[[Sequence[float], Sequence[float], int], float]) -> str:
+def check_2(share_given: Callable[[Tensor, Tensor, int], Any]) -> str:
     """max(w, 0), and 0 where the action makes no difference."""
+
+    def given(values: list[float], assumed: list[float], action: int) -> Any:
+        tensors = (torch.tensor(each, dtype=torch.float64) for each in (values, assumed))
+        return share_given(*tensors, action)
+
     expect(
-        close(share_given([4.0, 0.0], [0.25, 0.75], 0), 0.75),
+        close(given([4.0, 0.0], [0.25, 0.75], 0), 0.75),
         "The reward exceeds the expected one, 1, by 3, and the range of rewards is 4.",
     )
     expect(
-        close(share_given([4.0, 0.0], [0.25, 0.75], 1), 0.0),
+        close(given([4.0, 0.0], [0.25, 0.75], 1), 0.0),
         "The action was worse than expected, so the share must be 0. What is the result of your formula?",
     )
     expect(
-        close(share_given([5.0, 5.0], [0.5, 0.5], 0), 0.0),
+        close(given([5.0, 5.0], [0.5, 0.5], 0), 0.0),
         "If the action makes no difference, the share is 0.",
     )
     expect(
-        close(share_given([5.0, 1.0], [0.5, 0.5], 0), 0.5),
+        close(given([5.0, 1.0], [0.5, 0.5], 0), 0.5),
         "Values from 1 to 5: divide by their range, not by the largest value.",
     )
     expect(
-        close(share_given([2.0, -1.0, 5.0], [0.2, 0.5, 0.3], 2), 0.6),
+        close(given([2.0, -1.0, 5.0], [0.2, 0.5, 0.3], 2), 0.6),
         "Right with two actions, not with three.",
     )
     return "An expected action earns no gratitude."
@@ -97,8 +102,8 @@ def check_4(
         change = float((learn_step(logits, effective) - logits)[0, 0]) / (p * (1 - p))
         direction = "more" if change > 0 else "less"
         expect(
-            abs(change) < 1e-6,
-            f"In {(R, S, T, P)} at p = {p:.3f} both would still learn to cooperate {direction}.",
+            abs(change) < 1e-4,
+            f"In {(R, S, T, P)} at p = {p:.6g} both would still learn to cooperate {direction}.",
         )
     return "Agents that cooperate more often than that earn less gratitude: the other expects it."
 

@@ -8,7 +8,13 @@ import torch
 from grading import close, expect, graded
 from torch import Tensor
 
-DILEMMAS = [(-1, -3, 0, -2), (3, 0, 4, 1), (3, 0, 5, 1), (4, 0, 5, 3), (2, -1, 2.5, 0)]
+DILEMMAS = [
+    (-1.0, -3.0, 0.0, -2.0),
+    (3.0, 0.0, 4.0, 1.0),
+    (3.0, 0.0, 5.0, 1.0),
+    (4.0, 0.0, 5.0, 3.0),
+    (2.0, -1.0, 2.5, 0.0),
+]
 """Reward, sucker, temptation, punishment."""
 
 
@@ -16,14 +22,14 @@ DILEMMAS = [(-1, -3, 0, -2), (3, 0, 4, 1), (3, 0, 5, 1), (4, 0, 5, 3), (2, -1, 2
 def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
     """1 - w is the smaller of (R - S) / (T - S) and (T - P) / (T - S)."""
     expect(
-        close(minimal_w(-1, -3, 0, -2), 1 / 3),
+        close(minimal_w(-1.0, -3.0, 0.0, -2.0), 1 / 3, within=1e-4),
         "The kitchen has reward -1, sucker -3, temptation 0, punishment -2, and there it is a third.",
     )
     greed, fear = [], []
     for case in DILEMMAS:
         reward, sucker, temptation, punishment = case
-        greed.append(close(minimal_w(*case), (temptation - reward) / (temptation - sucker)))
-        fear.append(close(minimal_w(*case), (punishment - sucker) / (temptation - sucker)))
+        greed.append(close(minimal_w(*case), (temptation - reward) / (temptation - sucker), within=1e-4))
+        fear.append(close(minimal_w(*case), (punishment - sucker) / (temptation - sucker), within=1e-4))
     expect(
         not all(greed),
         "Right if the other cooperates. What if it defects? Only in the kitchen both cases coincide.",
@@ -40,7 +46,7 @@ def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
         reward, sucker, temptation, punishment = case
         both = max(temptation - reward, punishment - sucker) / (temptation - sucker)
         expect(
-            close(minimal_w(*case), both),
+            close(minimal_w(*case), both, within=1e-4),
             f"For {case} your share is enough in one of the two cases, but not in the other.",
         )
     return "One case for each action of the other, and the worse case decides."
@@ -51,10 +57,8 @@ def check_2(matrix: Callable[[int, float], Tensor], largest_s: Callable[[int], f
     """T_ii = s, T_ij = (1 - s) / (n - 1); s* = 2 / 3 whatever n is."""
     for n, s in ((2, 0.7), (5, 0.6)):
         T = matrix(n, s)
-        expect(
-            isinstance(T, Tensor) and tuple(T.shape) == (n, n),
-            f"For {n} agents the matrix must be a torch tensor of {n} rows and {n} columns.",
-        )
+        T = torch.as_tensor(T)
+        expect(tuple(T.shape) == (n, n), f"For {n} agents the matrix must have {n} rows and {n} columns.")
         expect(close(T.sum(-1), torch.ones(n)), "Every row must sum to 1, to conserve the total reward.")
         expect(close(T.diagonal(), torch.full((n,), s)), "Everybody keeps s: that is the diagonal.")
         even = torch.full((n, n), (1 - s) / (n - 1)).fill_diagonal_(s)

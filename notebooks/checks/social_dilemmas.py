@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from grading import close, expect, graded
+from grading import close, expect, graded, parts
 
 Four = tuple[float, float, float, float]
 
@@ -13,19 +13,21 @@ Four = tuple[float, float, float, float]
 @graded("Exercise 1")
 def check_1(greed_and_fear: Callable[[float, float, float, float], tuple[bool, bool]]) -> str:
     """Greed is T > R, fear is P > S."""
-    answer = greed_and_fear(3, 0, 5, 1)
-    expect(isinstance(answer, (tuple, list)) and len(answer) == 2, "Give a pair, (greed, fear).")
-    expect(list(answer) == [True, True], "The prisoner's dilemma (3, 0, 5, 1) has both.")
+
+    def pair(*payoffs: float) -> list[bool]:
+        return list(map(bool, parts(greed_and_fear(*payoffs), 2, "Give a pair, (greed, fear).")))
+
+    expect(pair(3.0, 0.0, 5.0, 1.0) == [True, True], "The prisoner's dilemma (3, 0, 5, 1) has both.")
     expect(
-        list(greed_and_fear(3, 0, 2, 1)) == [False, True],
+        pair(3.0, 0.0, 2.0, 1.0) == [False, True],
         "The stag hunt (3, 0, 2, 1): would you defect if the other hunts the stag? If it does not?",
     )
     expect(
-        list(greed_and_fear(0, -1, 1, -10)) == [True, False],
+        pair(0.0, -1.0, 1.0, -10.0) == [True, False],
         "Chicken (0, -1, 1, -10): would you drive on if the other swerves? If it drives on?",
     )
     expect(
-        list(greed_and_fear(2, 1, 2, 1)) == [False, False],
+        pair(2.0, 1.0, 2.0, 1.0) == [False, False],
         "Ties do not count: without a gain nobody deviates.",
     )
     return "Greed is about a partner who cooperates, fear about one who does not."
@@ -34,11 +36,11 @@ def check_1(greed_and_fear: Callable[[float, float, float, float], tuple[bool, b
 @graded("Exercise 2")
 def check_2(dilemma_between: Callable[[int], tuple[float, float]]) -> str:
     """Cooperation is good for k > 1; keeping pays for k < N."""
-    answer = dilemma_between(4)
-    expect(
-        isinstance(answer, (tuple, list)) and len(answer) == 2, "Give two numbers, the ends of an interval."
-    )
-    low, high = answer
+
+    def ends(n: int) -> list[Any]:
+        return parts(dilemma_between(n), 2, "Give two numbers, the ends of an interval.")
+
+    low, high = ends(4)
     expect(
         close(low, 1.0),
         "The lower end: if all contribute, each gets k N / N. When is that more than the unit that it had?",
@@ -48,7 +50,7 @@ def check_2(dilemma_between: Callable[[int], tuple[float, float]]) -> str:
         "The upper end: a contributed unit returns k / N to its owner. From which k on does that pay?",
     )
     expect(
-        all(close(dilemma_between(n)[0], 1.0) and close(dilemma_between(n)[1], n) for n in (2, 7)),
+        all(close(ends(n)[0], 1.0) and close(ends(n)[1], n) for n in (2, 7)),
         "Right for 4 agents, not for 2 or 7.",
     )
     return "Between 1 and N contributing is good for all together, and bad for each alone."
@@ -57,23 +59,28 @@ def check_2(dilemma_between: Callable[[int], tuple[float, float]]) -> str:
 @graded("Exercise 3")
 def check_3(after_sharing: Callable[[float, float, float, float, float], Four]) -> str:
     """R and P stay; S and T move toward each other."""
-    answer = after_sharing(-1, -3, 0, -2, 0.0)
-    expect(isinstance(answer, (tuple, list)) and len(answer) == 4, "Give four numbers, (R, S, T, P).")
-    expect(close(list(answer), [-1.0, -3.0, 0.0, -2.0]), "With s = 0 the payoffs do not change.")
-    R, S, T, P = after_sharing(-1, -3, 0, -2, 0.5)
+
+    def four(*given: float) -> list[Any]:
+        return parts(after_sharing(*given), 4, "Give four numbers, (R, S, T, P).")
+
+    expect(
+        close(four(-1.0, -3.0, 0.0, -2.0, 0.0), [-1.0, -3.0, 0.0, -2.0]),
+        "With s = 0 the payoffs do not change.",
+    )
+    R, S, T, P = four(-1.0, -3.0, 0.0, -2.0, 0.5)
     expect(
         close(R, -1.0) and close(P, -2.0),
         "Where both payoffs are equal, each gives as much as it receives: what happens to R and P?",
     )
     expect(close(S, T), "With s = 1/2 each has half of the total: S and T should be equal then.")
     expect(
-        close(list(after_sharing(-1, -3, 0, -2, 0.2)), [-1.0, -2.4, -0.6, -2.0]),
+        close(four(-1.0, -3.0, 0.0, -2.0, 0.2), [-1.0, -2.4, -0.6, -2.0]),
         "Right for s = 0 and s = 1/2, not between. Keep 1 - s of your own, and add s of the other's.",
     )
-    R, S, T, P = after_sharing(-1, -3, 0, -2, 1 / 3)
+    R, S, T, P = four(-1.0, -3.0, 0.0, -2.0, 1 / 3)
     expect(close(T, R) and close(S, P), "Something is off at s = 1/3.")
     expect(
-        close(list(after_sharing(3, 0, 5, 1, 0.2)), [3.0, 1.0, 4.0, 1.0]),
+        close(four(3.0, 0.0, 5.0, 1.0, 0.2), [3.0, 1.0, 4.0, 1.0]),
         "Right for the prisoner's dilemma in years, not for the payoffs (3, 0, 5, 1): use all four letters.",
     )
     return "From s = 1/3 on neither greed nor fear is left in the prisoner's dilemma in years."

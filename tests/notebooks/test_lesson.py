@@ -39,6 +39,15 @@ def with_dots_of_its_own(x):
     return 2 * torch.tensor([x])[..., 0]
 
 
+def left_over(x):
+    return 2 * x
+    return ...
+
+
+def of_tensors(x):
+    return x.mul(2)
+
+
 def silent(x):
     """No return yet."""
 
@@ -53,16 +62,32 @@ def silent(x):
             "✗ Exercise 7: not yet. Your code stopped with ZeroDivisionError: float division by zero",
         ),
         (..., "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
-        (dotted, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
-        (half_done, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (dotted, "○ Exercise 7: not done yet. Put your answer in the place of the dots in dotted."),
+        (half_done, "○ Exercise 7: not done yet. Put your answer in the place of the dots in half_done."),
         (with_dots_of_its_own, "✓ Exercise 7: right. It doubles."),
-        (dotted_inside, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
-        (silent, "○ Exercise 7: not done yet. Put your answer in the place of the dots."),
+        (
+            dotted_inside,
+            "○ Exercise 7: not done yet. Put your answer in the place of the dots in dotted_inside.",
+        ),
+        (
+            silent,
+            "✗ Exercise 7: not yet. silent returns nothing: end it with `return` and the result; `print` "
+            "only shows it.",
+        ),
+        (left_over, "✓ Exercise 7: right. It doubles."),
+        (of_tensors, "✓ Exercise 7: right. It doubles."),
     ],
 )
 def test_any_answer_gets_a_sentence(answer, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(answer)
     assert capsys.readouterr().out == shown + "\n"
+
+
+def test_a_check_does_not_tell_the_answer() -> None:
+    assert (
+        check.__doc__ == "Print a sentence about your answer to Exercise 7: right, not yet, or not done yet."
+    )
+    assert not hasattr(check, "__wrapped__")
 
 
 @pytest.mark.parametrize("answer", [[1.0, 2.0 + 1e-3], [1.0], [[1.0, 2.0]], "words", [float("nan"), 2.0]])
