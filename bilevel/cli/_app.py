@@ -33,6 +33,8 @@ CUDA_MEMORY = "OutOfMemoryError"
 NO_MEMORY = "There is not enough memory: fewer seeds, agents, episodes, steps or units need less."
 PACKAGES = ("docstring_parser", "gymnasium", "imageio", "matplotlib", "pettingzoo", "PIL", "rich", "tyro")
 """Packages of the extra `games`."""
+NO_WORKERS = {"-h", "--help", "--dry-run", "slurm", "ray"}
+"""Arguments of a command with which it starts no workers of its own."""
 MAX_LENGTH = 1500
 """Characters of an error message; the middle of a longer one, which repeats its input, is left out."""
 
@@ -45,16 +47,22 @@ class Command:
     """One line of `bilevel --help`."""
     module: str
     function: str
+    starts_workers: bool = False
+    """True if it starts processes, whose server then imports its modules at the same time as the command."""
 
     def run(self, arguments: list[str]) -> None:
         """Run the command with the arguments after its name."""
+        if self.starts_workers and not NO_WORKERS & set(arguments):
+            from bilevel.sweeps import start_server  # noqa: PLC0415 - of no other command
+
+            start_server()
         with _leaving_at_once():  # torch takes seconds to load
             function = getattr(import_module(f"bilevel.cli.{self.module}"), self.function)
         function(arguments)
 
 
 COMMANDS = {
-    name: Command(summary, f"_{name}", f"{name}_command")
+    name: Command(summary, f"_{name}", f"{name}_command", starts_workers=name == "sweep")
     for name, summary in {
         "train": "train a method on a game, many seeds at once; or resume a run",
         "demo": "train four methods on three dilemmas: a table and figures in a minute or two",

@@ -12,6 +12,7 @@ from ._optuna import OptunaWork as OptunaWork
 from ._ray import RayLauncher as RayLauncher
 from ._results import SweepPoint as SweepPoint
 from ._results import points_of as points_of
+from ._server import start_server as start_server
 from ._slurm import SlurmLauncher as SlurmLauncher
 from ._sweep import SearchName as SearchName
 from ._sweep import Sweep as Sweep

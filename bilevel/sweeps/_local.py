@@ -16,13 +16,12 @@ from types import FrameType
 from typing import Any
 
 from bilevel.sweeps._launcher import Prepare, require_workers
+from bilevel.sweeps._server import worker_context
 from bilevel.sweeps._work import Outcome, Status, work_on
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 MOST_DEATHS = 3
 """Workers that one run may lose before it counts as failed."""
-PRELOADED = ["bilevel.experiments", "bilevel.sweeps"]
-"""Modules that the server of processes imports once, and its workers share."""
 
 
 class SweepInterrupted(Exception):  # noqa: N818 - not an error: everything is saved
@@ -111,10 +110,7 @@ class _Pool:
     """Workers of a sweep, and the signals that stop them."""
 
     def __init__(self, count: int, prepare: Prepare | None) -> None:
-        methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            self._context.set_forkserver_preload(PRELOADED)
+        self._context = worker_context()
         self._count, self._prepare = count, prepare
         self._workers: list[_Worker] = []
         self._signals: list[int] = []

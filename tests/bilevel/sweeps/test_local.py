@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bilevel.sweeps import LocalLauncher, Outcome, Status, Sweep, SweepInterrupted, status_of
+from bilevel.sweeps._server import PRELOADED
 from tests.bilevel.sweeps.launched import launch, one_after_the_other, small_sweep, welfare
 
 
@@ -92,3 +95,13 @@ def test_a_run_that_kills_its_process_fails_after_three_times(tmp_path: Path) ->
 def test_workers_are_counted() -> None:
     with pytest.raises(ValueError, match=r"must be a whole number, 1 or more, not 1\.5"):
         LocalLauncher(workers=1.5)  # type: ignore[arg-type]
+
+
+def test_the_server_of_workers_has_loaded_what_runs_need() -> None:
+    code = (
+        "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print(*sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, *PRELOADED], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {"torch", "bilevel.experiments._run", "bilevel.methods._learner"} <= set(said)
