@@ -66,7 +66,7 @@ $(DEMO): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 
 $(READY): setup.cfg pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch
-	$(PIP) --editable '.[axelrod,dev,docs,environments,films,games,learners,lightning,notebooks,openspiel,parquet,ray,rivals,sweeps,tasks,trackers,transformers]'
+	$(PIP) --editable '.[axelrod,dev,docs,environments,films,games,learners,lessons,lightning,openspiel,parquet,ray,rivals,sweeps,tasks,trackers,transformers]'
 	touch $@
 
 $(DOCS): setup.cfg pyproject.toml constraints.txt | $(BIN)/python

@@ -7,6 +7,14 @@
 # learns, and an outer loop chooses the objective of the inner loop. The first figure shows why that is
 # worth two hours.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import dataclasses
 import tempfile
@@ -14,11 +22,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from checks.start_here import check_1
 from IPython.display import Markdown, display
-from lesson import BLACK, GRAY, draw_band, size, use_style
 
 import bilevel
+from bilevel.lessons import BLACK, GRAY, draw_band, size, use_style
+from bilevel.lessons.checks.start_here import check_1
 from bilevel.report import looks
 
 use_style()

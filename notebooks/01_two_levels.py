@@ -13,11 +13,20 @@
 # given $\varphi$). In later lessons the learner is a neural network or several agents, and $\varphi$ contains
 # loss weights or sharing weights. Here the problem has a closed form, so that we can verify everything.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from checks.two_levels import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from bilevel.lessons.checks.two_levels import check_1, check_2, check_3
 
 use_style()
 torch.set_default_dtype(torch.float64)  # double precision, for exact comparisons

@@ -10,15 +10,24 @@
 # training. Gradient descent in $\varphi$ needs its derivative with respect to $\varphi$, which acts only
 # through the optimizer's updates.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import higher
 import matplotlib.pyplot as plt
 import torch
 import torchopt
-from checks.differentiable_optimizers import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
 from torch import nn
 from torch.func import functional_call, grad
+
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from bilevel.lessons.checks.differentiable_optimizers import check_1, check_2, check_3
 
 use_style()
 torch.set_default_dtype(torch.float64)

@@ -8,6 +8,14 @@
 # and $T$ (the *temptation*) for defecting alone. They determine whether the game is a dilemma, and of which
 # kind.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import dataclasses
 import itertools
@@ -16,8 +24,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
+
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
+from bilevel.lessons.checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
 
 use_style()
 torch.set_default_dtype(torch.float64)

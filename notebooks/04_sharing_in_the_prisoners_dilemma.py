@@ -17,13 +17,21 @@
 # The first cell defines the functions that the later cells use. Its symbols are explained under *The key
 # equations*; come back to it then.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from checks.sharing_in_the_prisoners_dilemma import check_1, check_2, check_3
-from lesson import BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 from bilevel.experiments import interquartile_interval
+from bilevel.lessons import BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons.checks.sharing_in_the_prisoners_dilemma import check_1, check_2, check_3
 
 use_style()
 torch.set_default_dtype(torch.float64)

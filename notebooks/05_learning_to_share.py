@@ -12,13 +12,21 @@
 # In lesson 4 there was one share, and we computed it from theory. Here the outer variable is a sharing
 # matrix on a graph. Initially agents keep so much that digging does not pay.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from checks.learning_to_share import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
 from bilevel.experiments import interquartile_interval
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons.checks.learning_to_share import check_1, check_2, check_3
 
 use_style()
 torch.set_default_dtype(torch.float64)

@@ -9,15 +9,23 @@
 # one of each kind, on one dilemma: what is paid, to whom, at whose cost, and which information the method
 # needs.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from checks.incentives_and_empathy import check_1, check_2, check_3, check_4
 from IPython.display import Markdown, display
-from lesson import BLACK, BLUE, GRAY, PURPLE, draw_band, explore, size, use_style
 
 import bilevel
 from bilevel.experiments import interquartile_interval
+from bilevel.lessons import BLACK, BLUE, GRAY, PURPLE, draw_band, explore, size, use_style
+from bilevel.lessons.checks.incentives_and_empathy import check_1, check_2, check_3, check_4
 from bilevel.methods import Placement
 from bilevel.report import looks
 from games.matrix import SymmetricTwoAgentGame

@@ -9,11 +9,20 @@
 # meet, and lose it if they do not. With $b = 0.5$ the hider still prefers to be alone. But now the two have a
 # common interest, and that changes the effect of sharing.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from checks.zero_sum import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons.checks.zero_sum import check_1, check_2, check_3, check_4
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -51,10 +60,10 @@ def learn(payoffs, logits, steps, rate=0.1):
 # ## A picture of the answer
 #
 # The trajectories show the two policies during learning, as the probabilities of choosing the first café,
-# from the dot to the squares. Left, zero-sum: the policies cycle. Sharing changes only the speed and the
-# direction of the cycle; with a share of a half (black) there is no learning. Right, with a bonus: a small
-# share has the same effect, but with a larger one the policies converge to a corner, where the agents meet
-# and their total reward is larger.
+# from the dot to the squares. Left, zero-sum: the policies cycle, and drift outwards. Sharing changes only
+# the speed and the direction of the cycle; with a share of a half (black) there is no learning. Right, with a
+# bonus: a small share has the same effect, but with a larger one the policies converge to a corner, where the
+# agents meet and their total reward is larger.
 
 # %%
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits [agent, cafe]
@@ -87,8 +96,10 @@ plt.show()
 # **Why does learning cycle?** The seeker learns to go where the hider often is; then the hider learns to go
 # to the other café; then the seeker follows. Each agent increases its own objective, but there is no common
 # objective. The only **Nash equilibrium** is mixed: both choose each café with probability 1/2, and neither
-# gains by deviating alone. Learning does not converge to it: near the equilibrium, every gradient step is
-# orthogonal to the direction of the equilibrium.
+# gains by deviating alone. Learning does not converge to it. With infinitely small steps the policies would
+# circle around it for ever. Each step of finite length leaves the circle on a straight line and ends a
+# little farther out, so that the policies spiral outwards: the cell below measures it. (An *optimistic*
+# learner cures that: exercise 3.)
 #
 # **Then what do agents learn?** A policy is good here if it cannot be exploited. **Exploitability** measures
 # this: the gain of a best response to the other agent's policy, averaged over agents. It is 0 exactly in a
@@ -98,6 +109,15 @@ plt.show()
 # **What is the effect of sharing?** Any two-player game is the sum of a common part and an opposed (zero-sum)
 # part. Equal sharing preserves the common part and scales the opposed part down. So the share interpolates
 # between opponents and a team. A zero-sum game has no common part to preserve.
+
+# %%
+path = learn(cafes(0.0), START, 300)[..., 0] - 0.5  # from the equilibrium, [step, agent]
+moves, radius = path.diff(dim=0), path.norm(dim=-1)
+cosine = -(moves * path[:-1]).sum(-1) / (moves.norm(dim=-1) * radius[:-1])
+angles = cosine.arccos().rad2deg()
+low, high = angles.min(), angles.max()
+print(f"Angle between a step and the direction of the equilibrium: {low:.0f} to {high:.0f} degrees.")
+print(f"Distance from the equilibrium: {radius[0]:.2f} at the start, {radius[-1]:.2f} after 300 steps.")
 
 # %% [markdown]
 # ## The key equation

@@ -11,13 +11,21 @@
 # too low; the other is precise, but *shifted*: its measurements are too high. A few measurements were
 # verified. Which weight should the loss of each sensor have?
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from checks.learning_loss_weights import check_1, check_2, check_3
-from lesson import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
 
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons.checks.learning_loss_weights import check_1, check_2, check_3
 from bilevel.loss_weights import LossWeights, LossWeightTuner
 
 use_style()

@@ -11,16 +11,24 @@
 # This takes two classes. Here they are, as they would be in a file of your own; run them now, and read them
 # later.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import dataclasses
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from checks.your_own_game_and_method import check_1, check_2, check_3, check_4
-from lesson import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
 
 import bilevel
+from bilevel.lessons import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
+from bilevel.lessons.checks.your_own_game_and_method import check_1, check_2, check_3, check_4
 from bilevel.report import looks
 
 use_style()

@@ -18,10 +18,10 @@ from unittest.mock import patch
 
 import jupytext
 import nbformat
-from lesson import MODES, VARIABLE
 from nbclient import NotebookClient
 
 from bilevel.experiments import write_text
+from bilevel.lessons import MODES, VARIABLE
 from games.core import require
 
 FOLDER = Path(__file__).resolve().parent
@@ -33,6 +33,8 @@ METADATA = {
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
 """The same on every machine."""
+SLIDES = ("A picture of the answer", "The idea in words", "The key equation")
+"""Beginnings of the headings of sections that are slides."""
 
 
 def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]:
@@ -54,12 +56,34 @@ def read(script: Path) -> Any:
     """Read a percent script as a notebook without outputs, bit-for-bit the same on every machine."""
     notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
-    for index, cell in enumerate(notebook.cells):
+    for index, (cell, slide) in enumerate(zip(notebook.cells, slide_types(notebook.cells), strict=True)):
         cell.id = f"cell-{index:03d}"
-        cell.metadata = nbformat.from_dict(
-            {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
-        )
+        tags = {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
+        cell.metadata = nbformat.from_dict({**tags, "slideshow": {"slide_type": slide}})
     return notebook
+
+
+def slide_types(cells: Iterable[Any]) -> list[str]:
+    """Which cells are slides: the question, and the sections of `SLIDES`; the others are skipped.
+
+    >>> cells = [
+    ...     {"cell_type": "markdown", "source": source}
+    ...     for source in ("# A question", "## A picture of the answer", "More.", "## From scratch")
+    ... ]
+    >>> slide_types(cells)
+    ['slide', 'slide', '-', 'skip']
+    """
+    found, section = [], ""
+    for cell in cells:
+        lines = cell["source"].splitlines() if cell["cell_type"] == "markdown" else []
+        headings = [line for line in lines if line.startswith(("# ", "## "))]
+        section = headings[-1] if headings else section
+        shown = any(
+            heading.startswith(("# ", *(f"## {name}" for name in SLIDES)))
+            for heading in headings or [section.removeprefix("# ")]
+        )
+        found.append("skip" if not shown else "slide" if headings else "-")
+    return found
 
 
 def tagged(notebook: Any) -> dict[str, Any]:

@@ -6,10 +6,19 @@
 # For each lesson: the learning goals, a schedule, common misconceptions with a question to ask in return, and
 # two exam questions with answers. Numerical answers are computed in this notebook.
 
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+
 # %%
 import matplotlib.pyplot as plt
 import torch
-from lesson import AMBER, BLUE, GRAY, GREEN, PURPLE, RED, SKY, use_style
+
+from bilevel.lessons import AMBER, BLUE, GRAY, GREEN, PURPLE, RED, SKY, use_style
 
 use_style()
 torch.set_default_dtype(torch.float64)

@@ -10,16 +10,19 @@ import contextlib
 import io
 import linecache
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import build
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from grading import RIGHT, WRONG
+
+from bilevel.lessons import RIGHT, WRONG
 
 ANSWERS = Path(__file__).parent / "answers"
 LEAST = 4
@@ -70,7 +73,9 @@ def space_of() -> Iterator[Any]:
     def find(lesson: str) -> dict[str, Any]:
         if lesson not in spaces:
             torch.set_default_dtype(torch.float32)
-            space: dict[str, Any] = {"__name__": "lesson"}
+            module = ModuleType(f"lesson_{lesson}")
+            patch.setitem(sys.modules, module.__name__, module)  # where dataclasses look names up
+            space: dict[str, Any] = module.__dict__
             for source in cells_of(lesson)[0]:
                 exec(source, space)
             plt.close("all")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
-import descriptions
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 from build import execute
-from descriptions import add_descriptions, describe
+
+from bilevel.lessons._descriptions import add_descriptions, describe
 
 KEPT = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
-
-
-def test_its_example() -> None:
-    assert doctest.testmod(descriptions).failed == 0
 
 
 def test_every_part_is_named_and_line_breaks_are_not() -> None:
@@ -40,7 +35,7 @@ def test_a_picture_of_words_alone_says_them() -> None:
 
 
 def test_a_first_cell_that_is_run_again_changes_nothing() -> None:
-    first = "import matplotlib.pyplot as plt\nfrom lesson import use_style\nuse_style()"
+    first = "import matplotlib.pyplot as plt\nfrom bilevel.lessons import use_style\nuse_style()"
     draw = "plt.subplots()[1].set_title('a title')\nplt.show()"
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(code) for code in (first, first, draw, f"{first}\n{draw}")]

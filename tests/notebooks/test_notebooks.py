@@ -8,7 +8,8 @@ from pathlib import Path
 import build
 import nbformat
 import pytest
-from grading import OPEN, RIGHT, WRONG
+
+from bilevel.lessons import OPEN, RIGHT, WRONG
 
 SCRIPTS = build.lessons()
 ROOT = build.FOLDER.parent

@@ -9,16 +9,16 @@ import build
 import numpy as np
 import pytest
 import torch
-from checks import (
+
+import games
+from bilevel.lessons import RIGHT, WRONG
+from bilevel.lessons.checks import (
     incentives_and_empathy,
     learning_loss_weights,
     learning_to_share,
     your_own_game_and_method,
     zero_sum,
 )
-from grading import RIGHT, WRONG
-
-import games
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from grading import close, expect, graded
 from torch import Tensor
+
+from bilevel.lessons import close, expect, graded
 
 
 @graded("Exercise 1")

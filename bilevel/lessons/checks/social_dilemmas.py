@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from grading import close, expect, graded, parts
+from bilevel.lessons import close, expect, graded, parts
 
 Four = tuple[float, float, float, float]
 

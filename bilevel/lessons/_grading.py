@@ -13,7 +13,7 @@ import torch
 RIGHT, OPEN, WRONG = "✓", "○", "✗"
 """First characters of a grade; tests read them."""
 UNREAD: dict[str, str] = {}
-"""Names that a cell was to define which Python could not read -> the reason (`cells.watch_cells`)."""
+"""Names that a cell was to define which Python could not read -> the reason (`watch_cells`)."""
 
 
 class NotYetError(Exception):
@@ -29,14 +29,14 @@ def expect(condition: Any, sentence: str) -> None:
 
     >>> expect(1 + 1 == 3, "One and one is less than that.")
     Traceback (most recent call last):
-    grading.NotYetError: One and one is less than that.
+    bilevel.lessons._grading.NotYetError: One and one is less than that.
     """
     if not bool(condition):
         raise NotYetError(sentence)
 
 
 def close(answer: Any, truth: Any, *, within: float = 1e-6) -> bool:
-    """Whether numbers or tensors agree: same shape, and errors of at most `within` (relative where the truth
+    """True if numbers or tensors agree: same shape, and errors of at most `within` (relative where the truth
     exceeds 1).
 
     >>> close(0.1 + 0.2, 0.3), close(torch.ones(2), torch.ones(3)), close("one", 1.0)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from grading import close, expect, graded
 from torch import Tensor
 
 from bilevel import BilevelProblem, Unrolled
+from bilevel.lessons import close, expect, graded
 from bilevel.optimizers import momentum
 
 
@@ -18,7 +18,7 @@ def check_1(slope: Callable[[float, float, float], float]) -> str:
     """The derivative of g / (sqrt(1 - beta) |g| + epsilon) is epsilon over the squared denominator."""
 
     def truth(g: float, beta: float, epsilon: float) -> float:
-        return epsilon / ((1 - beta) ** 0.5 * abs(g) + epsilon) ** 2
+        return float(epsilon / ((1 - beta) ** 0.5 * abs(g) + epsilon) ** 2)
 
     expect(
         close(slope(0.0, 0.99, 0.5), 2.0),

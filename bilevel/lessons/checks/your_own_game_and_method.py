@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from grading import close, expect, graded
+from gymnasium.spaces import Discrete
 from torch import Generator, Tensor
 
+from bilevel.lessons import close, expect, graded
 from games.core import Game, State
 
 Breed = Callable[[Tensor, float, int, Generator], Tensor]
@@ -108,6 +109,8 @@ def check_4(game: Game) -> str:
         type(game).__name__ != "Pond" and not type(game).__module__.startswith("games."),
         f"{type(game).__name__} is here already: change its rules, and give it a new name.",
     )
+    expect(isinstance(game.action_space, Discrete), "Your game needs a number of actions, as games.Game has.")
+    assert isinstance(game.action_space, Discrete)
     agents, actions, copies = game.num_agents, int(game.action_space.n), 64
     expect(agents >= 2, "A dilemma needs two agents or more.")
     draws = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ import re
 from types import TracebackType
 from typing import Any
 
-from grading import UNREAD, WRONG
+from bilevel.lessons._grading import UNREAD, WRONG
 
 DEFINED = re.compile(r"^(?:def\s+(\w+)|(\w+)\s*=[^=])", re.MULTILINE)
 """Functions and variables that a cell defines at its top level."""

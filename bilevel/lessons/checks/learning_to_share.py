@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from grading import close, expect, graded, parts
 from torch import Tensor
+
+from bilevel.lessons import close, expect, graded, parts
 
 COST, BENEFIT = 1.0, 3.0
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from cells import watch_cells
-from descriptions import add_descriptions
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from bilevel import report
 from bilevel.experiments import require_seeds
+from bilevel.lessons._cells import watch_cells
+from bilevel.lessons._descriptions import add_descriptions
 from bilevel.report import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SETTINGS, SKY
 from games.core import require
 
@@ -24,6 +24,7 @@ __all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
 VARIABLE = "BILEVEL_NOTEBOOKS"
 """Environment variable of automatic execution: `full` for saved outputs, `fast` for tests."""
 MODES = ("full", "fast")
+"""Values of that variable."""
 
 
 def mode() -> str | None:
@@ -31,6 +32,9 @@ def mode() -> str | None:
 
     Raises:
         ValueError: the variable has another value.
+
+    >>> mode() is None
+    True
     """
     value = os.environ.get(VARIABLE)
     require(
@@ -53,6 +57,8 @@ def use_style() -> None:
     cells.
 
     Call it in the first cell.
+
+    >>> use_style()
     """
     add_descriptions()
     watch_cells()
@@ -76,6 +82,11 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **lin
 
     Raises:
         ValueError: there are fewer than 3 seeds, or a value is not finite.
+
+    >>> from matplotlib.figure import Figure
+    >>> line = draw_band(Figure().subplots(), [0, 1], np.ones((2, 5)), label="tos", color=BLUE)
+    >>> line.get_ydata()
+    array([1., 1.])
     """
     values = np.asarray(samples, dtype=float)
     require_seeds(values.shape[-1])
@@ -92,6 +103,10 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
 
     Raises:
         ValueError: a range does not have four numbers, or its initial value is outside.
+
+    >>> explore(print, rate=(0.0, 1.0, 0.1, 2.0))
+    Traceback (most recent call last):
+    ValueError: rate starts at 2.0, outside 0.0 to 1.0.
     """
     for name, values in ranges.items():
         require(len(values) == 4, f"{name} needs (minimum, maximum, step, initial value), not {values}.")
@@ -100,8 +115,11 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
     if mode() is not None:
         draw(**{name: values[3] for name, values in ranges.items()})
         return
-    import ipywidgets  # noqa: PLC0415 - readers without widgets still see the figures
-
+    ipywidgets = _widgets()
+    if ipywidgets is None:
+        print("Sliders need the package ipywidgets: pip install 'bilevel[lessons]'. Here is one figure.")
+        draw(**{name: values[3] for name, values in ranges.items()})
+        return
     ipywidgets.interact(draw, **{name: _slider(ipywidgets, *values) for name, values in ranges.items()})
 
 
@@ -116,11 +134,18 @@ def press(react: Callable[[str], None], *names: str) -> None:
 
     Raises:
         ValueError: there are no names.
+
+    >>> press(print)
+    Traceback (most recent call last):
+    ValueError: press needs the name of one button or more.
     """
     require(bool(names), "press needs the name of one button or more.")
     if mode() is not None:
         return
-    import ipywidgets  # noqa: PLC0415 - as above
+    ipywidgets = _widgets()
+    if ipywidgets is None:
+        print("Buttons need the package ipywidgets: pip install 'bilevel[lessons]'.")
+        return
     from IPython.display import display  # noqa: PLC0415 - as above
 
     shown = ipywidgets.Output()
@@ -134,6 +159,15 @@ def press(react: Callable[[str], None], *names: str) -> None:
     for button in buttons:
         button.on_click(pressed)
     display(ipywidgets.VBox([ipywidgets.HBox(buttons), shown]))
+
+
+def _widgets() -> Any:
+    """The package of sliders and buttons; None if it is missing."""
+    try:
+        import ipywidgets  # noqa: PLC0415 - readers without widgets still see the figures
+    except ModuleNotFoundError:
+        return None
+    return ipywidgets
 
 
 def _slider(ipywidgets: Any, low: Any, high: Any, step: Any, start: Any) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from grading import close, expect, graded
 from torch import Tensor
+
+from bilevel.lessons import close, expect, graded
 
 GAMES = ((4.0, 0.0, 5.0, 1.0), (3.0, 0.0, 5.0, 1.0), (5.0, 1.0, 6.0, 2.0), (6.0, 0.0, 7.0, 3.0))
 """Dilemmas (R, S, T, P) in which LASE has a fixed point between 0 and 1."""
@@ -36,8 +38,8 @@ def check_2(share_given: Callable[[Tensor, Tensor, int], Any]) -> str:
     """max(w, 0), and 0 where the action makes no difference."""
 
     def given(values: list[float], assumed: list[float], action: int) -> Any:
-        tensors = (torch.tensor(each, dtype=torch.float64) for each in (values, assumed))
-        return share_given(*tensors, action)
+        as_tensors = partial(torch.tensor, dtype=torch.float64)
+        return share_given(as_tensors(values), as_tensors(assumed), action)
 
     expect(
         close(given([4.0, 0.0], [0.25, 0.75], 0), 0.75),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from grading import close, expect, graded
 from torch import Tensor
+
+from bilevel.lessons import close, expect, graded
 
 
 @graded("Exercise 1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from grading import close, expect, graded
+from bilevel.lessons import close, expect, graded
 
 
 @graded("Exercise 1")
