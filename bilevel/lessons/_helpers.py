@@ -58,7 +58,10 @@ def use_style() -> None:
 
     Call it in the first cell.
 
-    >>> use_style()
+    >>> with mpl.rc_context():
+    ...     use_style()
+    ...     mpl.rcParams["figure.figsize"]
+    [8.0, 4.5]
     """
     add_descriptions()
     watch_cells()

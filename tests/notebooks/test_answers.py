@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import build
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -83,7 +84,7 @@ def space_of() -> Iterator[Any]:
         torch.set_default_dtype(spaces[lesson][1])
         return dict(spaces[lesson][0])
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, mpl.rc_context():  # lessons set the style of figures
         patch.setenv("BILEVEL_NOTEBOOKS", "fast")
         yield find
     torch.set_default_dtype(torch.float32)
