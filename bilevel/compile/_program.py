@@ -177,8 +177,8 @@ class Program:
 def package_key(form: Form, request: PackageRequest) -> str | None:
     """The name of a function's package: a digest of all that its machine code depends on, and a suffix.
 
-    None if it has no package in C, as its inputs are not on the CPU or it cannot be called for one member
-    alone; for a graph the latter raises.
+    None for C if the inputs are not on the CPU, or the function cannot be called for one member alone. For a
+    graph, whatever the function raises is raised.
     """
     devices = sorted({leaf.device.type for leaf in request.inputs.leaves} - {"cpu"})
     if form == "c" and devices:

@@ -115,12 +115,10 @@ def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:
         require(len(values) == 4, f"{name} needs (minimum, maximum, step, initial value), not {values}.")
         low, high, _, start = values
         require(low <= start <= high, f"{name} starts at {start}, outside {low} to {high}.")
-    if mode() is not None:
-        draw(**{name: values[3] for name, values in ranges.items()})
-        return
     ipywidgets = _widgets()
-    if ipywidgets is None:
-        print("Sliders need the package ipywidgets: pip install 'bilevel[lessons]'. Here is one figure.")
+    if mode() is not None or ipywidgets is None:
+        if mode() is None:
+            print("Sliders need the package ipywidgets: pip install 'bilevel[lessons]'. Here is one figure.")
         draw(**{name: values[3] for name, values in ranges.items()})
         return
     ipywidgets.interact(draw, **{name: _slider(ipywidgets, *values) for name, values in ranges.items()})

@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import tyro
@@ -22,7 +22,8 @@ from tests.benchmarks.measure.machine import describe
 from tests.benchmarks.measure.whole_runs import Job, RunError, Where, run
 from tests.benchmarks.whole_runs import COMPILED, EAGER, Command, WholeRuns
 
-SCRIPTS = {
+Game = Literal["repeated-prisoners-dilemma", "escape-room", "coin-game"]
+SCRIPTS: dict[Game, str] = {
     "repeated-prisoners-dilemma": "jax_dilemma",
     "escape-room": "jax_escape_room",
     "coin-game": "jax_coin_game",
@@ -30,14 +31,13 @@ SCRIPTS = {
 """Game -> the module of `peers.scripts` that trains it in JAX."""
 LONGEST = 1_000_000
 """Outer steps that no run reaches: runs are stopped by their time."""
-Game = Literal["repeated-prisoners-dilemma", "escape-room", "coin-game"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
     """Print a table: outer steps per second of ours and of JAX, for each game and number of seeds."""
 
-    games: tuple[Game, ...] = ("repeated-prisoners-dilemma", "escape-room", "coin-game")
+    games: tuple[Game, ...] = get_args(Game)
     """Which games."""
     seeds: tuple[int, ...] = (1, 32, 1024, 16_384)
     """Numbers of seeds in one batch."""
@@ -83,7 +83,7 @@ def main(gpu: Gpu) -> int:
     return 0
 
 
-def steps_per_second(game: str, command: Command, seconds: float, notes: list[str]) -> str:
+def steps_per_second(game: Game, command: Command, seconds: float, notes: list[str]) -> str:
     """Make one run, and give its outer steps per second, or "-", with a note that says why."""
     reason = command.missing()
     if reason is None:
