@@ -12,8 +12,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import dataclasses
@@ -33,11 +38,15 @@ use_style()
 
 
 def train(method, seeds=16):
-    """Welfare of two agents in a repeated prisoner's dilemma while they learn, [outer step, seed]."""
+    """Welfare of two agents in a repeated prisoner's dilemma while they learn, [outer
+    step, seed].
+    """
     config = bilevel.default_config("repeated-prisoners-dilemma", method)
     config = dataclasses.replace(config, seeds=seeds, outer_steps=size(50, fast=2))
     with tempfile.TemporaryDirectory() as folder:
-        return bilevel.train(bilevel.create_run(config, Path(folder) / "run")).curves["welfare"]
+        return bilevel.train(bilevel.create_run(config, Path(folder) / "run")).curves[
+            "welfare"
+        ]
 
 
 # %% [markdown]
@@ -53,16 +62,34 @@ def train(method, seeds=16):
 # its own initial policies and random numbers. The band is the 95 % confidence interval.
 
 # %%
-LABELS = {"selfish": "each maximizes its own reward", "tos": "sharing weights are learned, too"}
+LABELS = {
+    "selfish": "each maximizes its own reward",
+    "tos": "sharing weights are learned, too",
+}
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
 for method, look in looks(list(LABELS)).items():
     welfare = train(method)
     steps = range(1, len(welfare) + 1)
-    draw_band(axes, steps, welfare, label=LABELS[method], color=look["color"], linestyle=look["linestyle"])
-for height, words, side in ((-2, "mutual cooperation", "bottom"), (-4, "mutual defection", "top")):
+    draw_band(
+        axes,
+        steps,
+        welfare,
+        label=LABELS[method],
+        color=look["color"],
+        linestyle=look["linestyle"],
+    )
+for height, words, side in (
+    (-2, "mutual cooperation", "bottom"),
+    (-4, "mutual defection", "top"),
+):
     axes.axhline(height, color=GRAY, linestyle="--", linewidth=1)
     beside = height + (0.04 if side == "bottom" else -0.04)
-    axes.text(0.98, beside, words, transform=axes.get_yaxis_transform(), ha="right", va=side)
+    axes.text(
+        0.98, beside, words, transform=axes.get_yaxis_transform(), ha="right", va=side
+    )
 axes.set(
     xlabel="outer step (log scale)",
     ylabel="total reward per round",
@@ -118,7 +145,9 @@ problem = bilevel.BilevelProblem(
     outer_loss=lambda theta, phi, data: (theta - 1) ** 2,
 )
 start = torch.zeros(())
-by_library = bilevel.Unrolled()(problem, start, inner.init(start), phi, steps=5).gradient
+by_library = bilevel.Unrolled()(
+    problem, start, inner.init(start), phi, steps=5
+).gradient
 print(f"phi = 1: after 5 steps theta = {end(phi):.4f}")
 print(f"hypergradient from scratch    {from_scratch:.6f}")
 print(f"hypergradient by the library  {by_library:.6f}")
@@ -131,7 +160,12 @@ print(f"hypergradient by the library  {by_library:.6f}")
 
 # %%
 LESSONS = [  # name, question, minutes, prerequisites
-    ("01_two_levels", "How do you optimize a variable that acts only through a learner?", 35, []),
+    (
+        "01_two_levels",
+        "How do you optimize a variable that acts only through a learner?",
+        35,
+        [],
+    ),
     (
         "02_differentiable_optimizers",
         "How do you differentiate an optimizer, and where do gradients get lost?",
@@ -139,18 +173,47 @@ LESSONS = [  # name, question, minutes, prerequisites
         ["01"],
     ),
     ("03_social_dilemmas", "When does selfish behavior hurt everybody?", 35, []),
-    ("04_sharing_in_the_prisoners_dilemma", "How much sharing resolves a dilemma?", 35, ["01", "03"]),
+    (
+        "04_sharing_in_the_prisoners_dilemma",
+        "How much sharing resolves a dilemma?",
+        35,
+        ["01", "03"],
+    ),
     ("05_learning_to_share", "How do agents learn how much to share?", 45, ["04"]),
-    ("06_incentives_and_empathy", "What if agents pay each other, or care about each other?", 40, ["05"]),
-    ("07_zero_sum", "How do agents learn if one's gain is the other's loss?", 35, ["01", "03"]),
-    ("08_learning_loss_weights", "How do you learn the weights of several losses?", 40, ["02"]),
-    ("09_your_own_game_and_method", "How do you add a game and a method of your own?", 30, ["05"]),
+    (
+        "06_incentives_and_empathy",
+        "What if agents pay each other, or care about each other?",
+        40,
+        ["05"],
+    ),
+    (
+        "07_zero_sum",
+        "How do agents learn if one's gain is the other's loss?",
+        35,
+        ["01", "03"],
+    ),
+    (
+        "08_learning_loss_weights",
+        "How do you learn the weights of several losses?",
+        40,
+        ["02"],
+    ),
+    (
+        "09_your_own_game_and_method",
+        "How do you add a game and a method of your own?",
+        30,
+        ["05"],
+    ),
 ]
 rows = ["| lesson | question | minutes (about) | prerequisites |", "|---|---|---|---|"]
 for name, question, minutes, after in LESSONS:
-    rows.append(f"| [{name}]({name}.ipynb) | {question} | {minutes} | {', '.join(after) or 'none'} |")
+    rows.append(
+        f"| [{name}]({name}.ipynb) | {question} | {minutes} | "
+        f"{', '.join(after) or 'none'} |"
+    )
 rows.append(
-    "| [teacher](teacher.ipynb) | for teachers: lesson plans, common difficulties, questions | 20 | |"
+    "| [teacher](teacher.ipynb) | for teachers: lesson plans, common difficulties, "
+    "questions | 20 | |"
 )
 display(Markdown("\n".join(rows)))
 
@@ -159,9 +222,13 @@ display(Markdown("\n".join(rows)))
 
 # %%
 PLACES = {
-    "01": (0, 2), "02": (1, 3), "08": (2, 3), "03": (0, 0.5), "04": (1, 1.2), "05": (2, 1.2),
+    "01": (0, 2), "02": (1, 3), "08": (2, 3), "03": (0, 0.5), "04": (1, 1.2),
+    "05": (2, 1.2),
     "06": (3, 1.8), "09": (3, 0.6), "07": (1, 0),
 }  # fmt: skip
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(11, 4.5))
 boxes = {}
 for name, _, _, _ in LESSONS:
@@ -171,16 +238,24 @@ for name, _, _, _ in LESSONS:
     lines = words.replace("differentiable ", "differentiable\n").replace(
         "sharing in the ", "sharing in the\n"
     )
-    lines = lines.replace("own game ", "own game\n").replace("learning loss ", "learning\nloss ")
-    lines = lines.replace("incentives ", "incentives\n").replace("prisoners", "prisoner's")
-    boxes[number] = axes.text(x, y, f"{number}\n{lines}", ha="center", va="center", bbox=box, fontsize=11)
+    lines = lines.replace("own game ", "own game\n").replace(
+        "learning loss ", "learning\nloss "
+    )
+    lines = lines.replace("incentives ", "incentives\n").replace(
+        "prisoners", "prisoner's"
+    )
+    boxes[number] = axes.text(
+        x, y, f"{number}\n{lines}", ha="center", va="center", bbox=box, fontsize=11
+    )
 for name, _, _, after in LESSONS:
     for before in after:
         axes.annotate(
             "", PLACES[name[:2]], PLACES[before],
             arrowprops={
-                "arrowstyle": "->", "color": GRAY, "linewidth": 1.5, "shrinkA": 2, "shrinkB": 2,
-                "patchA": boxes[before].get_bbox_patch(), "patchB": boxes[name[:2]].get_bbox_patch(),
+                "arrowstyle": "->", "color": GRAY, "linewidth": 1.5,
+                "shrinkA": 2, "shrinkB": 2,
+                "patchA": boxes[before].get_bbox_patch(),
+                "patchB": boxes[name[:2]].get_bbox_patch(),
             },
         )  # fmt: skip
 axes.set(xlim=(-0.5, 3.6), ylim=(-0.5, 3.6))
@@ -222,7 +297,10 @@ plt.show()
 
 # %%
 for method in ("selfish", "fixed"):
-    print(f"{method}: total reward per round after learning {train(method, seeds=8)[-1].mean():.3f}")
+    print(
+        f"{method}: total reward per round after learning "
+        f"{train(method, seeds=8)[-1].mean():.3f}"
+    )
 
 # %% [markdown]
 # Each exercise has a cell with dots. Replace the dots by your answer, run the cell, then run the check below

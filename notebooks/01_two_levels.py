@@ -18,31 +18,45 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import explore, size, use_style
 from bilevel.lessons.checks.two_levels import check_1, check_2, check_3
 
 use_style()
 torch.set_default_dtype(torch.float64)  # double precision, for exact comparisons
 
 A, B, C = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 2.0]), torch.tensor([1.2, 1.0])
-CURVATURE_A, CURVATURE_B = torch.tensor([1.0, 0.05]), torch.tensor([0.1, 0.6])  # of each loss, in x and y
+CURVATURE_A, CURVATURE_B = (
+    torch.tensor([1.0, 0.05]),
+    torch.tensor([0.1, 0.6]),
+)  # of each loss, in x and y
 START, RATE = torch.tensor([2.0, -1.0]), 0.5
 
 
 def inner_loss(theta, phi):
     """The inner loss: two quadratic losses, weighted by phi."""
-    return (phi * CURVATURE_A * (theta - A) ** 2 + (1 - phi) * CURVATURE_B * (theta - B) ** 2).sum() / 2
+    return (
+        phi * CURVATURE_A * (theta - A) ** 2
+        + (1 - phi) * CURVATURE_B * (theta - B) ** 2
+    ).sum() / 2
 
 
 def outer_loss(theta):
-    """The outer loss: half the squared distance from C. It depends on theta, not on phi."""
+    """The outer loss: half the squared distance from C. It depends on theta, not on
+    phi.
+    """
     return ((theta - C) ** 2).sum() / 2
 
 
@@ -80,19 +94,31 @@ def fixed_point(phi):
 
 
 def draw_plane(axes, phi, steps):
-    """The inner problem: contours of the inner loss, the trajectory, and all fixed points."""
-    x, y = torch.meshgrid(torch.linspace(-1.6, 2.9, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy")
-    height = torch.func.vmap(lambda point: inner_loss(point, phi))(torch.stack((x, y), -1).reshape(-1, 2))
-    axes.contour(x, y, height.reshape(x.shape), levels=14, colors="#BBBBBB", linewidths=0.8)
+    """The inner problem: contours of the inner loss, the trajectory, and all fixed
+    points.
+    """
+    x, y = torch.meshgrid(
+        torch.linspace(-1.6, 2.9, 60), torch.linspace(-1.4, 2.6, 60), indexing="xy"
+    )
+    height = torch.func.vmap(lambda point: inner_loss(point, phi))(
+        torch.stack((x, y), -1).reshape(-1, 2)
+    )
+    axes.contour(
+        x, y, height.reshape(x.shape), levels=14, colors="#BBBBBB", linewidths=0.8
+    )
     ends = torch.stack([fixed_point(value) for value in torch.linspace(0, 1, 101)])
-    axes.plot(*ends.T, color=GREEN, linestyle="--", label="fixed points for all $\\varphi$")
+    axes.plot(
+        *ends.T, color=GREEN, linestyle="--", label="fixed points for all $\\varphi$"
+    )
     label = f"{steps} steps with $\\varphi$ = {phi:.2f}"
     axes.plot(*learn(phi, steps).T, color=BLUE, marker="o", markersize=4, label=label)
     for point, name in ((A, "A"), (B, "B")):
         axes.annotate(name, point, (6, 6), textcoords="offset points", weight="bold")
         axes.plot(*point, "s", color=BLACK)
     axes.plot(*C, "*", color=RED, markersize=16, linestyle="", label="target C")
-    axes.set(xlabel="parameter x", ylabel="parameter y", xlim=(-1.6, 2.9), ylim=(-1.4, 2.6))
+    axes.set(
+        xlabel="parameter x", ylabel="parameter y", xlim=(-1.6, 2.9), ylim=(-1.4, 2.6)
+    )
     axes.legend(loc="lower left", fontsize=10)
 
 
@@ -105,12 +131,19 @@ def draw_outer(axes):
     """The outer problem: the outer loss after learning, as a function of phi."""
     for steps, (color, dashes, marker) in HORIZONS.items():
         losses = outer_losses(PHIS, steps)
-        axes.plot(PHIS, losses, color=color, linestyle=dashes, label=f"K = {steps} steps")
+        axes.plot(
+            PHIS, losses, color=color, linestyle=dashes, label=f"K = {steps} steps"
+        )
         axes.plot(PHIS[losses.argmin()], losses.min(), marker, color=color)
-    axes.set(xlabel="$\\varphi$ (weight of the first loss)", ylabel="outer loss F", ylim=(-0.1, 2.2))
+    axes.set(
+        xlabel="$\\varphi$ (weight of the first loss)",
+        ylabel="outer loss F",
+        ylim=(-0.1, 2.2),
+    )
     axes.legend()
 
 
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 draw_plane(left, 0.45, 10)
 draw_outer(right)
@@ -216,14 +249,18 @@ def closed_form(phi, steps):
     m = phi * CURVATURE_A + (1 - phi) * CURVATURE_B
     q, fixed = 1 - RATE * m, fixed_point(phi)
     end = fixed + q**steps * (START - fixed)
-    d_fixed = CURVATURE_A * CURVATURE_B * (A - B) / m**2  # derivatives with respect to phi
+    d_fixed = (
+        CURVATURE_A * CURVATURE_B * (A - B) / m**2
+    )  # derivatives with respect to phi
     d_q = -RATE * (CURVATURE_A - CURVATURE_B)
     d_end = d_fixed * (1 - q**steps) + steps * q ** (steps - 1) * d_q * (START - fixed)
     return (end - C) @ d_end
 
 
 h = 1e-5
-differences = (outer_loss(learn(phi + h, steps)[-1]) - outer_loss(learn(phi - h, steps)[-1])) / (2 * h)
+differences = (
+    outer_loss(learn(phi + h, steps)[-1]) - outer_loss(learn(phi - h, steps)[-1])
+) / (2 * h)
 print(f"closed form        {closed_form(phi, steps):.12f}")
 print(f"unrolled           {unrolled(phi, steps):.12f}")
 print(f"forward            {forward(phi, steps):.12f}")
@@ -254,7 +291,9 @@ ours = {
 for name, (estimator, scratch) in ours.items():
     gradient = estimator(problem, START, inner.init(START), phi, steps=steps).gradient
     same = bool((gradient - scratch).abs() < 1e-10)
-    print(f"{name:16}{gradient:12.8f}   from scratch {scratch:12.8f}   the same: {same}")
+    print(
+        f"{name:16}{gradient:12.8f}   from scratch {scratch:12.8f}   the same: {same}"
+    )
 
 # %% [markdown]
 # Here `max_distance` is infinite, so `Implicit` accepts any distance from the fixed point. By default it
@@ -276,6 +315,9 @@ except ValueError as error:
 # %%
 lengths = torch.unique(torch.logspace(0.5, 2.2, size(40, fast=5)).long())
 truth = torch.stack([closed_form(phi, int(n)) for n in lengths])
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", unrolled),
@@ -285,8 +327,19 @@ for label, color, dashes, estimate in (
 ):
     found = torch.stack([estimate(phi, int(n)) for n in lengths])
     left.plot(lengths, found, color=color, linestyle=dashes, label=label)
-    right.plot(lengths, (found - truth).abs().clamp(min=1e-17), color=color, linestyle=dashes, label=label)
-left.set(xscale="log", xlabel="inner steps K", ylabel="estimate of dF/d$\\varphi$", title="estimates")
+    right.plot(
+        lengths,
+        (found - truth).abs().clamp(min=1e-17),
+        color=color,
+        linestyle=dashes,
+        label=label,
+    )
+left.set(
+    xscale="log",
+    xlabel="inner steps K",
+    ylabel="estimate of dF/d$\\varphi$",
+    title="estimates",
+)
 right.set(
     xscale="log",
     yscale="log",
@@ -300,21 +353,35 @@ plt.show()
 q = 1 - RATE * (phi * CURVATURE_A + (1 - phi) * CURVATURE_B)
 print(f"phi = {phi:.2f}: q = {q[0]:.3f} for x and {q[1]:.3f} for y")
 for K in (10, 100):
-    print(f"after K = {K:3} steps q^K = {q[0] ** K:.1e} for x and {q[1] ** K:.1e} for y")
+    print(
+        f"after K = {K:3} steps q^K = {q[0] ** K:.1e} for x and {q[1] ** K:.1e} for y"
+    )
 end, d_end = learn(phi, 10)[-1], jacrev(lambda phi: learn(phi, 10)[-1])(phi)
 by_x, by_y = (end - C) * d_end
-print(f"hypergradient after 10 steps: {by_x:+.4f} (x) {by_y:+.4f} (y) = {by_x + by_y:.4f}")
+print(
+    f"hypergradient after 10 steps: {by_x:+.4f} (x) {by_y:+.4f} (y) = {by_x + by_y:.4f}"
+)
 fixed, d_fixed = fixed_point(phi), jacrev(fixed_point)(phi)
 by_x, by_y = (fixed - C) * d_fixed
-print(f"hypergradient at the fixed point: {by_x:+.4f} (x) {by_y:+.4f} (y) = {by_x + by_y:.4f}")
+print(
+    f"hypergradient at the fixed point: {by_x:+.4f} (x) {by_y:+.4f} (y) = "
+    f"{by_x + by_y:.4f}"
+)
 for last in (3, 10, 30):
     d_last = jacrev(lambda phi: learn(phi, last, fixed)[-1])(phi)
     x, y = 100 * d_last / d_fixed
-    print(f"truncated to {last:2} contains {x:3.0f} % of dx/dphi and {y:3.0f} % of dy/dphi", end="; ")
+    print(
+        f"truncated to {last:2} contains {x:3.0f} % of dx/dphi and {y:3.0f} % of "
+        f"dy/dphi",
+        end="; ",
+    )
     x, y = (fixed - C) * (d_last - d_fixed)
     print(f"its error: {x:+.4f} (x) {y:+.4f} (y) = {x + y:+.4f}")
 errors = [float(implicit(phi, n) - closed_form(phi, n)) for n in (120, 121)]
-print(f"from K = 120 to K = 121 the error of implicit shrinks by a factor of {errors[1] / errors[0]:.3f}")
+print(
+    f"from K = 120 to K = 121 the error of implicit shrinks by a factor of "
+    f"{errors[1] / errors[0]:.3f}"
+)
 
 # %% [markdown]
 # * The error of `implicit` comes from learning that has not converged. For large $K$ it is proportional to
@@ -333,11 +400,12 @@ print(f"from K = 120 to K = 121 the error of implicit shrinks by a factor of {er
 # Does it matter? Let us minimize the outer loss after 10 steps, with each of these estimators. The lines show
 # the outer loss by outer step, the gray line its minimum:
 
+
 # %%
-
-
 def descend(estimate, outer_steps=size(200, fast=3), rate=0.05):
-    """Gradient descent on phi with an estimator: the last phi, and the outer loss of every outer step."""
+    """Gradient descent on phi with an estimator: the last phi, and the outer loss of
+    every outer step.
+    """
     phi, losses = torch.tensor(0.9), []
     for _ in range(outer_steps):
         losses.append(outer_loss(learn(phi, 10)[-1]))
@@ -348,8 +416,13 @@ def descend(estimate, outer_steps=size(200, fast=3), rate=0.05):
 fine = torch.linspace(0.02, 0.98, 961)
 after_10 = outer_losses(fine, 10)
 at_fixed_point = torch.func.vmap(lambda phi: outer_loss(fixed_point(phi)))(fine)
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
-axes.axhline(after_10.min(), color=GRAY, linewidth=1, label=f"minimum: F = {after_10.min():.4f}")
+axes.axhline(
+    after_10.min(), color=GRAY, linewidth=1, label=f"minimum: F = {after_10.min():.4f}"
+)
 for label, color, dashes, estimate in (
     ("unrolled, forward", BLUE, "-", lambda phi: unrolled(phi, 10)),
     ("implicit", GREEN, "--", lambda phi: implicit(phi, 10)),
@@ -359,14 +432,22 @@ for label, color, dashes, estimate in (
     last_phi, losses = descend(estimate)
     label = f"{label}: $\\varphi$ = {last_phi:.3f}, F = {losses[-1]:.4f}"
     axes.plot(losses, color=color, linestyle=dashes, label=label)
-axes.set(xlabel="outer step", ylabel="outer loss F after 10 inner steps", ylim=(0.15, 0.85))
+axes.set(
+    xlabel="outer step", ylabel="outer loss F after 10 inner steps", ylim=(0.15, 0.85)
+)
 axes.legend()
 plt.show()
 
 best = fine[at_fixed_point.argmin()]
-print(f"optimal phi after 10 steps {fine[after_10.argmin()]:.3f}, at the fixed point {best:.3f}")
+print(
+    f"optimal phi after 10 steps {fine[after_10.argmin()]:.3f}, at the fixed point "
+    f"{best:.3f}"
+)
 early, late = implicit(best, 10), implicit(best, 1000)
-print(f"implicit at phi = {best:.3f}: {early:.2f} after 10 steps, {late:.2f} at the fixed point")
+print(
+    f"implicit at phi = {best:.3f}: {early:.2f} after 10 steps, {late:.2f} at the "
+    f"fixed point"
+)
 
 # %% [markdown]
 # With the truncated estimators, $\varphi$ passes the optimum and moves away from it again: they converge to a
@@ -381,15 +462,16 @@ print(f"implicit at phi = {best:.3f}: {early:.2f} after 10 steps, {late:.2f} at 
 # get sliders. Without them the figure shows their initial values.) Find a setting where `implicit` has the
 # wrong sign, so that gradient descent with it goes *uphill*.
 
-# %%
 
-
+# %% tags=["hide-input"]
 def play(phi, steps, last):
     phi, last = torch.tensor(phi), min(last, steps)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     draw_plane(left, phi, steps)
     loss = outer_loss(learn(phi, steps)[-1])
-    right.plot(PHIS, outer_losses(PHIS, steps), color=GRAY, label=f"F after {steps} steps")
+    right.plot(
+        PHIS, outer_losses(PHIS, steps), color=GRAY, label=f"F after {steps} steps"
+    )
     right.plot(phi, loss, "o", color=BLACK)
     ends = torch.tensor([-0.12, 0.12])
     for label, look, slope in (
@@ -401,14 +483,20 @@ def play(phi, steps, last):
             truncated(phi, steps, last),
         ),
     ):
-        right.plot(phi + ends, loss + slope * ends, label=f"{label}: {slope:+.3f}", **look)
+        right.plot(
+            phi + ends, loss + slope * ends, label=f"{label}: {slope:+.3f}", **look
+        )
     right.set(
-        xlabel="$\\varphi$ (weight of the first loss)", ylabel="outer loss F", xlim=(0, 1), ylim=(-0.1, 2.2)
+        xlabel="$\\varphi$ (weight of the first loss)",
+        ylabel="outer loss F",
+        xlim=(0, 1),
+        ylim=(-0.1, 2.2),
     )
     right.legend()
     plt.show()
 
 
+# %%
 explore(play, phi=(0.05, 0.95, 0.01, 0.7), steps=(1, 100, 1, 10), last=(1, 100, 1, 3))
 
 # %% [markdown]

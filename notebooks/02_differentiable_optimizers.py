@@ -15,8 +15,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import higher
@@ -26,7 +31,8 @@ import torchopt
 from torch import nn
 from torch.func import functional_call, grad
 
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, explore, size, use_style
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import explore, size, use_style
 from bilevel.lessons.checks.differentiable_optimizers import check_1, check_2, check_3
 
 use_style()
@@ -46,7 +52,10 @@ START = {name: weight.detach().clone() for name, weight in model.named_parameter
 
 def training_loss(predicted, phi):
     """The inner loss: both sensors, weighted."""
-    return phi * ((predicted - noisy) ** 2).mean() + (1 - phi) * ((predicted - shifted) ** 2).mean()
+    return (
+        phi * ((predicted - noisy) ** 2).mean()
+        + (1 - phi) * ((predicted - shifted) ** 2).mean()
+    )
 
 
 def validation_loss(predicted):
@@ -92,12 +101,22 @@ def usual_loop():
         optimizer.zero_grad()
         training_loss(learner(inputs), phi).backward()
         optimizer.step()
-    return torch.autograd.grad(validation_loss(learner(checked)), phi, allow_unused=True)[0]
+    return torch.autograd.grad(
+        validation_loss(learner(checked)), phi, allow_unused=True
+    )[0]
 
 
 phis = torch.linspace(0, 1, 21)
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
-axes.plot(phis, torch.func.vmap(after_sgd)(phis), color=GRAY, label="validation loss after 10 steps")
+axes.plot(
+    phis,
+    torch.func.vmap(after_sgd)(phis),
+    color=GRAY,
+    label="validation loss after 10 steps",
+)
 here, slope = after_sgd(HALF), grad(after_sgd)(HALF)
 axes.plot(0.5, here, "o", color=BLACK)
 reach = torch.tensor([-0.25, 0.25])
@@ -183,13 +202,18 @@ def adam_step(theta, state, phi, epsilon):
     v = mapped(lambda v, g: beta_2 * v + (1 - beta_2) * g * g, v, g)
 
     def update(theta, m, v):
-        return theta - ADAM_RATE * (m / (1 - beta_1**t)) / ((v / (1 - beta_2**t)).sqrt() + epsilon)
+        return theta - ADAM_RATE * (m / (1 - beta_1**t)) / (
+            (v / (1 - beta_2**t)).sqrt() + epsilon
+        )
 
     return mapped(update, theta, m, v), (m, v, t)
 
 
 def after_adam(phi, epsilon=1e-8, steps=STEPS):
-    theta, state = START, (mapped(torch.zeros_like, START), mapped(torch.zeros_like, START), 0)
+    theta, state = (
+        START,
+        (mapped(torch.zeros_like, START), mapped(torch.zeros_like, START), 0),
+    )
     for _ in range(steps):
         theta, state = adam_step(theta, state, phi, epsilon)
     return validation_loss(predict(theta, checked))
@@ -199,7 +223,10 @@ print(f"through gradient descent {grad(after_sgd)(HALF):.8f}")
 print(f"through Adam             {grad(after_adam)(HALF):.8f}")
 h = 1e-6
 for name, after in (("gradient descent", after_sgd), ("Adam", after_adam)):
-    print(f"finite differences, {name}: {(after(HALF + h) - after(HALF - h)) / (2 * h):.8f}")
+    print(
+        f"finite differences, {name}: "
+        f"{(after(HALF + h) - after(HALF - h)) / (2 * h):.8f}"
+    )
 
 # %% [markdown]
 # ## Three libraries, side by side
@@ -214,7 +241,9 @@ from bilevel.optimizers import adam, sgd
 
 
 def with_higher(make, steps=STEPS):
-    """higher: takes your module and your optimizer, and makes copies without in-place updates."""
+    """higher: takes your module and your optimizer, and makes copies without in-place
+    updates.
+    """
     phi = HALF.clone().requires_grad_()
     with higher.innerloop_ctx(model, make(model.parameters())) as (learner, optimizer):
         for _ in range(steps):
@@ -223,7 +252,9 @@ def with_higher(make, steps=STEPS):
 
 
 def with_torchopt(make, steps=STEPS):
-    """TorchOpt: its optimizer replaces the weights of your module, which must be restored."""
+    """TorchOpt: its optimizer replaces the weights of your module, which must be
+    restored.
+    """
     phi = HALF.clone().requires_grad_()
     optimizer = make(model)
     for _ in range(steps):
@@ -235,24 +266,43 @@ def with_torchopt(make, steps=STEPS):
 
 
 def problem_of(optimizer):
-    """This toolkit: a loss and an optimizer make a step; a step and an outer loss make a problem."""
+    """This toolkit: a loss and an optimizer make a step; a step and an outer loss make
+    a problem.
+    """
     return BilevelProblem(
-        step=inner_step(lambda theta, phi, data: training_loss(predict(theta, inputs), phi), optimizer),
+        step=inner_step(
+            lambda theta, phi, data: training_loss(predict(theta, inputs), phi),
+            optimizer,
+        ),
         outer_loss=lambda theta, phi, data: validation_loss(predict(theta, checked)),
     )
 
 
 def with_ours(optimizer, estimator=Unrolled(), steps=STEPS):
-    return estimator(problem_of(optimizer), START, optimizer.init(START), HALF, steps=steps).gradient
+    return estimator(
+        problem_of(optimizer), START, optimizer.init(START), HALF, steps=steps
+    ).gradient
 
 
 print(f"{'gradient descent':18}from scratch {grad(after_sgd)(HALF):.10f}")
-print(f"{'':18}higher       {with_higher(lambda weights: torch.optim.SGD(weights, lr=RATE)):.10f}")
-print(f"{'':18}TorchOpt     {with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE)):.10f}")
+print(
+    f"{'':18}higher       "
+    f"{with_higher(lambda weights: torch.optim.SGD(weights, lr=RATE)):.10f}"
+)
+print(
+    f"{'':18}TorchOpt     "
+    f"{with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE)):.10f}"
+)
 print(f"{'':18}this toolkit {with_ours(sgd(RATE)):.10f}")
 print(f"{'Adam':18}from scratch {grad(after_adam)(HALF):.10f}")
-print(f"{'':18}higher       {with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE)):.10f}")
-print(f"{'':18}TorchOpt     {with_torchopt(lambda module: torchopt.MetaAdam(module, lr=ADAM_RATE)):.10f}")
+print(
+    f"{'':18}higher       "
+    f"{with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE)):.10f}"
+)
+print(
+    f"{'':18}TorchOpt     "
+    f"{with_torchopt(lambda module: torchopt.MetaAdam(module, lr=ADAM_RATE)):.10f}"
+)
 print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 
 # %% [markdown]
@@ -266,10 +316,14 @@ print(f"{'':18}this toolkit {with_ours(adam(ADAM_RATE)):.10f}")
 # Left, the boxed derivative against the size of the gradient. Right, the validation loss after a single
 # step of Adam, for every weight $\varphi$. Three values of $\varepsilon$ each:
 
-# %%
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 sizes = torch.logspace(-10, 1, 200)
-for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, AMBER, "-."), (1e-1, BLUE, "-")):
+for epsilon, color, dashes in (
+    (1e-8, RED, ":"),
+    (1e-2, AMBER, "-."),
+    (1e-1, BLUE, "-"),
+):
     left.plot(
         sizes,
         epsilon / (sizes + epsilon) ** 2,
@@ -288,10 +342,16 @@ for epsilon, color, dashes in ((1e-8, RED, ":"), (1e-2, AMBER, "-."), (1e-1, BLU
         label=f"$\\varepsilon$ = {epsilon:g}",
     )
 left.set(
-    xscale="log", yscale="log", xlabel="size of the gradient |g|", ylabel="slope du/dg of Adam's first update"
+    xscale="log",
+    yscale="log",
+    xlabel="size of the gradient |g|",
+    ylabel="slope du/dg of Adam's first update",
 )
 left.legend()
-right.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss after one step of Adam")
+right.set(
+    xlabel="weight of the noisy sensor, $\\varphi$",
+    ylabel="validation loss after one step of Adam",
+)
 right.legend()
 plt.show()
 
@@ -304,28 +364,46 @@ plt.show()
 
 # %%
 epsilons = torch.logspace(-8, 0, size(17, fast=3))
+
+
+# %% tags=["hide-input"]
 figure, all_axes = plt.subplots(1, 2, figsize=(11, 4.2))
 for axes, steps in zip(all_axes, (1, 10), strict=True):
-    after_correction = [with_ours(adam(ADAM_RATE, epsilon=float(e)), steps=steps) for e in epsilons]
+    after_correction = [
+        with_ours(adam(ADAM_RATE, epsilon=float(e)), steps=steps) for e in epsilons
+    ]
     before_correction = [
-        with_higher(lambda w: torch.optim.Adam(w, lr=ADAM_RATE, eps=float(e)), steps) for e in epsilons
+        with_higher(lambda w: torch.optim.Adam(w, lr=ADAM_RATE, eps=float(e)), steps)
+        for e in epsilons
     ]
     axes.plot(
-        epsilons, after_correction, color=BLUE, label="after bias correction (PyTorch, TorchOpt, bilevel)"
+        epsilons,
+        after_correction,
+        color=BLUE,
+        label="after bias correction (PyTorch, TorchOpt, bilevel)",
     )
-    axes.plot(epsilons, before_correction, color=RED, linestyle="--", label="before (higher)")
+    axes.plot(
+        epsilons, before_correction, color=RED, linestyle="--", label="before (higher)"
+    )
     axes.set(
         xscale="log",
         xlabel="$\\varepsilon$",
         ylabel="hypergradient",
         title=f"{steps} step{'s' * (steps > 1)} of Adam",
     )
-figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+figure.legend(
+    *all_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2
+)
 plt.show()
 
 here = with_ours(adam(ADAM_RATE, epsilon=1e-2), steps=1)
-by_higher = with_higher(lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1)
-print(f"one step, epsilon = 0.01: {here:.4f} by this toolkit, {by_higher:.4f} by higher", end="")
+by_higher = with_higher(
+    lambda weights: torch.optim.Adam(weights, lr=ADAM_RATE, eps=1e-2), 1
+)
+print(
+    f"one step, epsilon = 0.01: {here:.4f} by this toolkit, {by_higher:.4f} by higher",
+    end="",
+)
 print(f" ({by_higher / here:.0f} times as large)")
 
 # %% [markdown]
@@ -348,17 +426,48 @@ cpu = torch.device("cpu")
 lengths = size(128, fast=4)
 counts = [2**power for power in range(1, lengths.bit_length())]
 curves = {
-    "TorchOpt": (RED, ":", lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n)),
-    "higher": (BLACK, "-.", lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n)),
-    "recompute each step": (BLUE, "-", lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n)),
-    "sqrt(K) checkpoints": (GREEN, "--", lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n)),
-    "forward mode (one phi)": (PURPLE, (0, (6, 2, 1, 2)), lambda n: with_ours(sgd(RATE), Forward(), n)),
+    "TorchOpt": (
+        RED,
+        ":",
+        lambda n: with_torchopt(lambda module: torchopt.MetaSGD(module, lr=RATE), n),
+    ),
+    "higher": (
+        BLACK,
+        "-.",
+        lambda n: with_higher(lambda w: torch.optim.SGD(w, lr=RATE), n),
+    ),
+    "recompute each step": (
+        BLUE,
+        "-",
+        lambda n: with_ours(sgd(RATE), Unrolled(recompute=True), n),
+    ),
+    "sqrt(K) checkpoints": (
+        GREEN,
+        "--",
+        lambda n: with_ours(sgd(RATE), Unrolled(segments="sqrt"), n),
+    ),
+    "forward mode (one phi)": (
+        PURPLE,
+        (0, (6, 2, 1, 2)),
+        lambda n: with_ours(sgd(RATE), Forward(), n),
+    ),
 }
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
 peaks = {}
 for name, (color, dashes, run) in curves.items():
     peaks[name] = [measure_peak(lambda: run(n), cpu)[1] / 1024 for n in counts]
-    axes.plot(counts, peaks[name], color=color, linestyle=dashes, marker="o", markersize=4, label=name)
+    axes.plot(
+        counts,
+        peaks[name],
+        color=color,
+        linestyle=dashes,
+        marker="o",
+        markersize=4,
+        label=name,
+    )
 axes.set(xscale="log", yscale="log", xlabel="steps K", ylabel="peak memory (KiB)")
 axes.legend()
 plt.show()
@@ -374,15 +483,22 @@ for name, peak in peaks.items():
 # %%
 
 
-def hypergradient(gradients_of, *, between=lambda weight: weight, weigh=lambda phi: phi):
-    """The hypergradient of ten steps, one part of which can be replaced, or None if there is none."""
+def hypergradient(
+    gradients_of, *, between=lambda weight: weight, weigh=lambda phi: phi
+):
+    """The hypergradient of ten steps, one part of which can be replaced, or None if
+    there is none.
+    """
     phi = HALF.clone().requires_grad_()
     theta = {name: weight.clone().requires_grad_() for name, weight in START.items()}
     for _ in range(STEPS):
         theta = {name: between(weight) for name, weight in theta.items()}
         loss = training_loss(predict(theta, inputs), weigh(phi))
         slopes = gradients_of(loss, list(theta.values()))
-        theta = {name: weight - RATE * g for (name, weight), g in zip(theta.items(), slopes, strict=True)}
+        theta = {
+            name: weight - RATE * g
+            for (name, weight), g in zip(theta.items(), slopes, strict=True)
+        }
     loss = validation_loss(predict(theta, checked))
     return torch.autograd.grad(loss, phi, allow_unused=True)[0]
 
@@ -410,18 +526,22 @@ clipped_truth = hypergradient(clipped(detach=False))
 rows = [
     ("no mistake", truth, truth),
     ("create_graph forgotten", hypergradient(without_graph), truth),
-    ("phi.item() in the loss", hypergradient(with_graph, weigh=lambda phi: phi.item()), truth),
+    (
+        "phi.item() in the loss",
+        hypergradient(with_graph, weigh=lambda phi: phi.item()),
+        truth,
+    ),
     (
         "weights detached between steps",
         hypergradient(with_graph, between=lambda w: w.detach().requires_grad_()),
         truth,
     ),
-    ("weights rounded to float32", hypergradient(with_graph, between=lambda w: w.float().double()), truth),
     (
-        "clipped, norm differentiated",
-        clipped_truth,
-        clipped_truth,
+        "weights rounded to float32",
+        hypergradient(with_graph, between=lambda w: w.float().double()),
+        truth,
     ),
+    ("clipped, norm differentiated", clipped_truth, clipped_truth),
     ("clipped, norm detached", hypergradient(clipped(detach=True)), clipped_truth),
 ]
 print(f"{'':32}{'gradient':>12}{'correct':>12}")
@@ -446,9 +566,14 @@ from torchopt.clip import clip_grad_norm
 from bilevel import check_hypergradient
 from bilevel.optimizers import chain, clip_by_norm
 
-for name, clip in (("this toolkit's", clip_by_norm(0.2)), ("TorchOpt's", clip_grad_norm(0.2))):
+for name, clip in (
+    ("this toolkit's", clip_by_norm(0.2)),
+    ("TorchOpt's", clip_grad_norm(0.2)),
+):
     clipped_sgd = chain(clip, sgd(RATE))
-    result = check_hypergradient(problem_of(clipped_sgd), START, clipped_sgd.init(START), HALF, steps=STEPS)
+    result = check_hypergradient(
+        problem_of(clipped_sgd), START, clipped_sgd.init(START), HALF, steps=STEPS
+    )
     print(f"{name} clipping: {'correct' if result.passed else 'WRONG'}\n{result}\n")
 
 # %% [markdown]
@@ -457,9 +582,8 @@ for name, clip in (("this toolkit's", clip_by_norm(0.2)), ("TorchOpt's", clip_gr
 # The validation loss after some steps of Adam, and its derivative at $\varphi$. Make $\varepsilon$ small
 # with one step; then take more steps. When does the derivative begin to point downhill?
 
-# %%
 
-
+# %% tags=["hide-input"]
 def play(phi, steps, log10_epsilon):
     here = torch.tensor(phi)
 
@@ -468,7 +592,12 @@ def play(phi, steps, log10_epsilon):
 
     figure, axes = plt.subplots()
     phis = torch.linspace(0, 1, size(121, fast=5))
-    axes.plot(phis, torch.func.vmap(after)(phis), color=GRAY, label=f"after {steps} steps of Adam")
+    axes.plot(
+        phis,
+        torch.func.vmap(after)(phis),
+        color=GRAY,
+        label=f"after {steps} steps of Adam",
+    )
     slope = grad(after)(here)
     axes.plot(here, after(here), "o", color=BLACK)
     axes.plot(
@@ -478,13 +607,23 @@ def play(phi, steps, log10_epsilon):
         linestyle="--",
         label=f"slope {slope:.3f}",
     )
-    axes.set(xlabel="weight of the noisy sensor, $\\varphi$", ylabel="validation loss", xlim=(0, 1))
+    axes.set(
+        xlabel="weight of the noisy sensor, $\\varphi$",
+        ylabel="validation loss",
+        xlim=(0, 1),
+    )
     axes.set_title(f"$\\varepsilon = 10^{{{log10_epsilon:g}}}$")
     axes.legend()
     plt.show()
 
 
-explore(play, phi=(0.05, 0.95, 0.05, 0.5), steps=(1, 30, 1, 3), log10_epsilon=(-8.0, 0.0, 0.5, -3.0))
+# %%
+explore(
+    play,
+    phi=(0.05, 0.95, 0.05, 0.5),
+    steps=(1, 30, 1, 3),
+    log10_epsilon=(-8.0, 0.0, 0.5, -3.0),
+)
 
 # %% [markdown]
 # ## Exercises

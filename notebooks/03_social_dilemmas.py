@@ -13,8 +13,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import dataclasses
@@ -25,8 +30,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY, explore, press, size, use_style
-from bilevel.lessons.checks.social_dilemmas import STRANGERS, check_1, check_2, check_3, check_4
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, RED, SKY
+from bilevel.lessons import explore, press, size, use_style
+from bilevel.lessons.checks.social_dilemmas import STRANGERS, check_1, check_2, check_3
+from bilevel.lessons.checks.social_dilemmas import check_4
 
 use_style()
 torch.set_default_dtype(torch.float64)
@@ -49,6 +56,8 @@ NAMED = {  # label, and its offset from the point
     "assurance": ("assurance", (8, -6), "left"),
 }
 
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(9, 6))
 for low, high, left, right, color, words in (
     (1, 2.5, -2, 0, RED, "greed and fear"),
@@ -61,11 +70,27 @@ for low, high, left, right, color, words in (
 for name, (words, offset, side) in NAMED.items():
     game = make(name)
     worth = game.reward - game.punishment
-    s, t = ((value - game.punishment) / worth for value in (game.sucker, game.temptation))
+    s, t = (
+        (value - game.punishment) / worth for value in (game.sucker, game.temptation)
+    )
     axes.plot(s, t, "o", color=BLACK)
-    axes.annotate(words, (s, t), offset, textcoords="offset points", fontsize=11, va="top", ha=side)
+    axes.annotate(
+        words,
+        (s, t),
+        offset,
+        textcoords="offset points",
+        fontsize=11,
+        va="top",
+        ha=side,
+    )
 axes.plot([-0.5, 1.5], [2.5, 0.5], color=GRAY, linestyle="--", linewidth=1)
-axes.text(0.3, 2.05, "above the line: taking turns\nbeats cooperating, T + S > 2R", fontsize=11, color=BLACK)
+axes.text(
+    0.3,
+    2.05,
+    "above the line: taking turns\nbeats cooperating, T + S > 2R",
+    fontsize=11,
+    color=BLACK,
+)
 axes.set(xlim=(-2, 1.5), ylim=(-1.4, 2.5))
 axes.set_xlabel("S: payoff of cooperating alone (R = 1, P = 0)")
 axes.set_ylabel("T: payoff of defecting alone (R = 1, P = 0)")
@@ -119,13 +144,17 @@ plt.show()
 
 
 def public_good(actions, k):
-    """Payoffs of one round; action 0 contributes the unit (cooperates), 1 keeps it (defects)."""
+    """Payoffs of one round; action 0 contributes the unit (cooperates), 1 keeps it
+    (defects).
+    """
     pot = k * sum(action == 0 for action in actions)
     return [pot / len(actions) + (action == 1) for action in actions]
 
 
 def schelling_diagram(payoffs, agents):
-    """R_c and R_d, the payoffs of agent 0, for m = 0, ..., agents - 1 other cooperators."""
+    """R_c and R_d, the payoffs of agent 0, for m = 0, ..., agents - 1 other
+    cooperators.
+    """
     others = [[0] * m + [1] * (agents - 1 - m) for m in range(agents)]
     return [[payoffs([own, *rest])[0] for rest in others] for own in (0, 1)]
 
@@ -133,21 +162,29 @@ def schelling_diagram(payoffs, agents):
 def motives(cooperator, defector):
     R, S, T, P = cooperator[-1], cooperator[0], defector[-1], defector[0]
     good = R > P and R > S and (len(cooperator) > 2 or 2 * R > T + S)
-    return [word for word, holds in (("greed", T > R), ("fear", P > S)) if good and holds]
+    return [
+        word for word, holds in (("greed", T > R), ("fear", P > S)) if good and holds
+    ]
 
 
 def equilibria(payoffs, agents):
-    """All pure Nash equilibria: action profiles from which no agent gains by deviating alone."""
+    """All pure Nash equilibria: action profiles from which no agent gains by deviating
+    alone.
+    """
     found = []
     for profile in itertools.product((0, 1), repeat=agents):
-        flipped = [[*profile[:i], 1 - profile[i], *profile[i + 1 :]] for i in range(agents)]
+        flipped = [
+            [*profile[:i], 1 - profile[i], *profile[i + 1 :]] for i in range(agents)
+        ]
         if all(payoffs(flipped[i])[i] <= payoffs(profile)[i] for i in range(agents)):
             found.append(profile)
     return found
 
 
 def price_of_anarchy(payoffs, agents):
-    best = max(sum(payoffs(profile)) for profile in itertools.product((0, 1), repeat=agents))
+    best = max(
+        sum(payoffs(profile)) for profile in itertools.product((0, 1), repeat=agents)
+    )
     return best / min(sum(payoffs(profile)) for profile in equilibria(payoffs, agents))
 
 
@@ -174,11 +211,21 @@ from games.theory import dilemma_test, price_of_selfishness, schelling
 
 game = PublicGoods(agents=4, k=2)
 data, prices = schelling(game), price_of_selfishness(game)
-print("cooperator:", data.cooperator[0], " the same:", list(data.cooperator[0]) == cooperator)
+print(
+    "cooperator:",
+    data.cooperator[0],
+    " the same:",
+    list(data.cooperator[0]) == cooperator,
+)
 print("defector:  ", data.defector[0], " the same:", list(data.defector[0]) == defector)
 print(dilemma_test(game))
 print("equilibria:", [outcome.profile for outcome in prices.equilibria])
-print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_anarchy.reason)
+print(
+    "price of anarchy:",
+    prices.price_of_anarchy.value,
+    "-",
+    prices.price_of_anarchy.reason,
+)
 
 # %% [markdown]
 # The command `bilevel theory --game public-goods` prints the same for any one-shot game of the library.
@@ -191,9 +238,8 @@ print("price of anarchy:", prices.price_of_anarchy.value, "-", prices.price_of_a
 # contributors: *greed* is the gap at the right end, *fear* that at the left end. Right, the price of
 # anarchy for every multiplier $k$; the black dot is the $k$ of the left figure.
 
-# %%
 
-
+# %% tags=["hide-input"]
 def draw_pot(agents, k):
     def payoffs(actions):
         return public_good(actions, k)
@@ -201,19 +247,36 @@ def draw_pot(agents, k):
     cooperator, defector = schelling_diagram(payoffs, agents)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
     left.plot(range(agents), cooperator, color=BLUE, marker="o", label="contributor")
-    left.plot(range(agents), defector, color=RED, linestyle="--", marker="s", label="free rider")
-    left.set(xlabel="other contributors m", ylabel="payoff (units)", xticks=range(agents))
+    left.plot(
+        range(agents),
+        defector,
+        color=RED,
+        linestyle="--",
+        marker="s",
+        label="free rider",
+    )
+    left.set(
+        xlabel="other contributors m", ylabel="payoff (units)", xticks=range(agents)
+    )
     left.set_title(" and ".join(motives(cooperator, defector)) or "no dilemma")
     left.legend()
     multipliers = torch.arange(0.55, agents + 1.5, 0.1).tolist()
-    prices = [price_of_anarchy(lambda actions: public_good(actions, value), agents) for value in multipliers]
+    prices = [
+        price_of_anarchy(lambda actions: public_good(actions, value), agents)
+        for value in multipliers
+    ]
     right.plot(multipliers, prices, ".", color=GRAY)
-    right.plot(k, price_of_anarchy(payoffs, agents), "o", color=BLACK, label=f"k = {k:g}")
-    right.set(xlabel="multiplier k", ylabel="price of anarchy", ylim=(0.5, agents + 0.5))
+    right.plot(
+        k, price_of_anarchy(payoffs, agents), "o", color=BLACK, label=f"k = {k:g}"
+    )
+    right.set(
+        xlabel="multiplier k", ylabel="price of anarchy", ylim=(0.5, agents + 0.5)
+    )
     right.legend()
     plt.show()
 
 
+# %%
 explore(draw_pot, agents=(2, 6, 1, 4), k=(0.6, 7.0, 0.2, 2.0))
 
 # %% [markdown]
@@ -238,7 +301,9 @@ def sorry(own, others):
 
 
 def play_match(first, second, rounds=10):
-    """Play two strategies against each other: both strings of moves, and the rewards, [round, 2]."""
+    """Play two strategies against each other: both strings of moves, and the rewards,
+    [round, 2].
+    """
     one, two, rewards = "", "", []
     for _ in range(rounds):
         moves = first(one, two) + second(two, one)
@@ -251,8 +316,21 @@ def draw_match(mine, theirs, rewards):
     figure, axes = plt.subplots()
     total, rounds = rewards.cumsum(0), range(1, len(rewards) + 1)
     axes.plot(rounds, total[:, 0], color=BLUE, marker="o", label=f"you:   {mine}")
-    axes.plot(rounds, total[:, 1], color=RED, marker="s", linestyle="--", label=f"other: {theirs}")
-    axes.plot(rounds, [-r for r in rounds], color=GRAY, linestyle=":", label="mutual cooperation")
+    axes.plot(
+        rounds,
+        total[:, 1],
+        color=RED,
+        marker="s",
+        linestyle="--",
+        label=f"other: {theirs}",
+    )
+    axes.plot(
+        rounds,
+        [-r for r in rounds],
+        color=GRAY,
+        linestyle=":",
+        label="mutual cooperation",
+    )
     axes.set(xlabel="round", ylabel="cumulative payoff (years)", xticks=rounds)
     axes.legend(prop={"family": "monospace"})
     plt.show()
@@ -262,7 +340,10 @@ MINE = "CCCDCCCCCC"
 draw_match(*play_match(lambda own, others: MINE[len(own)], STRANGERS[0]))
 
 # %%
-OTHER, yours = STRANGERS[1], ""  # run this cell again to restart; STRANGERS[2] is a third one
+OTHER, yours = (
+    STRANGERS[1],
+    "",
+)  # run this cell again to restart; STRANGERS[2] is a third one
 
 
 def move(name):
@@ -288,11 +369,12 @@ press(move, "cooperate", "defect")
 # right one. The titles state the percentage of 625 initial policies, on an even grid, from which the agents
 # learn to cooperate.
 
+
 # %%
-
-
 def selfish_step(p, q, S, T):
-    """The changes of p and q. The logistic slope p (1 - p) counts twice: payoff to logit, logit to p."""
+    """The changes of p and q. The logistic slope p (1 - p) counts twice: payoff to
+    logit, logit to p.
+    """
     gain_p = q * (1 - T) + (1 - q) * S  # cooperating instead of defecting, against q
     gain_q = p * (1 - T) + (1 - p) * S
     return (p * (1 - p)) ** 2 * gain_p, (q * (1 - q)) ** 2 * gain_q
@@ -300,7 +382,9 @@ def selfish_step(p, q, S, T):
 
 def both_cooperate(S, T, steps):
     """The fraction of initial policies from which both learn to cooperate."""
-    p, q = torch.meshgrid(torch.linspace(0.02, 0.98, 25), torch.linspace(0.02, 0.98, 25), indexing="xy")
+    p, q = torch.meshgrid(
+        torch.linspace(0.02, 0.98, 25), torch.linspace(0.02, 0.98, 25), indexing="xy"
+    )
     for _ in range(steps):
         dp, dq = selfish_step(p, q, S, T)
         p, q = (p + dp).clamp(0.001, 0.999), (q + dq).clamp(0.001, 0.999)
@@ -314,11 +398,22 @@ FOUR = {
     "no dilemma": (0.5, 0.5),
 }
 grid = torch.linspace(0.02, 0.98, 25)
+
+
+# %% tags=["hide-input"]
 figure, all_axes = plt.subplots(1, 4, figsize=(14, 4), sharey=True)
 for axes, (name, (S, T)) in zip(all_axes, FOUR.items(), strict=True):
     p, q = torch.meshgrid(grid, grid, indexing="xy")
     dp, dq = selfish_step(p, q, S, T)
-    axes.streamplot(grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color=BLUE, density=0.8, linewidth=1)
+    axes.streamplot(
+        grid.numpy(),
+        grid.numpy(),
+        dp.numpy(),
+        dq.numpy(),
+        color=BLUE,
+        density=0.8,
+        linewidth=1,
+    )
     share = both_cooperate(S, T, steps=size(5000, fast=50))
     axes.set(title=f"{name}\nS = {S}, T = {T}\nboth cooperate: {100 * share:.0f} %")
     axes.set_xlabel("p: agent 0 cooperates", fontsize=11)
@@ -337,7 +432,9 @@ import bilevel
 
 for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
     config = bilevel.default_config(name, "selfish")
-    config = dataclasses.replace(config, seeds=size(32, fast=3), outer_steps=size(200, fast=2))
+    config = dataclasses.replace(
+        config, seeds=size(32, fast=3), outer_steps=size(200, fast=2)
+    )
     with tempfile.TemporaryDirectory() as folder:
         final = bilevel.train(bilevel.create_run(config, Path(folder) / "run")).final
     cooperating = torch.as_tensor(final["cooperation"])
@@ -346,8 +443,13 @@ for name in ("prisoners-dilemma", "stag-hunt", "chicken"):
         "one cooperates": (cooperating - 0.5).abs() < 0.2,
         "both defect": cooperating < 0.2,
     }
-    counts = ", ".join(f"{words} in {int(seeds.sum())}" for words, seeds in ends.items())
-    print(f"{name:18}{counts} of {len(cooperating)} seeds; mean total reward {final['welfare'].mean():.2f}")
+    counts = ", ".join(
+        f"{words} in {int(seeds.sum())}" for words, seeds in ends.items()
+    )
+    print(
+        f"{name:18}{counts} of {len(cooperating)} seeds; mean total reward "
+        f"{final['welfare'].mean():.2f}"
+    )
 
 # %% [markdown]
 # ## Exercises

@@ -13,144 +13,88 @@
 # policies under a fixed sharing matrix; the outer loop learns the sharing matrix by differentiating through
 # the policy updates. At first the learned share is not that of theory, since the two solve different
 # problems. Once they solve the same problem, they agree.
-#
-# The first cell defines the functions that the later cells use. Its symbols are explained under *The key
-# equations*; come back to it then.
 
 # %% tags=["setup"]
 import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 
-from bilevel.experiments import interquartile_interval
-from bilevel.lessons import BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
-from bilevel.lessons.checks.sharing_in_the_prisoners_dilemma import check_1, check_2, check_3
+import games
+from bilevel import Placement
+from bilevel.lessons import BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import (
+    draw_band,
+    explore,
+    learning_curves,
+    over_seeds,
+    size,
+    use_style,
+)
+from bilevel.lessons.checks.sharing_in_the_prisoners_dilemma import check_1, check_2
+from bilevel.lessons.checks.sharing_in_the_prisoners_dilemma import check_3
+from bilevel.methods import ToS
 
 use_style()
 torch.set_default_dtype(torch.float64)
 
-COST, BENEFIT = 1.0, 2.0  # cost of cleaning, and its benefit to the other agent
-RATE, ENTROPY = 10.0, 0.1  # learning rate of the policies, and coefficient of their entropy bonus
-SEEDS, OUTER_STEPS = size(12, fast=3), size(150, fast=4)
-
-
-def rewards(p):
-    """Individual rewards, [..., agent], where agent i cleans with probability p[..., i]."""
-    return -2 - COST * p + BENEFIT * p.flip(-1)
-
-
-def kept(T):
-    """The share of its reward that each agent keeps, [..., agent], for T [..., giver, receiver]."""
-    return T.diagonal(dim1=-2, dim2=-1)
-
-
-def received(T):
-    """The share of the other agent's reward that each agent receives, [..., agent]."""
-    return T.flip(-2).diagonal(dim1=-2, dim2=-1)
-
-
-def learn_once(theta, T, bonus=ENTROPY):
-    """One policy update of both agents: each follows the gradient of its own shared reward under T."""
-    p = theta.sigmoid()
-    return theta + RATE * p * (1 - p) * (BENEFIT * received(T) - COST * kept(T) - bonus * theta)
-
-
-def learn(theta, T, steps, bonus=ENTROPY):
-    for _ in range(steps):
-        theta = learn_once(theta, T, bonus)
-    return theta
-
-
-def sharing(w0, w1):
-    """The sharing matrix T, [giver, receiver]: agent 0 gives the share w0, agent 1 the share w1."""
-    return torch.tensor([[1 - w0, w0], [w1, 1 - w1]])
-
-
-def over_seeds(values):
-    """Interquartile mean and 95 % interval of values [seed], as text."""
-    found = interquartile_interval(values.numpy())
-    return f"{found.estimate:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def start(*batch, seed=0):
-    """Initial policies: the log-odds of cleaning of each agent."""
-    return torch.randn(*batch, 2, generator=torch.Generator().manual_seed(seed))
-
-
-def learn_to_share(costs, steps, own=0.5, rate=0.02, outer_steps=OUTER_STEPS, optimizer=torch.optim.Adam):
-    """Both loops: after `steps` policy updates, update the sharing by the gradient through these updates.
-
-    costs: the cost c of giving everything away; one run per entry. own: the share that both agents keep
-    initially. rate: learning rate of the sharing. outer_steps: number of outer steps.
-    Returns the share given away and the probability of cleaning, [outer step, cost, seed].
-    """
-    theta = start(SEEDS).expand(len(costs), -1, -1).clone()
-    phi = torch.zeros(len(costs), SEEDS, 2, 2)  # logits: a softmax makes rows that sum to 1
-    phi += torch.eye(2) * torch.tensor(own / (1 - own)).log()
-    phi.requires_grad_()
-    outer_optimizer = optimizer([phi], lr=rate)
-    given_away, cleaning = [], []
-    for _ in range(outer_steps):
-        T = phi.softmax(-1)
-        theta = learn(theta.detach(), T, steps)  # keep the graph of these updates ...
-        penalty = torch.as_tensor(costs)[:, None, None] * (1 - kept(T))
-        objective = (rewards(theta.sigmoid()) - penalty).sum()
-        phi.grad = torch.autograd.grad(-objective, phi)[0]  # ... and backpropagate through it
-        outer_optimizer.step()
-        given_away.append((1 - kept(T)).mean(-1).detach())
-        cleaning.append(theta.sigmoid().mean(-1).detach())
-    return torch.stack(given_away), torch.stack(cleaning)
-
-
 # %% [markdown]
 # ## A picture of the answer
 #
-# Left: policies learn under a fixed share $w$, with and without an entropy bonus (20 initial policies each;
-# the bonus keeps the policies stochastic). Right: the share is learned, too. If the outer objective is the
-# *welfare*, the sum of the individual rewards, the learned share is far larger than the minimal share of
-# theory, and depends on the learning rate. If giving has a cost $c$, the share converges to a value near the
-# minimal share, the same for both learning rates. (Every line is an interquartile mean over seeds; nearly all
-# of the 95 % intervals are narrower than the line.)
+# The method `ToS` learns the policies of both agents and the share that each gives away. Left: the
+# probability that an agent cleans. Right: the share that it gives. If the outer objective is the *welfare*,
+# the sum of the individual rewards, the learned share is far larger than the minimal share of theory, and
+# depends on the learning rate of the outer loop. If giving has a cost with the coefficient $c$, the share
+# converges to a value near the minimal share, the same for both learning rates.
 
 # %%
-THEORY = COST / (COST + BENEFIT)
-TRIED = torch.linspace(0.2, 0.5, size(61, fast=4))
-OBJECTIVES = (("welfare", RED), ("welfare - cost, c = 4", GREEN))
+SEEDS, OUTER_STEPS = size(12, fast=3), size(150, fast=4)
+INNER = {"inner.steps": 25, "inner.learning_rate": 10.0, "inner.entropy_coef": 0.1}
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for bonus, color, dashes in ((0.0, PURPLE, "--"), (ENTROPY, BLUE, "-")):
-    ends = [learn(start(20), sharing(w, w), size(1000, fast=20), bonus).sigmoid().mean(-1) for w in TRIED]
-    draw_band(left, TRIED, torch.stack(ends), label=f"entropy bonus {bonus:g}", color=color, linestyle=dashes)
-left.axvline(THEORY, color=BLACK, linewidth=1, label=f"minimal share {THEORY:.3f}")
-left.set(xlabel="share given away w", ylabel="probability of cleaning", title="fixed sharing")
-left.legend(loc="center right", fontsize=10)
-print(f"After {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile mean and 95 % interval):")
-for rate, dashes in ((0.1, "-"), (0.02, ":")):
-    given_away, cleaning = learn_to_share([0.0, 4.0], steps=25, rate=rate)
-    for row, (label, color) in enumerate(OBJECTIVES):
-        draw_band(
-            right,
-            range(OUTER_STEPS),
-            given_away[:, row],
-            label=f"{label}; learning rate {rate}",
-            color=color,
-            linestyle=dashes,
-        )
+
+def curves(cost, rate):
+    method = ToS(own_share=0.5, cost_weight=cost).with_settings(
+        {**INNER, "outer.learning_rate": rate}
+    )
+    learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=SEEDS))
+    return learning_curves(learner, OUTER_STEPS)
+
+
+# %% tags=["hide-input"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), sharex=True)
+print(
+    f"After {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile mean and 95 % "
+    f"interval):"
+)
+for label, cost, color in (
+    ("welfare", 0.0, RED),
+    ("welfare - cost, c = 4", 4.0, GREEN),
+):
+    for rate, dashes in ((0.1, "-"), (0.02, ":")):
+        found, words = curves(cost, rate), f"{label}; learning rate {rate}"
+        for axes, name in ((left, "cooperation"), (right, "given_away")):
+            look = {"color": color, "linestyle": dashes}
+            draw_band(axes, range(OUTER_STEPS), found[name], label=words, **look)
         print(
-            f"{label:22}learning rate {rate:.2f}: share given away {over_seeds(given_away[-1, row])}, ",
-            end="",
+            f"{words:38} share given away {over_seeds(found['given_away'][-1], 3)},",
+            end=" ",
         )
-        print(f"probability of cleaning {over_seeds(cleaning[-1, row])}")
-right.axhline(THEORY, color=BLACK, linestyle="--", label="minimal share (theory)")
-right.set(xlabel="outer step", ylabel="share given away", title="learned sharing", ylim=(0, 1))
-right.legend(loc="lower right", fontsize=9, bbox_to_anchor=(1, -0.01))
+        print(f"probability of cleaning {over_seeds(found['cooperation'][-1], 3)}")
+right.axhline(1 / 3, color=BLACK, linestyle="--", label="minimal share (theory)")
+left.set(xlabel="outer step", ylabel="probability of cleaning", ylim=(0, 1.03))
+right.set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.03))
+figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 plt.show()
 
 # %% [markdown]
@@ -207,7 +151,19 @@ plt.show()
 # deviating from cooperation, and search for the smallest $w$ at which no deviation pays.
 
 # %%
-KITCHEN = torch.tensor([[[-1.0, -1.0], [-3.0, 0.0]], [[0.0, -3.0], [-2.0, -2.0]]])  # action 0 cleans
+COST, BENEFIT = 1.0, 2.0  # cost of cleaning, and its benefit to the other agent
+
+
+def sharing(w0, w1):
+    """The sharing matrix T, [giver, receiver]: agent 0 gives the share w0, agent 1 the
+    share w1.
+    """
+    return torch.tensor([[1 - w0, w0], [w1, 1 - w1]])
+
+
+KITCHEN = torch.tensor(
+    [[[-1.0, -1.0], [-3.0, 0.0]], [[0.0, -3.0], [-2.0, -2.0]]]
+)  # action 0 cleans
 T = sharing(0.4, 0.4)
 print("individual      shared (w = 0.4)")
 for a in (0, 1):
@@ -218,25 +174,93 @@ for a in (0, 1):
 
 
 def deviation_gain(table, w):
-    """The largest gain of an agent from action 1 over action 0, over the actions of the other agent."""
+    """The largest gain of an agent from action 1 over action 0, over the actions of the
+    other agent.
+    """
     shared = table @ sharing(w, w)
-    return torch.maximum((shared[1, :, 0] - shared[0, :, 0]).max(), (shared[:, 1, 1] - shared[:, 0, 1]).max())
+    return torch.maximum(
+        (shared[1, :, 0] - shared[0, :, 0]).max(),
+        (shared[:, 1, 1] - shared[:, 0, 1]).max(),
+    )
 
 
 def minimal_share(table):
-    """The smallest w at which no deviation pays, to 12 digits, by bisection; it must be below 1."""
+    """The smallest w at which no deviation pays, to 12 digits, by bisection; it must be
+    below 1.
+    """
     low, high = 0.0, 1.0
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (low, middle) if deviation_gain(table, middle) <= 0 else (middle, high)
+        low, high = (
+            (low, middle) if deviation_gain(table, middle) <= 0 else (middle, high)
+        )
     return high
 
 
 print(f"\nminimal share: {minimal_share(KITCHEN):.9f}")
 
 # %% [markdown]
-# Then the learner. It is in the first cell: `learn_once` is the update above, `learn_to_share` the outer
-# loop. Is the update correct? We compare it with autograd. A common mistake is to differentiate the sum of
+# Then the inner loop: the boxed update, for both agents at once.
+
+# %%
+RATE, ENTROPY = (
+    10.0,
+    0.1,
+)  # learning rate of the policies, coefficient of the entropy bonus
+
+
+def rewards(p):
+    """Individual rewards, [..., agent], where agent i cleans with probability p[...,
+    i].
+    """
+    return -2 - COST * p + BENEFIT * p.flip(-1)
+
+
+def kept(T):
+    """The share of its reward that each agent keeps, [..., agent]."""
+    return T.diagonal(dim1=-2, dim2=-1)
+
+
+def received(T):
+    """The share of the other agent's reward that each agent receives, [..., agent]."""
+    return T.flip(-2).diagonal(dim1=-2, dim2=-1)
+
+
+def learn(theta, T, steps, bonus=ENTROPY):
+    """Policy updates: each agent follows the gradient of its own shared reward."""
+    gain = BENEFIT * received(T) - COST * kept(T)  # of cleaning, in shared reward
+    for _ in range(steps):
+        p = theta.sigmoid()
+        theta = theta + RATE * p * (1 - p) * (gain - bonus * theta)
+    return theta
+
+
+def start(*batch, seed=0):
+    """Initial policies: the log-odds of cleaning of each agent."""
+    return torch.randn(*batch, 2, generator=torch.Generator().manual_seed(seed))
+
+
+# %% [markdown]
+# Under a fixed share $w$ policies switch from never to always cleaning at a third, as theory says. The
+# entropy bonus keeps them stochastic, so the switch is smooth. (Each line is an interquartile mean over 20
+# initial policies; the 95 % intervals are mostly narrower than the line.)
+
+# %% tags=["hide-input"]
+THEORY = COST / (COST + BENEFIT)
+TRIED = torch.linspace(0.2, 0.5, size(61, fast=4))
+figure, axes = plt.subplots()
+for bonus, color, dashes in ((0.0, PURPLE, "--"), (ENTROPY, BLUE, "-")):
+    ends = [learn(start(20), sharing(w, w), size(1000, fast=20), bonus) for w in TRIED]
+    cleans = torch.stack(ends).sigmoid().mean(-1)
+    label = f"entropy bonus {bonus:g}"
+    draw_band(axes, TRIED, cleans, label=label, color=color, linestyle=dashes)
+axes.axvline(THEORY, color=BLACK, linewidth=1, label=f"minimal share {THEORY:.3f}")
+axes.set(xlabel="share given away w", ylabel="probability of cleaning")
+axes.legend()
+plt.show()
+
+# %% [markdown]
+# Is the update correct? We compare it with autograd. A common mistake is to differentiate the sum of
 # all $\tilde r_i$ in all policies: by conservation this sum is the welfare for any $T$, so all agents would
 # learn to cooperate. Instead, each agent differentiates its own $\tilde r_i$ in its own policy, with the
 # other agent's policy as a constant:
@@ -245,7 +269,9 @@ print(f"\nminimal share: {minimal_share(KITCHEN):.9f}")
 
 
 def shared_rewards(own, other, T):
-    """Each agent's shared reward, as a function of its own policy and of the other agent's."""
+    """Each agent's shared reward, as a function of its own policy and of the other
+    agent's.
+    """
     own_reward = -2 - COST * own + BENEFIT * other.flip(-1)
     other_reward = -2 - COST * other.flip(-1) + BENEFIT * own
     return kept(T) * own_reward + received(T) * other_reward
@@ -258,19 +284,62 @@ def entropy(theta):
 
 
 def total(own, other):
-    return (shared_rewards(own.sigmoid(), other.sigmoid(), T) + ENTROPY * entropy(own)).sum()
+    shared = shared_rewards(own.sigmoid(), other.sigmoid(), T)
+    return (shared + ENTROPY * entropy(own)).sum()
 
 
 theta, T = start(), sharing(0.4, 0.1)
-by_hand = (learn_once(theta, T) - theta) / RATE
 own_gradients = torch.func.grad(total)(theta, theta)  # of the first argument alone
 group_gradient = torch.func.grad(lambda both: total(both, both))(theta)
-print("by hand                      ", by_hand)
+print("by hand                      ", (learn(theta, T, 1) - theta) / RATE)
 print("autograd, own rewards        ", own_gradients)
 print("autograd, sum of all (wrong) ", group_gradient)
 
 # %% [markdown]
-# And the hypergradient? Without the softmax and without the bonus it has a closed form. If $p_i$ itself
+# Then the outer loop. It keeps the graph of the policy updates and backpropagates through it: the softmax of
+# the outer variables $\varphi$ (phi) gives sharing matrices whose rows sum to 1.
+
+# %%
+
+
+def learn_to_share(
+    costs,
+    steps,
+    own=0.5,
+    rate=0.02,
+    outer_steps=OUTER_STEPS,
+    optimizer=torch.optim.Adam,
+):
+    """Both loops: after `steps` policy updates, update the sharing by the gradient
+    through them.
+
+    costs: the cost c of giving everything away; one run per entry. own: the share that
+    both agents keep initially. rate: learning rate of the sharing.
+    Returns share given away and probability of cleaning, [outer step, cost, seed].
+    """
+    theta = start(SEEDS).expand(len(costs), -1, -1).clone()
+    phi = (
+        torch.zeros(len(costs), SEEDS, 2, 2) + torch.eye(2) * torch.tensor(own).logit()
+    )
+    phi.requires_grad_()
+    outer_optimizer = optimizer([phi], lr=rate)
+    given_away, cleaning = [], []
+    for _ in range(outer_steps):
+        T = phi.softmax(-1)
+        theta = learn(theta.detach(), T, steps)  # keep the graph of these updates ...
+        penalty = torch.as_tensor(costs)[:, None, None] * (1 - kept(T))
+        objective = (rewards(theta.sigmoid()) - penalty).sum()
+        phi.grad = torch.autograd.grad(-objective, phi)[
+            0
+        ]  # ... and backpropagate through it
+        outer_optimizer.step()
+        given_away.append((1 - kept(T)).mean(-1).detach())
+        cleaning.append(theta.sigmoid().mean(-1).detach())
+    return torch.stack(given_away), torch.stack(cleaning)
+
+
+# %% [markdown]
+# Is the hypergradient right? Without the softmax and without the bonus it has a closed form. If $p_i$ itself
 # is the parameter, with learning rate $\alpha$, then $p_i^{(K)} = p_i + \alpha K (2 w_j - (1 - w_i))$, and
 # welfare is $-4 + p_0 + p_1$. So agent 0's share has an effect of 1 on agent 0's cleaning and of 2 on agent
 # 1's: $\partial F/\partial w_0 = 3 \alpha K$.
@@ -287,7 +356,10 @@ def welfare_after(w):
 
 
 hypergradient = torch.func.grad(welfare_after)(torch.tensor([0.3, 0.1]))
-print(f"through the updates {hypergradient.tolist()}, closed form {3 * alpha * updates:.4f}")
+print(
+    f"through the updates {hypergradient.tolist()}, closed form "
+    f"{3 * alpha * updates:.4f}"
+)
 
 # %% [markdown]
 # It is positive *and does not depend on $w$*: giving more always increases the welfare after the updates.
@@ -300,16 +372,19 @@ print(f"through the updates {hypergradient.tolist()}, closed form {3 * alpha * u
 
 # %%
 import bilevel
-import games
-from bilevel import Placement
-from bilevel.methods import ToS
 
 print("library     ", bilevel.share(KITCHEN[1, 0], sharing(0.4, 0.1)))
 print("from scratch", KITCHEN[1, 0] @ sharing(0.4, 0.1))
 for name in ("prisoners-dilemma", "prisoners-dilemma-axelrod", "chicken", "stag-hunt"):
     game = games.make(name)
-    program, bisection = 1 - games.minimal_transfer(game).s, minimal_share(game.payoffs())
-    print(f"{name:26}minimal share {program:.6f} (linear program), {bisection:.6f} (bisection)")
+    program, bisection = (
+        1 - games.minimal_transfer(game).s,
+        minimal_share(game.payoffs()),
+    )
+    print(
+        f"{name:26}minimal share {program:.6f} (linear program), {bisection:.6f} "
+        f"(bisection)"
+    )
 
 # %%
 method = ToS(own_share=0.5, cost_weight=4.0).with_settings(
@@ -331,10 +406,14 @@ for _ in range(size(20, fast=3)):
     state, metrics = learner.update(state)
     T = phi.softmax(-1)
     theta = learn(theta.detach(), T, 5)
-    phi.grad = torch.autograd.grad(-(rewards(theta.sigmoid()) - 4.0 * (1 - kept(T))).sum(), phi)[0]
+    phi.grad = torch.autograd.grad(
+        -(rewards(theta.sigmoid()) - 4.0 * (1 - kept(T))).sum(), phi
+    )[0]
     outer_optimizer.step()
     scratch = (1 - kept(T.detach())).mean(-1)
-    largest_difference = max(largest_difference, float((metrics["given_away"] - scratch).abs().max()))
+    largest_difference = max(
+        largest_difference, float((metrics["given_away"] - scratch).abs().max())
+    )
 print("share given away, library     ", metrics["given_away"])
 print("share given away, from scratch", scratch)
 print(f"equal to 12 digits in all steps: {largest_difference < 1e-12}")
@@ -363,18 +442,32 @@ def welfare_and_slope(w, steps, bonus=0.0):
     return torch.func.vmap(welfare)(w), torch.func.vmap(torch.func.grad(welfare))(w)
 
 
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for steps, color, dashes in ((2, PURPLE, ":"), (10, BLUE, "-."), (50, GREEN, "--"), (250, RED, "-")):
+for steps, color, dashes in (
+    (2, PURPLE, ":"),
+    (10, BLUE, "-."),
+    (50, GREEN, "--"),
+    (250, RED, "-"),
+):
     welfare, slope = welfare_and_slope(shares, size(steps, fast=2))
     left.plot(shares, welfare, color=color, linestyle=dashes, label=f"K = {steps}")
     right.plot(shares, slope, color=color, linestyle=dashes, label=f"K = {steps}")
     at_06 = slope[shares >= 0.6][0]
-    print(f"K = {steps:3}: smallest slope {slope.min():.1e}, slope at w = 0.6 {at_06:.1e}")
+    print(
+        f"K = {steps:3}: smallest slope {slope.min():.1e}, slope at w = 0.6 {at_06:.1e}"
+    )
 for axes in (left, right):
-    axes.axvline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share")
+    axes.axvline(
+        THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share"
+    )
 left.legend(loc="lower right", fontsize=10)
 right.legend(fontsize=10)
-left.set(xlabel="share given away w", ylabel="welfare after K updates", title="outer objective")
+left.set(
+    xlabel="share given away w",
+    ylabel="welfare after K updates",
+    title="outer objective",
+)
 right.set(
     xlabel="share given away w",
     ylabel="slope of the welfare",
@@ -392,17 +485,25 @@ plt.show()
 
 # %%
 print(
-    f"share given away after {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile mean and 95 % interval)"
+    f"share given away after {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile "
+    f"mean and 95 % interval)"
 )
 for name, settings in {
     "Adam, learning rate 0.02, K = 25": {"steps": 25},
     "Adam, learning rate 0.1, K = 25": {"steps": 25, "rate": 0.1},
     "Adam, learning rate 0.1, K = 1": {"steps": 1, "rate": 0.1},
     "the same, initial share kept 0.8": {"steps": 1, "rate": 0.1, "own": 0.8},
-    "SGD, learning rate 0.1, K = 25": {"steps": 25, "rate": 0.1, "optimizer": torch.optim.SGD},
+    "SGD, learning rate 0.1, K = 25": {
+        "steps": 25,
+        "rate": 0.1,
+        "optimizer": torch.optim.SGD,
+    },
 }.items():
     given_away, cleaning = learn_to_share([0.0], **settings)
-    print(f"{name:33} {over_seeds(given_away[-1, 0])}   probability of cleaning >= {cleaning[-1].min():.3f}")
+    print(
+        f"{name:33} {over_seeds(given_away[-1, 0], 3)}   probability of cleaning >= "
+        f"{cleaning[-1].min():.3f}"
+    )
 
 # %% [markdown]
 # ## The same problem for both
@@ -433,13 +534,29 @@ def local_maximum(cost):
     return (COST + ENTROPY * (0.5 + root).logit()) / (COST + BENEFIT)
 
 
-runs = {steps: learn_to_share(costs, steps, outer_steps=2 * OUTER_STEPS) for steps in (5, size(25, fast=6))}
+runs = {
+    steps: learn_to_share(costs, steps, outer_steps=2 * OUTER_STEPS)
+    for steps in (5, size(25, fast=6))
+}
 max_cost = (COST + BENEFIT) / (4 * ENTROPY)
 
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 w = torch.linspace(0, 0.7, 300)
-for cost, color, dashes in ((0.0, RED, "-"), (2.0, PURPLE, ":"), (5.0, GREEN, "-."), (9.0, GRAY, "--")):
-    left.plot(w, converged_objective(w, cost), color=color, linestyle=dashes, label=f"c = {cost:g}")
+for cost, color, dashes in (
+    (0.0, RED, "-"),
+    (2.0, PURPLE, ":"),
+    (5.0, GREEN, "-."),
+    (9.0, GRAY, "--"),
+):
+    left.plot(
+        w,
+        converged_objective(w, cost),
+        color=color,
+        linestyle=dashes,
+        label=f"c = {cost:g}",
+    )
     if 0 < cost < max_cost:
         share = local_maximum(torch.tensor(cost))
         left.plot(share, converged_objective(share, cost), "o", color=color)
@@ -453,23 +570,40 @@ left.legend(loc="lower left", fontsize=10)
 fine = torch.linspace(0.05, max_cost, 200)
 right.plot(fine, local_maximum(fine), color=BLACK, label="theory (converged policies)")
 LINES = ((BLUE, "s", "-."), (GREEN, "o", ":"))
-for (steps, (given_away, _)), (color, marker, dashes) in zip(runs.items(), LINES, strict=True):
+for (steps, (given_away, _)), (color, marker, dashes) in zip(
+    runs.items(), LINES, strict=True
+):
     look = {"color": color, "marker": marker, "markersize": 5, "linestyle": dashes}
     draw_band(right, costs, given_away[-1], label=f"learned, K = {steps}", **look)
 right.axhline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share")
-right.set(xlabel="cost of giving c", ylabel="final share given away", title="theory and learning")
+right.set(
+    xlabel="cost of giving c",
+    ylabel="final share given away",
+    title="theory and learning",
+)
 right.legend(fontsize=10)
 plt.show()
 
 for steps, (given_away, cleaning) in runs.items():
     persists = given_away[-1].mean(-1) > 0.2
     error = (given_away[-1] - local_maximum(costs)[:, None])[persists].abs().mean(-1)
-    change = (given_away[-1] - given_away[-len(given_away) // 3])[persists].abs().mean(-1)
+    change = (
+        (given_away[-1] - given_away[-len(given_away) // 3])[persists].abs().mean(-1)
+    )
     share, p = given_away[-1][persists][-1].mean(), cleaning[-1][persists][-1].mean()
-    print(f"K = {steps:2}: sharing persists up to c = {costs[persists].max():.1f}", end=" ")
+    print(
+        f"K = {steps:2}: sharing persists up to c = {costs[persists].max():.1f}",
+        end=" ",
+    )
     print(f"(share given away {share:.3f}, probability of cleaning {p:.2f})")
-    print(f"        difference from theory there {error[-1]:.4f}, largest at all c {error.max():.4f}")
-    print(f"        change in the last third there {change[-1]:.4f}, largest at all c {change.max():.4f}")
+    print(
+        f"        difference from theory there {error[-1]:.4f}, largest at all c "
+        f"{error.max():.4f}"
+    )
+    print(
+        f"        change in the last third there {change[-1]:.4f}, largest at all c "
+        f"{change.max():.4f}"
+    )
 print(f"theory: no local maximum above a third for c > {max_cost:.1f}")
 
 # %% [markdown]
@@ -496,17 +630,22 @@ print(f"theory: no local maximum above a third for c > {max_cost:.1f}")
 # and the final policies from 5 initial ones. Right: the four regions by theory, without the entropy bonus.
 # Find shares with which only one agent cleans. Can one of them give nothing at all, and still both clean?
 
-# %%
 
-
+# %% tags=["hide-input"]
 def play(given_by_0, given_by_1):
     T = sharing(given_by_0, given_by_1)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.8))
     axis = torch.linspace(0.01, 0.99, 15)
     p1, p0 = torch.meshgrid(axis, axis, indexing="ij")
     p = torch.stack((p0, p1), -1)
-    change = p * (1 - p) * (learn_once(p.logit(), T) - p.logit())
-    left.streamplot(axis.numpy(), axis.numpy(), *change.movedim(-1, 0).numpy(), color=GRAY, linewidth=0.8)
+    change = p * (1 - p) * (learn(p.logit(), T, 1) - p.logit())
+    left.streamplot(
+        axis.numpy(),
+        axis.numpy(),
+        *change.movedim(-1, 0).numpy(),
+        color=GRAY,
+        linewidth=0.8,
+    )
     end = learn(start(5), T, 500).sigmoid()
     left.plot(*end.T, "o", color=RED, markersize=10)
     left.set(
@@ -516,7 +655,13 @@ def play(given_by_0, given_by_1):
     )
     w = torch.linspace(0, 1, 50)
     right.plot(w, (1 - w) * COST / BENEFIT, color=BLUE, label="agent 0 cleans above it")
-    right.plot((1 - w) * COST / BENEFIT, w, color=GREEN, linestyle="--", label="agent 1 cleans right of it")
+    right.plot(
+        (1 - w) * COST / BENEFIT,
+        w,
+        color=GREEN,
+        linestyle="--",
+        label="agent 1 cleans right of it",
+    )
     for x, y, words in (
         (0.1, 0.1, "neither"),
         (0.6, 0.6, "both"),
@@ -524,7 +669,9 @@ def play(given_by_0, given_by_1):
         (0.6, 0.05, "only 1"),
     ):
         right.text(x, y, words, color=GRAY)
-    right.plot(given_by_0, given_by_1, "o", color=RED, markersize=10, label="your shares")
+    right.plot(
+        given_by_0, given_by_1, "o", color=RED, markersize=10, label="your shares"
+    )
     right.set(
         xlabel="share that agent 0 gives",
         ylabel="share that agent 1 gives",
@@ -536,6 +683,7 @@ def play(given_by_0, given_by_1):
     plt.show()
 
 
+# %%
 explore(play, given_by_0=(0.0, 1.0, 0.05, 0.2), given_by_1=(0.0, 1.0, 0.05, 0.5))
 
 # %% [markdown]

@@ -17,94 +17,36 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
+import dataclasses
+
 import matplotlib.pyplot as plt
 import torch
 
-from bilevel.experiments import interquartile_interval
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
-from bilevel.lessons.checks.learning_to_share import check_1, check_2, check_3
+import games
+from bilevel import Placement, default_config
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import (
+    draw_band,
+    explore,
+    learning_curves,
+    over_seeds,
+    size,
+    use_style,
+)
+from bilevel.lessons.checks.learning_to_share import check_1, check_2, check_3, check_4
+from bilevel.methods import Fixed, ToS
 
 use_style()
 torch.set_default_dtype(torch.float64)
-
-AGENTS, COST, BENEFIT = 5, 1.0, 3.0  # cost of digging, and its benefit to the left neighbor
-ENTROPY = 0.1  # coefficient of the entropy bonus, as in lesson 4: it keeps policies stochastic
-SEEDS = size(12, fast=3)
-SELF = torch.eye(AGENTS, dtype=torch.bool)
-MASK = SELF | SELF.roll(1, 0) | SELF.roll(-1, 0)  # allowed shares: to oneself and to both neighbors
-
-
-def rewards(p):
-    """Individual rewards [..., agent]; agent i digs with probability p[..., i] and waters agent i - 1."""
-    return 1 - COST * p + BENEFIT * p.roll(-1, -1)
-
-
-def matrix(phi):
-    """Sharing matrix [..., giver, receiver]: the softmax of the logits that the mask allows."""
-    return phi.masked_fill(~MASK, -torch.inf).softmax(-1)
-
-
-def kept(T):
-    """The share of its reward that each agent keeps, [..., agent]."""
-    return T.diagonal(dim1=-2, dim2=-1)
-
-
-def received(T):
-    """The share that each agent receives from the neighbor that it waters, T[i - 1, i], [..., agent]."""
-    return T.roll(1, -2).diagonal(dim1=-2, dim2=-1)
-
-
-def learn(theta, T, updates, rate=1.0):
-    """Policy updates: each agent follows the gradient of its own shared reward under T."""
-    for _ in range(updates):
-        p = theta.sigmoid()
-        theta = theta + rate * p * (1 - p) * (BENEFIT * received(T) - COST * kept(T) - ENTROPY * theta)
-    return theta
-
-
-def start(seed=0):
-    return torch.randn(SEEDS, AGENTS, generator=torch.Generator().manual_seed(seed))
-
-
-def train(
-    outer, K=1, rounds=0, new_at=None, cost=lambda step: 0.0, rate=1.0, outer_rate=0.1, own=0.8, theta=None
-):
-    """Both loops, with one of several training schedules.
-
-    Each outer step: `rounds` rounds of K policy updates without a hypergradient, then K updates that are
-    differentiated to update the sharing. From outer step `new_at` on the sharing is fixed, and newly
-    initialized policies learn. Returns the welfare and the share given away, [outer step, seed], and the
-    final sharing matrix, [seed, giver, receiver].
-    """
-    theta = start() if theta is None else theta
-    phi = torch.zeros(SEEDS, AGENTS, AGENTS) + SELF * torch.tensor(2 * own / (1 - own)).log()
-    phi.requires_grad_()
-    outer_optimizer = torch.optim.Adam([phi], lr=outer_rate)
-    welfare, given_away = [], []
-    for step in range(outer):
-        theta = start(seed=1) if step == new_at else theta
-        T = matrix(phi)
-        theta = learn(theta, T.detach(), K * rounds, rate).detach()
-        theta = learn(theta, T, K, rate)  # keep this graph ...
-        if new_at is None or step < new_at:
-            objective = (rewards(theta.sigmoid()) - cost(step) * (1 - kept(T))).sum()
-            phi.grad = torch.autograd.grad(-objective, phi)[0]  # ... and backpropagate through it
-            outer_optimizer.step()
-        theta = theta.detach()
-        welfare.append(rewards(theta.sigmoid()).sum(-1))
-        given_away.append((1 - kept(T)).mean(-1).detach())
-    return torch.stack(welfare), torch.stack(given_away), matrix(phi).detach()
-
-
-def over_seeds(values):
-    """Interquartile mean and 95 % interval of values [seed], as text."""
-    found = interquartile_interval(values.numpy())
-    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
 
 # %% [markdown]
 # ## A picture of the answer
@@ -114,61 +56,76 @@ def over_seeds(values):
 # In the middle is the mean over 12 seeds.
 
 # %%
-OUTER_STEPS = size(150, fast=8)
-welfare, given_away, learned = train(OUTER_STEPS)
-initial = matrix(SELF * torch.tensor(8.0).log())  # keep 0.8, give 0.1 to each neighbor
+AGENTS, SEEDS, OUTER_STEPS = 5, size(12, fast=3), size(150, fast=8)
+ring = dataclasses.replace(games.make("cyclical-prisoners-dilemma"), agents=AGENTS)
+INNER = {"inner.learning_rate": 1.0, "inner.entropy_coef": 0.1}
+learning = ToS(own_share=0.8).with_settings({**INNER, "outer.learning_rate": 0.1})
+keeping = Fixed(self_interest=0.8).with_settings(INNER)
+runs = {}
+for name, method in (("tos", learning), ("fixed", keeping)):
+    learner = method.build(ring, Placement(seeds=SEEDS))
+    runs[name] = learning_curves(learner, OUTER_STEPS)
+
+
+# %% tags=["hide-input"]
+def shares(curves, step):
+    """The share of i's reward that j receives at an outer step, [seed, i, j]."""
+    found = [
+        curves[f"share_{i}_{j}"][step] for i in range(AGENTS) for j in range(AGENTS)
+    ]
+    return torch.stack(found, -1).reshape(-1, AGENTS, AGENTS)
 
 
 def draw_ring(axes, T, title):
-    """Draw agents as discs, and the share of i's reward that j receives as an arrow from i to j."""
+    """Draw agents as discs, and the share of i's reward that j receives as an arrow."""
     angle = torch.arange(AGENTS) * 2 * torch.pi / AGENTS
     place = torch.stack((angle.sin(), angle.cos()), -1)
     for i in range(AGENTS):
-        for j in range(AGENTS):
-            if i != j and MASK[i, j] and T[i, j] > 0.02:
-                axes.annotate(
-                    "",
-                    place[j] * 0.97,
-                    place[i] * 0.97,
-                    arrowprops={
-                        "arrowstyle": "-|>",
-                        "linewidth": 7 * float(T[i, j]),
-                        "color": GREEN if j == (i + 1) % AGENTS else RED,
-                        "shrinkA": 18,
-                        "shrinkB": 18,
-                        "connectionstyle": "arc3,rad=0.25",
-                        "linestyle": "-" if j == (i + 1) % AGENTS else "--",
-                    },
-                )
+        for j in ((i + 1) % AGENTS, (i - 1) % AGENTS):
+            forward = j == (i + 1) % AGENTS
+            arrow = {"arrowstyle": "-|>", "linewidth": 7 * float(T[i, j])}
+            arrow |= {"color": GREEN if forward else RED, "shrinkA": 18, "shrinkB": 18}
+            arrow |= {
+                "connectionstyle": "arc3,rad=0.25",
+                "linestyle": "-" if forward else "--",
+            }
+            if T[i, j] > 0.02:
+                axes.annotate("", place[j] * 0.97, place[i] * 0.97, arrowprops=arrow)
         axes.plot(*place[i], "o", color=GRAY, markersize=24)
-        axes.text(*place[i], str(i), ha="center", va="center", color="white", weight="bold")
+        inside = {"ha": "center", "va": "center", "color": "white", "weight": "bold"}
+        axes.text(*place[i], str(i), **inside)
     axes.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), title=title, aspect="equal")
     axes.axis("off")
 
 
-figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 4.2), width_ratios=(1, 1, 1.3))
+figure, (left, middle, right) = plt.subplots(
+    1, 3, figsize=(12, 4.2), width_ratios=(1, 1, 1.3)
+)
+initial, learned = shares(runs["tos"], 0).mean(0), shares(runs["tos"], -1)
 draw_ring(left, initial, "initial sharing")
 draw_ring(middle, learned.mean(0), "learned sharing")
 middle.plot([], [], color=GREEN, label="to the neighbor that waters me")
 middle.plot([], [], color=RED, linestyle="--", label="to the other neighbor")
 figure.legend(*middle.get_legend_handles_labels(), loc="outside lower left", ncols=2)
-theta, fixed = start(), []
-for _ in range(OUTER_STEPS):
-    theta = learn(theta, initial, 1)
-    fixed.append(rewards(theta.sigmoid()).sum(-1))
-draw_band(right, range(OUTER_STEPS), welfare, label="learned sharing", color=GREEN)
-draw_band(
-    right, range(OUTER_STEPS), torch.stack(fixed), label="fixed initial sharing", color=AMBER, linestyle="-."
+for name, label, color, dashes in (
+    ("tos", "learned sharing", GREEN, "-"),
+    ("fixed", "fixed initial sharing", AMBER, "-."),
+):
+    welfare = runs[name]["welfare"]
+    draw_band(
+        right, range(OUTER_STEPS), welfare, label=label, color=color, linestyle=dashes
+    )
+    print(f"final welfare, {label}: {over_seeds(welfare[-1])}")
+right.axhline(
+    15, color=BLACK, linewidth=1, linestyle=":", label="social optimum: all dig"
 )
-right.axhline(AGENTS * BENEFIT, color=BLACK, linewidth=1, linestyle=":", label="social optimum: all dig")
 right.set(xlabel="policy update", ylabel="welfare", title=f"welfare, {SEEDS} seeds")
 right.legend(loc="center right", fontsize=10)
 plt.show()
-
-to_waterer = received(learned).mean(-1)
-to_other = 1 - kept(learned).mean(-1) - to_waterer
-print(f"final welfare: learned sharing {over_seeds(welfare[-1])}, fixed sharing {over_seeds(fixed[-1])}")
-print(f"share to the neighbor that waters me {over_seeds(to_waterer)}, to the other {over_seeds(to_other)}")
+to_waterer = learned.roll(1, -2).diagonal(dim1=-2, dim2=-1).mean(-1)
+to_other = learned.roll(-1, -2).diagonal(dim1=-2, dim2=-1).mean(-1)
+print(f"share to the neighbor that waters me {over_seeds(to_waterer)},", end=" ")
+print(f"to the other {over_seeds(to_other)}")
 
 # %% [markdown]
 # ## The idea in words
@@ -209,18 +166,102 @@ print(f"share to the neighbor that waters me {over_seeds(to_waterer)}, to the ot
 # %% [markdown]
 # ## From scratch
 #
-# The code is in the first cell: `learn` is the inner loop, `train` the outer loop around it. The first
-# sense of "end to end" is one line there, `theta = learn(theta, T, K, rate)`. What happens to the gradient
-# if we cut the graph there?
+# The inner loop: the game, the sharing matrix and the policy updates.
+
+# %%
+COST, BENEFIT = 1.0, 3.0  # of digging; the benefit is the left neighbor's
+ENTROPY = 0.1  # coefficient of the entropy bonus, as in lesson 4
+SELF = torch.eye(AGENTS, dtype=torch.bool)
+MASK = (
+    SELF | SELF.roll(1, 0) | SELF.roll(-1, 0)
+)  # shares for oneself and both neighbors
+
+
+def rewards(p):
+    """Individual rewards, [..., agent]; agent i digs with probability p[..., i]."""
+    return 1 - COST * p + BENEFIT * p.roll(-1, -1)
+
+
+def matrix(phi):
+    """Sharing matrix, [..., giver, receiver], from the logits that the mask allows."""
+    return phi.masked_fill(~MASK, -torch.inf).softmax(-1)
+
+
+def kept(T):
+    """The share of its reward that each agent keeps, [..., agent]."""
+    return T.diagonal(dim1=-2, dim2=-1)
+
+
+def received(T):
+    """The share that agent i gets from the neighbor that it waters, T[i - 1, i]."""
+    return T.roll(1, -2).diagonal(dim1=-2, dim2=-1)
+
+
+def learn(theta, T, updates, rate=1.0):
+    """Policy updates: each agent follows the gradient of its own shared reward."""
+    gain = BENEFIT * received(T) - COST * kept(T)  # of digging, in shared reward
+    for _ in range(updates):
+        p = theta.sigmoid()
+        theta = theta + rate * p * (1 - p) * (gain - ENTROPY * theta)
+    return theta
+
+
+# %% [markdown]
+# The outer loop around it. The first sense of "end to end" is the line with the arrow. The arguments are
+# for the training schedules below: in each outer step there are `rounds` rounds of $K$ policy updates
+# without a hypergradient, then $K$ updates that are differentiated. From outer step `new_at` on the sharing
+# is fixed, and newly initialized policies learn under it.
+
+# %%
+
+
+def start(seed=0):
+    return torch.randn(SEEDS, AGENTS, generator=torch.Generator().manual_seed(seed))
+
+
+def train(
+    outer,
+    K=1,
+    rounds=0,
+    new_at=None,
+    cost=lambda step: 0.0,
+    rate=1.0,
+    outer_rate=0.1,
+    theta=None,
+):
+    """Welfare and share given away, [outer step, seed], and the final sharing."""
+    theta = start() if theta is None else theta
+    phi = (
+        torch.zeros(SEEDS, AGENTS, AGENTS) + SELF * torch.tensor(8.0).log()
+    ).requires_grad_()
+    outer_optimizer = torch.optim.Adam([phi], lr=outer_rate)
+    welfare, given_away = [], []
+    for step in range(outer):
+        theta = start(seed=1) if step == new_at else theta
+        T = matrix(phi)
+        theta = learn(theta, T.detach(), K * rounds, rate).detach()
+        theta = learn(theta, T, K, rate)  # <- the gradient goes through these updates
+        if new_at is None or step < new_at:
+            objective = (rewards(theta.sigmoid()) - cost(step) * (1 - kept(T))).sum()
+            phi.grad = torch.autograd.grad(-objective, phi)[0]
+            outer_optimizer.step()
+        theta = theta.detach()
+        welfare.append(rewards(theta.sigmoid()).sum(-1))
+        given_away.append((1 - kept(T)).mean(-1).detach())
+    return torch.stack(welfare), torch.stack(given_away), matrix(phi).detach()
+
+
+# %% [markdown]
+# What happens to the gradient if we cut the graph at that line?
 
 # %%
 phi = (SELF * torch.tensor(8.0).log()).requires_grad_()
 welfare_after = rewards(learn(start(), matrix(phi), 1).sigmoid()).sum(-1)
 through = torch.autograd.grad(welfare_after.mean(), phi)[0]  # the mean over seeds
 policies = learn(start(), matrix(phi).detach(), 1)  # the same policies, but detached
-shared = (rewards(policies.sigmoid()).unsqueeze(-2) @ matrix(phi)).sum((-2, -1))  # over givers and receivers
-cut = torch.autograd.grad(shared.mean(), phi)[0]
-print("gradient of the welfare with respect to the logits of agent 0's shares for agents 0, 1, 2, 3, 4")
+shared = rewards(policies.sigmoid()).unsqueeze(-2) @ matrix(phi)
+cut = torch.autograd.grad(shared.sum((-2, -1)).mean(), phi)[0]
+print("gradient of the welfare in the logits of agent 0's shares for agents 0 to 4")
 print("through the update:", [round(number, 4) for number in through[0].tolist()])
 print("graph cut:         ", [round(number, 4) + 0.0 for number in cut[0].tolist()])
 
@@ -232,44 +273,37 @@ print("graph cut:         ", [round(number, 4) + 0.0 for number in cut[0].tolist
 # %% [markdown]
 # ## The library's version
 #
-# The ring is in the library's catalog (a prisoner's dilemma between each agent and the next), and the method
-# `ToS` learns policies and sharing. Every learner has `init` and `update`.
+# The first figure was drawn with the library's `ToS`, on a game of its catalog (a prisoner's dilemma between
+# each agent and the next). Every learner has `init` and `update`. Does it compute the same as the code above?
 
 # %%
-import dataclasses
-
-import games
-from bilevel import Placement, default_config
-from bilevel.methods import ToS
-
-ring = dataclasses.replace(games.make("cyclical-prisoners-dilemma"), agents=AGENTS)
-learner = (
-    ToS(own_share=0.8)
-    .with_settings({"inner.learning_rate": 1.0, "outer.learning_rate": 0.1, "inner.entropy_coef": ENTROPY})
-    .build(ring, Placement(seeds=SEEDS))
-)
+learner = learning.build(ring, Placement(seeds=SEEDS))
 state = learner.init(seed=0)
-
 steps = size(40, fast=3)
 scratch, _, T = train(steps, theta=state["theta"].squeeze(-1))  # from the same policies
 for _ in range(steps):
     state, metrics = learner.update(state)
 exactly = {"rtol": 0, "atol": 1e-10}
-same = (
-    torch.allclose(metrics["welfare"], scratch[-1], **exactly),
-    torch.allclose(learner.transfer(state["phi"]).matrix, T, **exactly),
-)
+same = torch.allclose(metrics["welfare"], scratch[-1], **exactly)
+same_shares = torch.allclose(learner.transfer(state["phi"]).matrix, T, **exactly)
 print(f"after {steps} outer steps")
 print(f"welfare, library      {over_seeds(metrics['welfare'])}")
-print(f"welfare, from scratch {over_seeds(scratch[-1])}   equal: {same[0]}; shares equal: {same[1]}")
+print(f"welfare, from scratch {over_seeds(scratch[-1])}")
+print(f"welfare equal: {same}; shares equal: {same_shares}")
 
 # %% [markdown]
 # And theory (lesson 4's linear program, restricted to the graph): what is the minimal transfer?
 
 # %%
 theory = games.minimal_transfer(ring, along_graph=True)
-print(f"s* = {theory.s:.3f}: the largest share that agents can keep if they divide the rest evenly")
-print(f"g* = {theory.g:.3f}: the largest share that agents can keep if they choose the receivers")
+print(
+    f"s* = {theory.s:.3f}: the largest share that agents can keep if they divide the "
+    f"rest evenly"
+)
+print(
+    f"g* = {theory.g:.3f}: the largest share that agents can keep if they choose the "
+    f"receivers"
+)
 print(f"row of agent 0: {theory.general.matrix[0].round(3)}")
 
 # %% [markdown]
@@ -291,20 +325,37 @@ print(f"row of agent 0: {theory.general.matrix[0].round(3)}")
 # much: the agent at the lever then bears 0.95 of its cost, and receives 0.5 of the reward of 10. With `fixed`
 # they keep 0.95 throughout.
 
-# %%
+# %% tags=["hide-input"]
 UPDATES = size(120, fast=10)
-SCHEDULES = {  # policy updates per outer step, settings of the library, settings of `train`
+SCHEDULES = {  # updates per outer step, settings of the library, settings of `train`
     "joint": (1, {}, {}),
-    "alternating": (5, {"training": "alternating", "training.rounds": 4}, {"rounds": 4}),
-    "staged": (1, {"training": "staged", "training.outer_steps": UPDATES // 2}, {"new_at": UPDATES // 2}),
+    "alternating": (
+        5,
+        {"training": "alternating", "training.rounds": 4},
+        {"rounds": 4},
+    ),
+    "staged": (
+        1,
+        {"training": "staged", "training.outer_steps": UPDATES // 2},
+        {"new_at": UPDATES // 2},
+    ),
 }
-LOOKS = {"joint": (GREEN, "-"), "alternating": (BLUE, "--"), "staged": (PURPLE, ":"), "fixed": (AMBER, "-.")}
+LOOKS = {
+    "joint": (GREEN, "-"),
+    "alternating": (BLUE, "--"),
+    "staged": (PURPLE, ":"),
+    "fixed": (AMBER, "-."),
+}
 
 
 def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):
-    """Train a method of the library: welfare and share given away, [outer step, seed], and final welfare."""
+    """Train a method of the library: welfare and share given away, [outer step, seed],
+    and final welfare.
+    """
     method = default_config("escape-room", name).method
-    method = method.with_settings({"inner.entropy_coef": f"0:0.3, {anneal // updates}:0", **settings})
+    method = method.with_settings(
+        {"inner.entropy_coef": f"0:0.3, {anneal // updates}:0", **settings}
+    )
     learner = method.build(games.make("escape-room"), Placement(seeds=SEEDS))
     state, welfare, given_away = learner.init(seed=0), [], []
     for _ in range(UPDATES // updates):
@@ -318,15 +369,25 @@ def escape(name, updates=1, anneal=UPDATES * 2 // 3, **settings):
 escape_runs = {"fixed": (1, *escape("fixed", self_interest=0.95))}
 ring_runs = {}
 for schedule, (updates, settings, scratch) in SCHEDULES.items():
-    policy_updates = UPDATES // 2 if schedule == "staged" else UPDATES  # of one set of policies
+    policy_updates = (
+        UPDATES // 2 if schedule == "staged" else UPDATES
+    )  # of one set of policies
     anneal = policy_updates * 2 // 3
-    escape_runs[schedule] = updates, *escape("tos", updates, anneal, own_share=0.95, **settings)
+    escape_runs[schedule] = (
+        updates,
+        *escape("tos", updates, anneal, own_share=0.95, **settings),
+    )
     found = train(UPDATES // updates, **scratch)
     ring_runs[schedule] = updates, found[0], found[1], found[0][-1]
 
 OPTIMA = {"escape room": 9.0, "ring": AGENTS * BENEFIT}
+
+
+# %% tags=["hide-input"]
 figure, panels = plt.subplots(2, 2, figsize=(11, 7), sharex=True)
-for column, (game, runs) in zip(panels.T, (("escape room", escape_runs), ("ring", ring_runs)), strict=True):
+for column, (game, runs) in zip(
+    panels.T, (("escape room", escape_runs), ("ring", ring_runs)), strict=True
+):
     column[0].axhline(OPTIMA[game], color=BLACK, linewidth=1, label="social optimum")
     for schedule, (updates, welfare, given_away, _) in runs.items():
         color, dashes = LOOKS[schedule]
@@ -335,7 +396,9 @@ for column, (game, runs) in zip(panels.T, (("escape room", escape_runs), ("ring"
             draw_band(axes, x, values, label=schedule, color=color, linestyle=dashes)
     column[0].set(title=game, ylabel="welfare")
     column[1].set(xlabel="policy update", ylabel="share given away", ylim=(0, 1.02))
-figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+figure.legend(
+    *panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5
+)
 plt.show()
 
 print(f"after training, interquartile mean of {SEEDS} seeds and 95 % interval")
@@ -381,28 +444,52 @@ def from_step(cost, first):
 
 HORIZONS = {
     "K = 1, c = 0.3": (0.3, size(400, fast=12), {"K": 1}),
-    "K = 10, c = 4": (4.0, size(240, fast=12), {"K": 10, "rate": 10.0, "outer_rate": 0.02}),
+    "K = 10, c = 4": (
+        4.0,
+        size(240, fast=12),
+        {"K": 10, "rate": 10.0, "outer_rate": 0.02},
+    ),
 }
 RUNS = {}
+
+
+# %% tags=["hide-input"]
 figure, panels = plt.subplots(2, 2, figsize=(11, 7))
-for column, (horizon, (cost, outer, settings)) in zip(panels.T, HORIZONS.items(), strict=True):
+for column, (horizon, (cost, outer, settings)) in zip(
+    panels.T, HORIZONS.items(), strict=True
+):
     first = min(60, outer // 4)
     later = {"cost": from_step(cost, first)}
     curricula = {
         "cost from the first step": (RED, "-.", {"cost": from_step(cost, 0)}),
         "cost from step 60": (GREEN, "-", later),
-        "cost from step 60, new policies": (PURPLE, ":", {**later, "new_at": outer // 2}),
+        "cost from step 60, new policies": (
+            PURPLE,
+            ":",
+            {**later, "new_at": outer // 2},
+        ),
     }
     for name, (color, dashes, changes) in curricula.items():
         welfare, given_away, _ = train(outer, **settings, **changes)
         RUNS[horizon, name] = welfare, given_away
-        draw_band(column[0], range(outer), welfare, label=name, color=color, linestyle=dashes)
-        draw_band(column[1], range(outer), given_away, label=name, color=color, linestyle=dashes)
+        draw_band(
+            column[0], range(outer), welfare, label=name, color=color, linestyle=dashes
+        )
+        draw_band(
+            column[1],
+            range(outer),
+            given_away,
+            label=name,
+            color=color,
+            linestyle=dashes,
+        )
     for axes in column:
         axes.axvline(first, color=BLACK, linewidth=1, label=f"step {first}")
     column[0].set(title=horizon, ylabel="welfare", ylim=(0, 16))
     column[1].set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.02))
-figure.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+figure.legend(
+    *panels[0, 1].get_legend_handles_labels(), loc="outside upper center", ncols=2
+)
 plt.show()
 
 print(f"interquartile means of {SEEDS} seeds and 95 % intervals")
@@ -437,29 +524,49 @@ for (horizon, name), (welfare, given_away) in RUNS.items():
 # sharing learned in the first half. For which values is the solution stable, and when does it only decay
 # slowly?
 
-# %%
 
-
+# %% tags=["hide-input"]
 def play(cost, first, K, rate):
     outer = size(200, fast=8)
-    settings = {"K": K, "rate": rate, "outer_rate": 0.02, "cost": from_step(cost, first)}
+    settings = {
+        "K": K,
+        "rate": rate,
+        "outer_rate": 0.02,
+        "cost": from_step(cost, first),
+    }
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
     for label, color, dashes, changes in (
         ("joint training", GREEN, "-", {}),
-        ("new policies from step 100, fixed sharing", PURPLE, "--", {"new_at": outer // 2}),
+        (
+            "new policies from step 100, fixed sharing",
+            PURPLE,
+            "--",
+            {"new_at": outer // 2},
+        ),
     ):
         welfare, given_away, _ = train(outer, **settings, **changes)
-        draw_band(left, range(outer), welfare, label=label, color=color, linestyle=dashes)
-        draw_band(right, range(outer), given_away, label=label, color=color, linestyle=dashes)
-    right.axhline(1 - theory.g, color=BLACK, linewidth=1, label="minimal share (theory)")
+        draw_band(
+            left, range(outer), welfare, label=label, color=color, linestyle=dashes
+        )
+        draw_band(
+            right, range(outer), given_away, label=label, color=color, linestyle=dashes
+        )
+    right.axhline(
+        1 - theory.g, color=BLACK, linewidth=1, label="minimal share (theory)"
+    )
     left.set(xlabel="outer step", ylabel="welfare", ylim=(0, 16))
     right.set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.02))
     right.legend(fontsize=10)
     plt.show()
 
 
+# %%
 explore(
-    play, cost=(0.0, 10.0, 0.5, 2.0), first=(0, 150, 10, 60), K=(1, 20, 1, 5), rate=(1.0, 20.0, 1.0, 10.0)
+    play,
+    cost=(0.0, 10.0, 0.5, 2.0),
+    first=(0, 150, 10, 60),
+    K=(1, 20, 1, 5),
+    rate=(1.0, 20.0, 1.0, 10.0),
 )
 
 # %% [markdown]
@@ -483,43 +590,65 @@ def digs(T):
 check_1(digs)
 
 # %% [markdown]
-# **Exercise 2 (training schedules).** Write two schedules as loops, with three functions:
-# `learn(theta, phi)` returns the policies after a round of updates; `outer_step(theta, phi)` does so, too,
-# and also updates the sharing by the gradient through that round: it returns the pair (policies, sharing).
-# `new()` initializes new policies. *Alternating*: `outer` times, `rounds` rounds of `learn` and then one
-# `outer_step`. *Staged*: `stage` outer steps; then new policies, and rounds of `learn` under the fixed
-# sharing, so that there are `outer` rounds in total. Return the pair (policies, sharing).
+# **Exercise 2 (cut and repair).** A colleague's hypergradient of the welfare after $K$ updates is 0. One
+# line cuts the graph. Write the function without that mistake. (`phi` are the logits, [giver, receiver],
+# and `theta` the policies, [agent]; return the gradient in `phi`.)
+
+
+# %%
+def broken(phi, theta, K):
+    phi = phi.detach().requires_grad_()
+    for _ in range(K):
+        theta = learn(
+            theta, matrix(phi), 1
+        ).detach()  # the next update starts from here
+    welfare = rewards(theta.sigmoid()).sum() + 0 * phi.sum()
+    return torch.autograd.grad(welfare, phi)[0]
+
+
+some_logits = SELF * torch.tensor(8.0).log()
+print("largest entry:", float(broken(some_logits, torch.zeros(AGENTS), 3).abs().max()))
 
 
 # %% tags=["exercise-2"]
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        ...
+def repaired(phi, theta, K):
     return ...
 
 
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    theta, phi = ..., ...
-    return theta, phi
-
-
 # %% tags=["check-2"]
-check_2(alternating, staged)
+check_2(repaired, learn, matrix, rewards)
 
 # %% [markdown]
-# **Exercise 3 (minimal transfer).** Build a sharing matrix for a ring of `n` agents with three properties:
-# agents give only to their two neighbors; digging does not reduce any agent's shared reward (a tie is
-# allowed); and the smallest share kept is as large as possible.
+# **Exercise 3 (a hypergradient by hand).** Write the derivative of the welfare after *one* update in every
+# share $T_{ij}$, without autograd, and with the shares themselves as outer variables (no softmax, no
+# entropy bonus). Agent $i$'s update is $\theta_i' = \theta_i + r\, p_i (1 - p_i) (3\, T_{i-1,i} - T_{ii})$,
+# with $p_i = \sigma(\theta_i)$, and the welfare is $\sum_i (1 + 2 p_i')$. Most entries are 0.
 
 
 # %% tags=["exercise-3"]
-def minimal_transfer(n):
-    """[giver, receiver]"""
+def share_slopes(theta, T, rate):
+    """dF / dT, [giver, receiver], for policies theta, [agent], of any number."""
     return ...
 
 
 # %% tags=["check-3"]
-check_3(minimal_transfer)
+check_3(share_slopes)
+
+# %% [markdown]
+# **Exercise 4 (test a curriculum).** A curriculum ended with the sharing matrix `T`. Does the cooperation
+# come from the sharing, or is it left over from training? Test it with newly initialized policies:
+# `new(seed)` returns policies, `learn(theta, T)` the policies after a round of updates, `welfare(theta)` a
+# number. Return the fraction of `seeds` whose policies end, after `rounds` rounds, with a welfare above
+# `threshold`.
+
+
+# %% tags=["exercise-4"]
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    return ...
+
+
+# %% tags=["check-4"]
+check_4(success_rate)
 
 # %% [markdown]
 # **For discussion.** (a) The agents are people in a town: they cannot be reinitialized. Which of the

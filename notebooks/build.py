@@ -30,9 +30,17 @@ ALONE = ("teacher.py",)
 """Lessons without a number."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+    "language_info": {
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+    },
 }
 """The same on every machine."""
+COLLAPSE = "hide-input"
+"""Tag of cells whose code is collapsed: on pages of the site by the tag itself, elsewhere by `COLLAPSED`."""
+COLLAPSED = {"cellView": "form", "jupyter": {"source_hidden": True}}
+"""Metadata of a collapsed cell, for Colab and for JupyterLab."""
 SLIDES = ("A picture of the answer", "The idea in words", "The key equation")
 """Beginnings of the headings of sections that are slides."""
 
@@ -43,11 +51,17 @@ def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]
     Raises:
         ValueError: no script starts with one of the beginnings.
     """
-    found = sorted([*folder.glob(SCRIPTS), *(folder / name for name in ALONE if (folder / name).exists())])
+    found = sorted(
+        [
+            *folder.glob(SCRIPTS),
+            *(folder / name for name in ALONE if (folder / name).exists()),
+        ]
+    )
     wanted = tuple(beginnings)
     for beginning in wanted:
         require(
-            any(path.name.startswith(beginning) for path in found), f"No lesson begins with {beginning!r}."
+            any(path.name.startswith(beginning) for path in found),
+            f"No lesson begins with {beginning!r}.",
         )
     return [path for path in found if path.name.startswith(wanted or "")]
 
@@ -56,10 +70,18 @@ def read(script: Path) -> Any:
     """Read a percent script as a notebook without outputs, bit-for-bit the same on every machine."""
     notebook = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict(METADATA)
-    for index, (cell, slide) in enumerate(zip(notebook.cells, slide_types(notebook.cells), strict=True)):
+    for index, (cell, slide) in enumerate(
+        zip(notebook.cells, slide_types(notebook.cells), strict=True)
+    ):
         cell.id = f"cell-{index:03d}"
-        tags = {key: cell.metadata[key] for key in ("tags",) if key in cell.metadata}
-        cell.metadata = nbformat.from_dict({**tags, "slideshow": {"slide_type": slide}})
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict(
+            {
+                **({"tags": tags} if tags else {}),
+                **(COLLAPSED if COLLAPSE in tags else {}),
+                "slideshow": {"slide_type": slide},
+            }
+        )
     return notebook
 
 
@@ -88,7 +110,9 @@ def slide_types(cells: Iterable[Any]) -> list[str]:
 
 def tagged(notebook: Any) -> dict[str, Any]:
     """The cells that have a tag, by their tag."""
-    return {tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])}
+    return {
+        tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", [])
+    }
 
 
 def solved(notebook: Any, solutions: Any) -> Any:
@@ -101,20 +125,36 @@ def solved(notebook: Any, solutions: Any) -> Any:
         ValueError: an exercise has no solution or no check, or a solution or a wrong answer no exercise.
     """
     cells, answers = tagged(notebook), tagged(solutions)
-    numbers = {tag.removeprefix("exercise-") for tag in cells if tag.startswith("exercise-")}
+    numbers = {
+        tag.removeprefix("exercise-") for tag in cells if tag.startswith("exercise-")
+    }
     for number in sorted(numbers):
-        require(f"solution-{number}" in answers, f"Exercise {number} has no cell tagged solution-{number}.")
-        require(f"check-{number}" in cells, f"Exercise {number} has no cell tagged check-{number}.")
+        require(
+            f"solution-{number}" in answers,
+            f"Exercise {number} has no cell tagged solution-{number}.",
+        )
+        require(
+            f"check-{number}" in cells,
+            f"Exercise {number} has no cell tagged check-{number}.",
+        )
     for tag in answers:
-        require(tag.rpartition("-")[2] in numbers, f"The cell tagged {tag} answers no exercise.")
+        require(
+            tag.rpartition("-")[2] in numbers,
+            f"The cell tagged {tag} answers no exercise.",
+        )
     result = nbformat.from_dict({**notebook, "cells": []})
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         result.cells.append(cell)
-        for number in (tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")):
+        for number in (
+            tag.removeprefix("exercise-") for tag in tags if tag.startswith("exercise-")
+        ):
             for tag in (f"wrong-{number}", f"solution-{number}"):
                 if tag in answers:
-                    result.cells += [_again(cells[f"check-{number}"]), _again(answers[tag])]
+                    result.cells += [
+                        _again(cells[f"check-{number}"]),
+                        _again(answers[tag]),
+                    ]
     for index, cell in enumerate(result.cells):
         cell.id = f"cell-{index:03d}"
     return result
@@ -143,7 +183,10 @@ def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(folder)}},
     )
-    with TemporaryDirectory() as own, patch.dict(os.environ, {VARIABLE: mode, "IPYTHONDIR": own}):
+    with (
+        TemporaryDirectory() as own,
+        patch.dict(os.environ, {VARIABLE: mode, "IPYTHONDIR": own}),
+    ):
         client.execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
@@ -154,20 +197,34 @@ def execute(notebook: Any, *, mode: str, folder: Path = FOLDER) -> Any:
 def texts(notebook: Any) -> list[str]:
     """The text outputs of a notebook: streams, and the text form of all other outputs except figures."""
     found = []
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+    for output in (
+        output for cell in notebook.cells for output in cell.get("outputs", [])
+    ):
         if output.output_type == "stream":
             found.append(f"{output.name}: {output.text}")
         elif "image/png" not in output.get("data", {}):
             shown = output.get("data", {})
-            found.append(str(shown.get("text/markdown", shown.get("text/plain", output.output_type))))
+            found.append(
+                str(
+                    shown.get(
+                        "text/markdown", shown.get("text/plain", output.output_type)
+                    )
+                )
+            )
     return found
 
 
 def main(arguments: list[str]) -> int:
     """Build or check the requested lessons; return 1 if a check failed, else 0."""
-    parser = argparse.ArgumentParser(prog="notebooks/build.py", description=__doc__.splitlines()[0])
-    parser.add_argument("beginnings", nargs="*", help="beginnings of lesson names; default: all lessons")
-    parser.add_argument("--check", action="store_true", help="write nothing; compare text outputs")
+    parser = argparse.ArgumentParser(
+        prog="notebooks/build.py", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "beginnings", nargs="*", help="beginnings of lesson names; default: all lessons"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; compare text outputs"
+    )
     options = parser.parse_args(arguments)
     try:
         chosen = lessons(beginnings=options.beginnings)

@@ -11,8 +11,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
@@ -28,33 +33,53 @@ torch.set_default_dtype(torch.float64)
 
 # %%
 PLANS = {  # lesson or break, minutes
-    "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5), ("4", 30), ("5", 10)],
+    "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5),
+        ("4", 30), ("5", 10)],
     "a model with\nseveral losses": [("1", 30), ("2", 35), ("break", 10), ("8", 45)],
     "a day,\na workshop": [
-        ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45), ("lunch", 60), ("6", 40),
+        ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45),
+        ("lunch", 60), ("6", 40),
         ("7", 35), ("break", 15), ("9: own games", 75),
     ],
 }  # fmt: skip
-COLORS = dict(zip("01234567", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True))
+COLORS = dict(
+    zip("01234567", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True)
+)
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots(figsize=(12, 3.2))
 for row, plan in enumerate(PLANS.values()):
     start = 0
     for name, minutes in plan:
         pause = name in ("break", "lunch")
         color = "white" if pause else COLORS.get(name[0], BLUE)
-        axes.barh(row, minutes, left=start, color=color, edgecolor="black", alpha=0.45 if not pause else 1)
+        axes.barh(
+            row,
+            minutes,
+            left=start,
+            color=color,
+            edgecolor="black",
+            alpha=0.45 if not pause else 1,
+        )
         label = "" if name == "break" else name
-        axes.text(start + minutes / 2, row, label, ha="center", va="center", fontsize=11)
+        axes.text(
+            start + minutes / 2, row, label, ha="center", va="center", fontsize=11
+        )
         start += minutes
 axes.set(
-    yticks=range(len(PLANS)), yticklabels=list(PLANS), xlabel="minutes (numbers: lessons; white: breaks)"
+    yticks=range(len(PLANS)),
+    yticklabels=list(PLANS),
+    xlabel="minutes (numbers: lessons; white: breaks)",
 )
 axes.set(xticks=range(0, 421, 30))
 axes.invert_yaxis()
 axes.grid(visible=False)
 plt.show()
 for name, plan in PLANS.items():
-    print(f"{name.replace(chr(10), ' ')}: {sum(minutes for _, minutes in plan)} minutes")
+    print(
+        f"{name.replace(chr(10), ' ')}: {sum(minutes for _, minutes in plan)} minutes"
+    )
 
 # %% [markdown]
 # ## Two hours, minute by minute
@@ -121,7 +146,11 @@ for name, plan in PLANS.items():
 
 # %%
 theta = 0.75
-for name, derivative in (("unrolled", 0.75), ("truncated to 1", 0.5), ("implicit", 1.0)):
+for name, derivative in (
+    ("unrolled", 0.75),
+    ("truncated to 1", 0.5),
+    ("implicit", 1.0),
+):
     print(f"{name:15} {(theta - 1) * derivative:+.4f}")
 
 
@@ -161,7 +190,10 @@ print(f"autograd        {torch.func.grad(end)(torch.tensor(1.0)):+.4f}")
 for epsilon in (1e-8, 0.1):
     gradient = torch.tensor(0.3)
     slope = torch.func.grad(lambda g: g / (g.abs() + epsilon))(gradient)
-    print(f"epsilon {epsilon:g}: autograd {slope:.3g}, formula {epsilon / (0.3 + epsilon) ** 2:.3g}")
+    print(
+        f"epsilon {epsilon:g}: autograd {slope:.3g}, formula "
+        f"{epsilon / (0.3 + epsilon) ** 2:.3g}"
+    )
 
 # %% [markdown]
 # ## Lesson 3: social dilemmas (35 minutes)
@@ -304,7 +336,12 @@ print("smallest payment:", max(T - R, P - S))
 # %%
 rewards = torch.tensor([3.0, -1.0, -2.0])
 sharing = torch.full((3, 3), 0.2) + 0.4 * torch.eye(3)
-print("rewards", rewards.tolist(), "shared rewards", [round(float(r), 6) for r in rewards @ sharing])
+print(
+    "rewards",
+    rewards.tolist(),
+    "shared rewards",
+    [round(float(r), 6) for r in rewards @ sharing],
+)
 
 # %% [markdown]
 # ## Lesson 8: learning loss weights (40 minutes)
@@ -332,8 +369,14 @@ print("rewards", rewards.tolist(), "shared rewards", [round(float(r), 6) for r i
 # them, early stopping. (And the upper bound, and confidence intervals.)
 
 # %%
-validation, losses = torch.tensor([1.0, 0.0]), torch.tensor([[2.0, 1.0], [-1.0, 3.0]])  # gradients
-print("derivatives of V:", [round(float(slope), 6) for slope in -0.1 * losses @ validation])
+validation, losses = (
+    torch.tensor([1.0, 0.0]),
+    torch.tensor([[2.0, 1.0], [-1.0, 3.0]]),
+)  # gradients
+print(
+    "derivatives of V:",
+    [round(float(slope), 6) for slope in -0.1 * losses @ validation],
+)
 
 # %% [markdown]
 # ## Lesson 9: your own game and method (30 minutes, and a project)

@@ -17,7 +17,9 @@ from ._helpers import SKY as SKY
 from ._helpers import VARIABLE as VARIABLE
 from ._helpers import draw_band as draw_band
 from ._helpers import explore as explore
+from ._helpers import learning_curves as learning_curves
 from ._helpers import mode as mode
+from ._helpers import over_seeds as over_seeds
 from ._helpers import press as press
 from ._helpers import size as size
 from ._helpers import use_style as use_style

@@ -8,18 +8,21 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from torch import Tensor
 
 from bilevel import report
-from bilevel.experiments import require_seeds
+from bilevel.experiments import interquartile_interval, require_seeds
 from bilevel.lessons._cells import watch_cells
 from bilevel.lessons._descriptions import add_descriptions
+from bilevel.methods import Learner
 from bilevel.report import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, SETTINGS, SKY
 from games.core import require
 
 __all__ = ["AMBER", "BLACK", "BLUE", "GRAY", "GREEN", "MODES", "PURPLE", "RED", "SKY", "VARIABLE"]
-__all__ += ["draw_band", "explore", "mode", "press", "size", "use_style"]
+__all__ += ["draw_band", "explore", "learning_curves", "mode", "over_seeds", "press", "size", "use_style"]
 
 VARIABLE = "BILEVEL_NOTEBOOKS"
 """Environment variable of automatic execution: `full` for saved outputs, `fast` for tests."""
@@ -95,6 +98,52 @@ def draw_band(axes: Axes, x: Any, samples: Any, *, label: str, color: str, **lin
     require_seeds(values.shape[-1])
     look = {"color": color, "label": label, **line}
     return report.draw_band(axes, np.asarray(x), values, look, resamples=500)
+
+
+def learning_curves(learner: Learner, steps: int, *, seed: int = 0) -> dict[str, Tensor]:
+    """Train a learner, and return its metrics during learning.
+
+    Args:
+        learner: what a method builds for a game.
+        steps: number of outer steps, 1 or more.
+        seed: random seed of the initial state.
+
+    Returns:
+        each metric of every outer step: name -> [outer step, seed].
+
+    Raises:
+        ValueError: there are no steps.
+
+    >>> import games
+    >>> from bilevel import Placement
+    >>> from bilevel.methods import ToS
+    >>> learner = ToS().build(games.make("prisoners-dilemma"), Placement(seeds=3))
+    >>> learning_curves(learner, 5)["welfare"].shape
+    torch.Size([5, 3])
+    """
+    require(steps > 0, f"Learning takes 1 outer step or more, not {steps}.")
+    state, rows = learner.init(seed), []
+    for _ in range(steps):
+        state, metrics = learner.update(state)
+        rows.append(metrics)
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def over_seeds(values: Any, digits: int = 2) -> str:
+    """The interquartile mean over seeds and its 95 % bootstrap interval, as text.
+
+    Args:
+        values: one value of each seed, [seed] with 3 seeds or more; NumPy or torch.
+        digits: decimal places.
+
+    Raises:
+        ValueError: there are fewer than 3 seeds, or a value is not finite.
+
+    >>> over_seeds([1.0, 2.0, 3.0, 4.0], digits=1)
+    '2.5 [1.0, 4.0]'
+    """
+    found = interquartile_interval(np.asarray(values, dtype=float), resamples=500)
+    return f"{found.estimate:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
 def explore(draw: Callable[..., None], **ranges: tuple[Any, ...]) -> None:

@@ -28,7 +28,9 @@ def minimal_w(reward, sucker, temptation, punishment):
 
 # %% tags=["wrong-2"]
 def matrix(n, s):
-    return torch.full((n, n), (1 - s) / (n - 1)) + (s - (1 - s) / (n - 1)) * torch.eye(n)
+    return torch.full((n, n), (1 - s) / (n - 1)) + (s - (1 - s) / (n - 1)) * torch.eye(
+        n
+    )
 
 
 def largest_s(n):
@@ -37,7 +39,9 @@ def largest_s(n):
 
 # %% tags=["solution-2"]
 def matrix(n, s):
-    return torch.full((n, n), (1 - s) / (n - 1)) + (s - (1 - s) / (n - 1)) * torch.eye(n)
+    return torch.full((n, n), (1 - s) / (n - 1)) + (s - (1 - s) / (n - 1)) * torch.eye(
+        n
+    )
 
 
 def largest_s(n):

@@ -17,64 +17,74 @@ def digs(T):
 
 
 # %% [markdown]
-# **Exercise 2.** Both consist of rounds; the outer loop differentiates through some of them. The common
-# mistake is to forget the new policies: then the second stage only continues the first, and does not test the
-# learned sharing.
+# **Exercise 2.** `detach()` after each update cuts all of them, as the welfare is computed from what it
+# returns. The common mistake is to remove it from the last update only: then the gradient is that of
+# truncation to one update.
 
 
 # %% tags=["wrong-2"]
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-        theta, phi = outer_step(theta, phi)
-    return theta, phi
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    for _ in range(outer - stage):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    phi = phi.detach().requires_grad_()
+    for _ in range(K):
+        theta = learn(theta.detach(), matrix(phi), 1)
+    return torch.autograd.grad(rewards(theta.sigmoid()).sum(), phi)[0]
 
 
 # %% tags=["solution-2"]
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-        theta, phi = outer_step(theta, phi)
-    return theta, phi
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    theta = new()
-    for _ in range(outer - stage):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    phi = phi.detach().requires_grad_()
+    theta = learn(theta, matrix(phi), K)
+    return torch.autograd.grad(rewards(theta.sigmoid()).sum(), phi)[0]
 
 
 # %% [markdown]
-# **Exercise 3.** Agent $i$ digs if $3\,T_{i-1,i} \ge T_{ii}$. If all keep $z$ and give the rest,
-# $1 - z$, to the neighbor that waters them, that is $3 (1 - z) \ge z$, so $z = 3/4$. More is not possible:
-# keeping more than $3/4$ leaves less than $1/4$ for the neighbor that waters you, which would then have to
-# keep less than $3/4$ itself to dig. The common mistake gives to both sides alike: $3 (1 - z)/2 \ge z$, and
-# $z = 3/5$.
+# **Exercise 3.** Two shares act on agent $i$: the one that it keeps and the one that agent $i - 1$ gives to
+# it. Each changes $\theta_i'$, and that changes the welfare by $2 p_i' (1 - p_i')$. The common mistake
+# takes this last derivative at the old policies.
 
 
 # %% tags=["wrong-3"]
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return 0.6 * own + 0.2 * own.roll(1, 1) + 0.2 * own.roll(-1, 1)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    factor = 2 * p * (1 - p) * rate * p * (1 - p)
+    return -torch.diag(factor) + 3 * torch.diag(factor).roll(-1, 0)
 
 
 # %% tags=["solution-3"]
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return 0.75 * own + 0.25 * own.roll(1, 1)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    gain = 3 * T.roll(1, 0).diagonal() - T.diagonal()
+    after = (theta + rate * p * (1 - p) * gain).sigmoid()
+    factor = 2 * after * (1 - after) * rate * p * (1 - p)
+    return -torch.diag(factor) + 3 * torch.diag(factor).roll(
+        -1, 0
+    )  # row i - 1, column i
+
+
+# %% [markdown]
+# **Exercise 4.** The common mistake is to go on with the policies of the last seed: only the first seed then
+# starts anew.
+
+
+# %% tags=["wrong-4"]
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    theta, successes = new(0), 0
+    for _ in range(seeds):
+        for _ in range(rounds):
+            theta = learn(theta, T)
+        successes += welfare(theta) > threshold
+    return successes / seeds
+
+
+# %% tags=["solution-4"]
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    successes = 0
+    for seed in range(seeds):
+        theta = new(seed)
+        for _ in range(rounds):
+            theta = learn(theta, T)
+        successes += welfare(theta) > threshold
+    return successes / seeds
 
 
 # %% [markdown]

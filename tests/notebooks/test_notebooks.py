@@ -95,6 +95,21 @@ def test_formulas_within_text_stay_on_their_line(script: Path) -> None:
         assert [line for line in text.splitlines() if line.count("$") % 2] == []
 
 
+@EVERY
+def test_code_fits_beside_a_figure(script: Path) -> None:
+    code = [cell for cell in build.read(script).cells if cell.cell_type == "code"]
+    assert [line for cell in code for line in cell.source.splitlines() if len(line) > 88] == []
+
+
+@EVERY
+def test_cells_that_draw_are_collapsed(script: Path) -> None:
+    for cell in build.read(script).cells:
+        collapsed = build.COLLAPSE in cell.metadata.get("tags", [])
+        assert cell.metadata.get("jupyter", {}).get("source_hidden", False) is collapsed
+        if "plt.subplots" in cell.source and "\nplt.show()" in cell.source:
+            assert collapsed, cell.source.splitlines()[0]
+
+
 def test_every_solution_belongs_to_a_lesson() -> None:
     names = {path.name for path in SCRIPTS}
     assert {path.name for path in (build.FOLDER / "solutions").glob("*.py")} <= names

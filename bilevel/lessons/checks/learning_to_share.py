@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.lessons import close, expect, graded, parts
+from bilevel.lessons import close, expect, graded
 
 COST, BENEFIT = 1.0, 3.0
 
@@ -60,82 +60,125 @@ def check_1(digs: Callable[[Tensor], Any]) -> str:
 
 
 @graded("Exercise 2")
-def check_2(alternating: Callable[..., Any], staged: Callable[..., Any]) -> str:
-    """The calls and their order, recorded by functions that count: policies and sharing are tensors."""
-    calls: list[str] = []
+def check_2(
+    repaired: Callable[[Tensor, Tensor, int], Any],
+    learn: Callable[[Tensor, Tensor, int], Tensor],
+    matrix: Callable[[Tensor], Tensor],
+    rewards: Callable[[Tensor], Tensor],
+) -> str:
+    """The gradient through all K updates."""
+    generator = torch.Generator().manual_seed(7)
+    for updates in (1, 3):
+        phi, theta = torch.randn(5, 5, generator=generator), torch.randn(5, generator=generator)
 
-    def learn(theta: Tensor, phi: Tensor) -> Tensor:
-        calls.append(f"learn{int(phi)}")
-        return theta + 1
+        def welfare(outer: Tensor, first: int, K: int, start: Tensor) -> Tensor:
+            """The welfare; the first updates do not depend on the outer variables."""
+            start = learn(start, matrix(outer.detach()), first)
+            return rewards(learn(start, matrix(outer), K - first).sigmoid()).sum()
 
-    def outer_step(theta: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-        calls.append(f"outer{int(phi)}")
-        return theta + 1, phi + 1
+        def truth(first: int, K: int, outer: Tensor, start: Tensor) -> Tensor:
+            gradient: Tensor = torch.func.grad(welfare)(outer, first, K, start)
+            return gradient
 
-    def new() -> Tensor:
-        calls.append("new")
-        return torch.full((1,), 100.0)
-
-    def pair(name: str, found: Any) -> tuple[int, int]:
-        theta, phi = parts(found, 2, f"{name} should return the pair (policies, sharing).")
-        return int(theta), int(phi)
-
-    theta, phi = pair("alternating", alternating(torch.zeros(1), torch.zeros(1), 2, 2, learn, outer_step))
-    made = " ".join(calls)
-    expect(
-        made.count("outer") == 2 and made.count("learn") == 4,
-        f"alternating with 2 outer steps and 2 rounds made these calls: {made}. Count them.",
-    )
-    expect(
-        made == "learn0 learn0 outer0 learn1 learn1 outer1",
-        f"alternating made the calls {made}; the number counts updates of the sharing. Mind the order.",
-    )
-    expect(
-        (theta, phi) == (6, 2),
-        "alternating makes the right calls, but does not pass on all that they return.",
-    )
-    calls.clear()
-    theta, phi = pair("staged", staged(torch.zeros(1), torch.zeros(1), 5, 2, learn, outer_step, new))
-    made = " ".join(calls)
-    expect(phi == 2, f"staged updated the sharing {phi} times; its first stage has 2 outer steps here.")
-    expect(
-        calls.count("new") == 1,
-        f"staged drew new policies {calls.count('new')} times; it should be once, between the stages.",
-    )
-    expect(
-        made == "outer0 outer1 new learn2 learn2 learn2",
-        f"staged made the calls {made}. There are 5 rounds in total, 2 of them in the first stage.",
-    )
-    expect(theta == 103, "staged makes the right calls, but does not pass on all that they return.")
-    return "Both schedules differentiate through updates, at different times."
+        answer = repaired(phi.clone(), theta.clone(), updates)
+        expect(
+            hasattr(answer, "__len__") and tuple(torch.as_tensor(answer).shape) == (5, 5),
+            "The gradient has the shape of the logits, 5 by 5.",
+        )
+        expect(
+            not close(torch.as_tensor(answer).abs().sum(), 0.0),
+            "It is still 0. Which call makes a new tensor without a graph?",
+        )
+        expect(
+            updates == 1 or not close(answer, truth(updates - 1, updates, phi, theta)),
+            "Now only the last update has a graph; the effect through the earlier ones is missing.",
+        )
+        expect(
+            close(answer, truth(0, updates, phi, theta)),
+            f"Not yet the gradient through {updates} update(s); compare with the sum that you differentiate.",
+        )
+    return "The graph has to reach from the welfare back through every update."
 
 
 @graded("Exercise 3")
-def check_3(minimal_transfer: Callable[[int], Any]) -> str:
-    """T_ii = 3 / 4, T_i,i+1 = 1 / 4."""
-    for n in (4, 5, 7):
-        T = torch.as_tensor(minimal_transfer(n))
+def check_3(share_slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
+    """2 p'(1 - p') r p(1 - p) times 3 for T[i - 1, i], and times -1 for T[i, i]."""
+    generator = torch.Generator().manual_seed(9)
+
+    def welfare(T: Tensor, theta: Tensor, rate: float) -> Tensor:
+        p = theta.sigmoid()
+        after = (theta + rate * p * (1 - p) * gains(T)).sigmoid()
+        return (1 + (BENEFIT - COST) * after).sum()
+
+    for agents, rate in ((5, 1.0), (4, 0.5), (7, 2.0)):
+        theta = torch.randn(agents, generator=generator)
+        T = torch.randn(agents, agents, generator=generator).softmax(-1)
+        answer, truth = share_slopes(theta, T, rate), torch.func.grad(welfare)(T, theta, rate)
         expect(
-            tuple(T.shape) == (n, n),
-            f"For {n} agents the matrix needs {n} rows and columns.",
+            hasattr(answer, "__len__") and tuple(torch.as_tensor(answer).shape) == (agents, agents),
+            f"For {agents} agents there are {agents} by {agents} derivatives, [giver, receiver].",
         )
         expect(
-            close(T.sum(-1), torch.ones(n), within=1e-4) and (T >= -1e-6).all(),
-            "Rows sum to 1, and no share is below 0.",
+            not close(answer, truth.T),
+            "Giver and receiver are exchanged: T[i - 1, i] is given by agent i - 1.",
+        )
+        p = theta.sigmoid()
+        before = 2 * rate * (p * (1 - p)) ** 2
+        expect(
+            not close(answer, torch.diag(-before) + torch.diag(3 * before).roll(-1, 0)),
+            "Almost. At which policies is the derivative of the welfare taken: before the update, or after?",
         )
         expect(
-            close(T[~ring(n)].abs().sum(), 0.0, within=1e-4),
-            "An agent gives to another that is not its neighbor.",
-        )
-        worst = float(gains(T.double()).min())
-        expect(worst > -1e-4, f"With your matrix an agent loses {-worst:.3f} by digging.")
-        least = float(T.diagonal().min())
-        expect(
-            not close(least, 0.6, within=1e-4),
-            "All dig, and each gives the same to both neighbors. Why to the second one?",
+            close(torch.as_tensor(answer).diagonal(), truth.diagonal()),
+            "The diagonal is not right yet. How does the welfare change if an agent keeps more?",
         )
         expect(
-            close(least, 0.75, within=1e-4),
-            f"All dig, but the smallest share kept is {least:.3f}: it can be larger.",
+            close(answer, truth),
+            "The diagonal is right. Which other share acts on agent i, and who gives it?",
         )
-    return "All agents give a quarter to the neighbor that waters them, and keep g* = 3/4."
+    return (
+        "Keeping reduces the welfare, giving to the neighbor that waters me increases it three times as much."
+    )
+
+
+@graded("Exercise 4")
+def check_4(success_rate: Callable[..., Any]) -> str:
+    """Each seed has policies of its own, which learn under T for all rounds; the end counts."""
+    sharing = torch.full((3, 3), 1 / 3)
+    calls: list[str] = []
+
+    def new(seed: int) -> Tensor:
+        calls.append(f"new{seed}")
+        return torch.tensor([float(seed), 0.0])
+
+    def learn(theta: Tensor, T: Tensor) -> Tensor:
+        expect(close(T, sharing), "The sharing is what you test: it must not change.")
+        calls.append("learn")
+        return theta + torch.tensor([0.0, 1.0])
+
+    def welfare(theta: Tensor) -> float:
+        seed, rounds = int(theta[0]), int(theta[1])
+        if rounds == 2:
+            return 9.0  # on the way; the end is what counts
+        return float(seed % 2 == 0) * 10 + 0.01 * rounds if rounds == 4 else 0.0
+
+    answer = success_rate(sharing, new, learn, welfare, 4, 5, 8.0)
+    made = [call for call in calls if call != "learn"]
+    expect(
+        len(set(made)) == 5 and len(made) == 5,
+        f"5 seeds need 5 initializations, one each; yours made these: {', '.join(made) or 'none'}.",
+    )
+    expect(
+        calls.count("learn") == 20,
+        f"5 seeds with 4 rounds are 20 rounds in all; yours made {calls.count('learn')}.",
+    )
+    wanted = sum(int(call.removeprefix("new")) % 2 == 0 for call in made) / 5
+    expect(not close(answer, 5 * wanted), "That is their number; the fraction is asked for.")
+    expect(
+        close(answer, wanted), f"The fraction should be {wanted}, from the welfare at the end of each seed."
+    )
+    expect(
+        close(success_rate(sharing, new, learn, welfare, 4, 2, 10.05), 0.0),
+        "A welfare below the threshold is no success.",
+    )
+    return "A sharing that only keeps trained policies where they are fails this test."

@@ -51,205 +51,199 @@ def digs(T):
 
 
 # %% right 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            theta = learn(theta.detach(), phi)
-        theta, phi = outer_step(theta.detach(), phi.detach())
-    return theta, phi
+def repaired(phi, theta, K):
+    def after(phi):
+        return rewards(learn(theta, matrix(phi), K).sigmoid()).sum()
+
+    return torch.func.grad(after)(phi)
     return ...
 
 
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    theta = new()
-    for _ in range(outer - stage):
-        theta = learn(theta, phi.detach())
-    return theta, phi
+# %% right 2
+def repaired(phi, theta, K):
+    phi = phi.detach().requires_grad_()
+    for _ in range(K):
+        theta = learn(theta, matrix(phi), 1)
+    welfare = rewards(theta.sigmoid()).sum() + 0 * phi.sum()
+    return torch.autograd.grad(welfare, phi)[0]
 
 
 # %% right 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for k in range(outer * (rounds + 1)):
-        if (k + 1) % (rounds + 1):
-            theta = learn(theta, phi)
-        else:
-            theta, phi = outer_step(theta, phi)
-    return [theta, phi]
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for k in range(outer):
-        if k == stage:
-            theta = new()
-        if k < stage:
-            theta, phi = outer_step(theta, phi)
-        else:
-            theta = learn(theta, phi)
-    return [theta, phi]
+def repaired(phi, theta, K):
+    phi = phi.clone().requires_grad_()
+    rewards(learn(theta, matrix(phi), K).sigmoid()).sum().backward()
+    return phi.grad
 
 
 # %% right 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    if outer == 0:
-        return theta, phi
-    for _ in range(rounds):
-        theta = learn(theta, phi)
-    return alternating(*outer_step(theta, phi), outer - 1, rounds, learn, outer_step)
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    _, phi = alternating(theta, phi, stage, 0, learn, outer_step)
-    theta = new()
-    done = stage
-    while done < outer:
-        theta = learn(theta, phi)
-        done += 1
-    return theta, phi
-
-
-# %% right 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    history = [(theta, phi)]
-    for _ in range(outer):
-        theta, phi = history[-1]
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-        history.append(outer_step(theta, phi))
-    return history[-1]
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    pair = theta, phi
-    for _ in range(stage):
-        pair = outer_step(*pair)
-    theta, phi = new(), pair[1]
-    for _ in range(stage, outer):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    return torch.func.jacrev(lambda x: rewards(learn(theta, matrix(x), K).sigmoid()))(phi).sum(0).numpy()
 
 
 # %% wrong 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        theta, phi = outer_step(theta, phi)
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-    return theta, phi
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    theta = new()
-    for _ in range(outer - stage):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    return broken(phi, theta, K)
 
 
 # %% wrong 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-        theta, phi = outer_step(theta, phi)
-    return theta, phi
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    theta = new()
-    for _ in range(outer):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    return torch.func.grad(lambda phi: rewards(learn(theta, matrix(phi), 1).sigmoid()).sum())(phi)
 
 
 # %% wrong 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            learn(theta, phi)
-        theta, phi = outer_step(theta, phi)
-    return theta, phi
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    for _ in range(stage):
-        theta, phi = outer_step(theta, phi)
-    theta = new()
-    for _ in range(outer - stage):
-        theta = learn(theta, phi)
-    return theta, phi
+def repaired(phi, theta, K):
+    return torch.func.grad(lambda phi: -rewards(learn(theta, matrix(phi), K).sigmoid()).sum())(phi)
 
 
 # %% wrong 2
-def alternating(theta, phi, outer, rounds, learn, outer_step):
-    for _ in range(outer):
-        for _ in range(rounds):
-            theta = learn(theta, phi)
-        theta, phi = outer_step(theta, phi)
-    return theta
-
-
-def staged(theta, phi, outer, stage, learn, outer_step, new):
-    return theta, phi
+def repaired(phi, theta, K):
+    return torch.func.grad(lambda phi: rewards(learn(theta, matrix(phi), K).sigmoid()).sum())(phi).sum()
 
 
 # %% right 3
-def minimal_transfer(n):
-    T = torch.zeros(n, n)
+def share_slopes(theta, T, rate):
+    n = len(theta)
+    found = torch.zeros(n, n)
     for i in range(n):
-        T[i, i], T[i, (i + 1) % n] = 3 / 4, 1 / 4
-    return T
+        p = theta[i].sigmoid()
+        new = (theta[i] + rate * p * (1 - p) * (3 * T[i - 1, i] - T[i, i])).sigmoid()
+        found[i, i] = -2 * new * (1 - new) * rate * p * (1 - p)
+        found[i - 1, i] = -3 * found[i, i]
+    return found
     return ...
 
 
 # %% right 3
-def minimal_transfer(n):
+def share_slopes(theta, T, rate):
     import numpy as np
 
-    return 0.75 * np.eye(n) + 0.25 * np.roll(np.eye(n), 1, axis=1)
+    theta, T = theta.numpy(), T.numpy()
+    n, p = len(theta), 1 / (1 + np.exp(-theta))
+    i = np.arange(n)
+    after = theta + rate * p * (1 - p) * (3 * T[i - 1, i] - T[i, i])
+    slope = 2 / (2 + np.exp(after) + np.exp(-after)) * rate * p * (1 - p)
+    out = np.zeros((n, n))
+    out[i, i], out[i - 1, i] = -slope, 3 * slope
+    return out
 
 
 # %% right 3
-def minimal_transfer(n):
-    return [[{0: 0.75, 1: 0.25}.get((j - i) % n, 0.0) for j in range(n)] for i in range(n)]
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    step = rate * p * (1 - p)
+    q = (theta + step * (3 * T.roll(1, 0).diagonal() - T.diagonal())).sigmoid()
+    return (2 * q * (1 - q) * step) * (3 * torch.eye(len(theta)).roll(-1, 0) - torch.eye(len(theta)))
 
 
 # %% right 3
-def minimal_transfer(n):
-    logits = torch.full((n, n), -torch.inf)
-    i = torch.arange(n)
-    logits[i, i], logits[i, (i + 1) % n] = torch.tensor(3.0).log(), 0.0
-    return logits.softmax(-1)
-
-
-# %% right 3
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return 0.749995 * own + 0.250005 * own.roll(1, 1)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    q = (theta + rate * p * (1 - p) * (3 * T.roll(1, 0).diagonal() - T.diagonal())).sigmoid()
+    f = (2 * q * (1 - q) * rate * p * (1 - p)).tolist()
+    n = len(f)
+    return [[{0: -f[j], 1: 3 * f[j]}.get((j - i) % n, 0.0) for j in range(n)] for i in range(n)]
 
 
 # %% wrong 3
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return 0.75 * own + 0.25 * own.roll(-1, 1)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    q = (theta + rate * p * (1 - p) * (3 * T.roll(1, 0).diagonal() - T.diagonal())).sigmoid()
+    factor = 2 * q * (1 - q) * rate * p * (1 - p)
+    return (-torch.diag(factor) + 3 * torch.diag(factor).roll(-1, 0)).T
 
 
 # %% wrong 3
-def minimal_transfer(n):
-    return torch.full((n, n), 1 / n)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    q = (theta + rate * p * (1 - p) * (3 * T.roll(1, 0).diagonal() - T.diagonal())).sigmoid()
+    return -torch.diag(2 * q * (1 - q) * rate * p * (1 - p))
 
 
 # %% wrong 3
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return 0.5 * own + 0.5 * own.roll(1, 1)
+def share_slopes(theta, T, rate):
+    p = theta.sigmoid()
+    q = (theta + rate * p * (1 - p) * (3 * T.roll(1, 0).diagonal() - T.diagonal())).sigmoid()
+    factor = 2 * q * (1 - q) * p * (1 - p)
+    return -torch.diag(factor) + 3 * torch.diag(factor).roll(-1, 0)
 
 
 # %% wrong 3
-def minimal_transfer(n):
-    own = torch.eye(n)
-    return own + 0.25 * own.roll(1, 1)
+def share_slopes(theta, T, rate):
+    return torch.zeros_like(theta)
+
+
+# %% right 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    ends = []
+    for seed in range(seeds):
+        theta = new(seed)
+        for _ in range(rounds):
+            theta = learn(theta, T)
+        ends.append(float(welfare(theta) > threshold))
+    return torch.tensor(ends).mean()
+    return ...
+
+
+# %% right 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    def end(seed):
+        theta = new(seed)
+        for _ in range(rounds):
+            theta = learn(theta, T)
+        return welfare(theta)
+
+    return sum(end(seed) > threshold for seed in range(seeds)) / seeds
+
+
+# %% right 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    from functools import reduce
+
+    ends = [welfare(reduce(lambda theta, _: learn(theta, T), range(rounds), new(s))) for s in range(seeds)]
+    return len([end for end in ends if end > threshold]) / len(ends)
+
+
+# %% right 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    import numpy as np
+
+    policies = [new(seed) for seed in range(1, seeds + 1)]
+    for _ in range(rounds):
+        policies = [learn(theta, T.clone()) for theta in policies]
+    return np.mean([welfare(theta) > threshold for theta in policies])
+
+
+# %% wrong 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    successes = 0
+    for seed in range(seeds):
+        theta = new(seed)
+        for _ in range(rounds):
+            theta = learn(theta, T)
+        successes += welfare(theta) > threshold
+    return successes
+
+
+# %% wrong 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    successes = 0
+    for seed in range(seeds):
+        theta, best = new(seed), 0.0
+        for _ in range(rounds):
+            theta = learn(theta, T)
+            best = max(best, welfare(theta))
+        successes += best > threshold
+    return successes / seeds
+
+
+# %% wrong 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    theta = new(0)
+    for _ in range(rounds):
+        theta = learn(theta, T)
+    return float(welfare(theta) > threshold)
+
+
+# %% wrong 4
+def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
+    return sum(welfare(new(seed)) > threshold for seed in range(seeds)) / seeds

@@ -14,8 +14,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,8 +29,14 @@ from IPython.display import Markdown, display
 
 import bilevel
 from bilevel.experiments import interquartile_interval
-from bilevel.lessons import BLACK, BLUE, GRAY, PURPLE, draw_band, explore, size, use_style
-from bilevel.lessons.checks.incentives_and_empathy import check_1, check_2, check_3, check_4
+from bilevel.lessons import BLACK, BLUE, GRAY, PURPLE
+from bilevel.lessons import draw_band, explore, size, use_style
+from bilevel.lessons.checks.incentives_and_empathy import (
+    check_1,
+    check_2,
+    check_3,
+    check_4,
+)
 from bilevel.methods import Placement
 from bilevel.report import looks
 from games.matrix import SymmetricTwoAgentGame
@@ -33,7 +44,12 @@ from games.matrix import SymmetricTwoAgentGame
 use_style()
 torch.set_default_dtype(torch.float64)
 
-R, S, T, P = 4.0, 0.0, 5.0, 1.0  # payoffs: mutual cooperation, sucker's, temptation, mutual defection
+R, S, T, P = (
+    4.0,
+    0.0,
+    5.0,
+    1.0,
+)  # payoffs: mutual cooperation, sucker's, temptation, mutual defection
 SEEDS, STEPS = size(16, fast=3), size(80, fast=2)
 EXACT = {"inner.exact": True, "inner.learning_rate": 1.0, "inner.entropy_coef": 0.0}
 METHODS = {  # label, settings that differ from the library's presets
@@ -70,7 +86,9 @@ def train(name, shift=0.0, **changes):
         rows.append(metrics)
     found = {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
     if name == "d3c":
-        weights = learner.transfer(state["phi"]).weights  # [seed, receiver, whose reward]
+        weights = learner.transfer(
+            state["phi"]
+        ).weights  # [seed, receiver, whose reward]
         found["total_weight"] = weights.sum(1)
     return found
 
@@ -89,9 +107,8 @@ def middle(samples):
 # *effective reward*, which the agents maximize, minus the total reward of the game, after learning. Some
 # methods only redistribute reward; others create it.
 
+
 # %%
-
-
 def created(name, found):
     """Total effective reward minus total reward of the game, after learning, [seed]."""
     if name == "lio":
@@ -103,13 +120,28 @@ def created(name, found):
 
 
 runs = {name: train(name) for name in METHODS}
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), width_ratios=(3, 2))
 left.axhline(2 * R, color=GRAY, linewidth=1, label="social optimum")
 for row, (name, found) in enumerate(runs.items()):
-    draw_band(left, range(1, STEPS + 1), found["welfare"], label=METHODS[name][0], **LOOKS[name])
+    draw_band(
+        left,
+        range(1, STEPS + 1),
+        found["welfare"],
+        label=METHODS[name][0],
+        **LOOKS[name],
+    )
     estimate, low, high = middle(created(name, found))
     right.barh(row, estimate, color=LOOKS[name]["color"], height=0.6)
-    right.errorbar(estimate, row, xerr=[[estimate - low], [high - estimate]], color=BLACK, capsize=4)
+    right.errorbar(
+        estimate,
+        row,
+        xerr=[[estimate - low], [high - estimate]],
+        color=BLACK,
+        capsize=4,
+    )
 left.set(xlabel="outer step", ylabel="welfare (sum of both rewards)", ylim=(1.5, 8.3))
 figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=4)
 right.set(
@@ -119,10 +151,16 @@ right.set(
 )
 right.invert_yaxis()
 plt.show()
-print(f"gifting: gifts per agent after learning {middle(runs['gifting']['given'][-1])[0]:.2f}")
+print(
+    f"gifting: gifts per agent after learning "
+    f"{middle(runs['gifting']['given'][-1])[0]:.2f}"
+)
 for name in ("d3c", "lase", "lio"):
     both = torch.stack((runs[name]["return_0"][-1], runs[name]["return_1"][-1]))
-    larger, smaller = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(x)) for x in (both.amax(0), both.amin(0)))
+    larger, smaller = (
+        "{:.2f} [{:.2f}, {:.2f}]".format(*middle(x))
+        for x in (both.amax(0), both.amin(0))
+    )
     print(f"{name:5} rewards after learning: larger {larger}, smaller {smaller}")
 
 # %% [markdown]
@@ -199,7 +237,8 @@ for name in ("d3c", "lase", "lio"):
 
 
 def learn_step(logits, effective, rate=1.0):
-    """One gradient step of both agents on their effective rewards: new logits, [agent, action].
+    """One gradient step of both agents on their effective rewards: new logits, [agent,
+    action].
 
     Of two logits the second is fixed at 0.
     """
@@ -232,14 +271,19 @@ def with_incentives(pay, incentives):
 
 
 def with_gratitude(pay, chance, perspective="own"):
-    """LASE: effective rewards, by the policy that each agent assumes for the other; no gradient through w."""
+    """LASE: effective rewards, by the policy that each agent assumes for the other; no
+    gradient through w.
+    """
     assumed = chance if perspective == "own" else chance.flip(0)
 
     def share(own, policy):  # own rewards [own action, the other's action]
         spread = own.amax(1, keepdim=True) - own.amin(1, keepdim=True)
         return ((own - (own @ policy)[:, None]) / spread).clamp(0, 1)
 
-    share_0, share_1 = share(pay[..., 0], assumed[0]), share(pay[..., 1].T, assumed[1]).T
+    share_0, share_1 = (
+        share(pay[..., 0], assumed[0]),
+        share(pay[..., 1].T, assumed[1]).T,
+    )
     to_0 = share_1 * pay[..., 1] - share_0 * pay[..., 0]
     return pay + torch.stack((to_0, -to_0), -1)
 
@@ -250,18 +294,28 @@ def with_weights(pay, weights):
 
 
 def d3c_slope(pay, logits, weights, bound=10.0):
-    """Gradient of rho_i = 1 + relu(growth rate of i's mixed loss by the other's step), [agent, agent]."""
+    """Gradient of rho_i = 1 + relu(growth rate of i's mixed loss by the other's step),
+    [agent, agent].
+    """
     loss = bound - expected(logits, pay)  # above 0
-    slopes = -torch.func.jacrev(expected)(logits, pay)[..., 0]  # [whose loss, whose logit]
-    own_step = (weights[:, :, None] * slopes).sum(1).diagonal()  # each agent descends its mixed loss
-    harm = -(slopes * own_step).flip(1).T  # [i, j]: change of loss j by the step of the agent other than i
+    slopes = -torch.func.jacrev(expected)(logits, pay)[
+        ..., 0
+    ]  # [whose loss, whose logit]
+    own_step = (
+        (weights[:, :, None] * slopes).sum(1).diagonal()
+    )  # each agent descends its mixed loss
+    harm = (
+        -(slopes * own_step).flip(1).T
+    )  # [i, j]: change of loss j by the step of the agent other than i
     mixed = weights @ loss
     growth = (weights * harm).sum(1) / mixed
     return (growth > 0)[:, None] * (harm - growth[:, None] * loss) / mixed[:, None]
 
 
 def lio_slope(incentives, logits, pay):
-    """Hypergradient of each giver's own reward after the other's next step, [giver, action of the other]."""
+    """Hypergradient of each giver's own reward after the other's next step, [giver,
+    action of the other].
+    """
 
     def after(incentives):
         return expected(learn_step(logits, with_incentives(pay, incentives)), pay)
@@ -281,7 +335,10 @@ effective = {
 for name, table in effective.items():
     total = pay.sum(-1).repeat(2, 2) if name == "gifting" else pay.sum(-1)
     extra = table.sum(-1) - total
-    print(f"{name:8} effective minus game reward, total: {extra.min():+.2f} to {extra.max():+.2f}")
+    print(
+        f"{name:8} effective minus game reward, total: {extra.min():+.2f} to "
+        f"{extra.max():+.2f}"
+    )
 
 # %% [markdown]
 # Gifting and LASE conserve the total reward of every joint action; LIO and D3C do not. (LIO conserves it with
@@ -301,21 +358,33 @@ from games import gift_actions
 
 game = dilemma()
 print("equal to the library's:")
-print("gifting, payoff table", torch.equal(gift_actions(game, amount=1.0).payoffs(), with_gifts(pay, 1.0)))
+print(
+    "gifting, payoff table",
+    torch.equal(gift_actions(game, amount=1.0).payoffs(), with_gifts(pay, 1.0)),
+)
 
-values = torch.stack((pay[0, :, 0].expand(2, 2), pay[:, 1, 1].expand(2, 2)))  # for the actions C, D
+values = torch.stack(
+    (pay[0, :, 0].expand(2, 2), pay[:, 1, 1].expand(2, 2))
+)  # for the actions C, D
 shares = gift_weights(
     relationships(values, chance[:, None].expand(2, 2, 2), torch.tensor([0, 1])),
     torch.ones(2, 2, dtype=torch.bool),
 )
-print("LASE, rewards of C, D", torch.allclose(pay[0, 1] @ shares, with_gratitude(pay, chance)[0, 1]))
+print(
+    "LASE, rewards of C, D",
+    torch.allclose(pay[0, 1] @ shares, with_gratitude(pay, chance)[0, 1]),
+)
 
 logits = torch.stack((chance[:, 0].logit(), torch.zeros(2)), -1)
 jacobian = -torch.func.jacrev(expected)(logits, pay)[None, ..., :1]
 bound = loss_bound(game, None)
 print("D3C, bound           ", bound == 10)
-by_library = anarchy_bound(weights[None], bound - expected(logits, pay)[None], jacobian).slope[0]
-print("D3C, gradient of rho ", torch.allclose(by_library, d3c_slope(pay, logits, weights)))
+by_library = anarchy_bound(
+    weights[None], bound - expected(logits, pay)[None], jacobian
+).slope[0]
+print(
+    "D3C, gradient of rho ", torch.allclose(by_library, d3c_slope(pay, logits, weights))
+)
 
 
 def inner_loss(own, others, incentives, data):
@@ -327,17 +396,28 @@ def inner_loss(own, others, incentives, data):
 
 
 def outer_loss(theta, incentives, data):
-    return -expected(torch.stack((theta, torch.zeros(2)), -1), pay)[0]  # agent 0's own reward
+    return -expected(torch.stack((theta, torch.zeros(2)), -1), pay)[
+        0
+    ]  # agent 0's own reward
 
 
 inner, incentives = sgd(1.0), torch.tensor([[1.2, 0.1], [0.7, 0.3]])
-problem = BilevelProblem(step=inner_step_per_agent(inner_loss, inner), outer_loss=outer_loss)
-by_library = -Unrolled()(problem, logits[:, 0], inner.init(logits[:, 0]), incentives, steps=1).gradient[0]
-print("LIO, hypergradient   ", torch.allclose(by_library, lio_slope(incentives, logits, pay)[0]))
+problem = BilevelProblem(
+    step=inner_step_per_agent(inner_loss, inner), outer_loss=outer_loss
+)
+by_library = -Unrolled()(
+    problem, logits[:, 0], inner.init(logits[:, 0]), incentives, steps=1
+).gradient[0]
+print(
+    "LIO, hypergradient   ",
+    torch.allclose(by_library, lio_slope(incentives, logits, pay)[0]),
+)
 
 
 def run(name, state, steps):
-    """Welfare by outer step with the functions above, from the initial state of a library run."""
+    """Welfare by outer step with the functions above, from the initial state of a
+    library run.
+    """
     theta = state["theta"][0]
     logits = theta if name == "gifting" else torch.cat((theta, torch.zeros(2, 1)), -1)
     log_weights, welfare = torch.tensor([[0.99, 0.01], [0.01, 0.99]]).log(), []
@@ -349,8 +429,12 @@ def run(name, state, steps):
             "d3c": lambda: with_weights(pay, weights),
         }[name]()
         logits = learn_step(logits, effective)
-        if name == "d3c":  # gradient descent, slightly regularized toward the own loss; floor e^-8
-            slope = d3c_slope(pay, logits, weights) - 1e-6 * torch.diag(1 / weights.diagonal())
+        if (
+            name == "d3c"
+        ):  # gradient descent, slightly regularized toward the own loss; floor e^-8
+            slope = d3c_slope(pay, logits, weights) - 1e-6 * torch.diag(
+                1 / weights.diagonal()
+            )
             log_weights = (weights.log() - 30 * slope).log_softmax(-1).clamp(min=-8)
         table = with_gifts(pay, 1.0) if name == "gifting" else pay
         welfare.append(expected(logits, table).sum())
@@ -373,22 +457,33 @@ for name in ("gifting", "lase", "d3c"):
 # and a gift is worth 10, paid by the giver or from an external budget.
 
 # %%
-HUNT_SEEDS, hunt = size(400, fast=4), SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1)
+HUNT_SEEDS, hunt = (
+    size(400, fast=4),
+    SymmetricTwoAgentGame(reward=2, sucker=-2, temptation=1, punishment=1),
+)
 for words, name, settings in (
     ("no gifts", "selfish", {}),
     ("gifts of 10, paid by the giver", "gifting", {"amount": 10.0}),
     ("gifts of 10, external budget", "gifting", {"amount": 10.0, "budget": "fixed"}),
 ):
-    method = bilevel.default_config("stag-hunt-gifting", name).method.with_settings(settings)
+    method = bilevel.default_config("stag-hunt-gifting", name).method.with_settings(
+        settings
+    )
     learner = method.build(hunt, Placement(seeds=HUNT_SEEDS))
     state = learner.init(seed=0)
     for _ in range(STEPS):
         state, metrics = learner.update(state)
     share, z = float((metrics["welfare"] > 3.5).double().mean()), 1.96**2 / HUNT_SEEDS
-    center, half = (share + z / 2) / (1 + z), (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z)
+    center, half = (
+        (share + z / 2) / (1 + z),
+        (z * share * (1 - share) + z**2 / 4) ** 0.5 / (1 + z),
+    )
     gifts = f"; final gifts {metrics['given'].mean():.2f}" if "given" in metrics else ""
     low, high = 100 * (center - half), 100 * (center + half)
-    print(f"{words:32}both hunt in {100 * share:.1f} % of seeds [{low:.1f}, {high:.1f}]{gifts}")
+    print(
+        f"{words:32}both hunt in {100 * share:.1f} % of seeds [{low:.1f}, "
+        f"{high:.1f}]{gifts}"
+    )
 
 # %% [markdown]
 # If givers pay, agents learn to give nothing, and yet more of them hunt. One explanation: the gradient of an
@@ -407,10 +502,18 @@ for words, name, settings in (
 # %%
 LOWER = -6.0
 lower = {name: train(name, LOWER) for name in METHODS}
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
 for row, name in enumerate(METHODS):
-    for found, shift, marker, offset in ((runs, 0.0, "o", -0.12), (lower, LOWER, "s", 0.12)):
-        estimate, low, high = middle((found[name]["welfare"][-1] - 2 * shift - 2 * P) / (2 * R - 2 * P))
+    for found, shift, marker, offset in (
+        (runs, 0.0, "o", -0.12),
+        (lower, LOWER, "s", 0.12),
+    ):
+        estimate, low, high = middle(
+            (found[name]["welfare"][-1] - 2 * shift - 2 * P) / (2 * R - 2 * P)
+        )
         error = [[estimate - low], [high - estimate]]
         axes.errorbar(
             estimate,
@@ -423,7 +526,11 @@ for row, name in enumerate(METHODS):
         )
 for marker, words in (("o", "original payoffs"), ("s", "all payoffs minus 6")):
     axes.plot([], [], marker, color=BLACK, label=words)
-axes.set(yticks=range(len(METHODS)), yticklabels=[words for words, _ in METHODS.values()], xlim=(-0.1, 1.05))
+axes.set(
+    yticks=range(len(METHODS)),
+    yticklabels=[words for words, _ in METHODS.values()],
+    xlim=(-0.1, 1.05),
+)
 axes.set_xlabel("normalized welfare (0: mutual defection, 1: mutual cooperation)")
 axes.invert_yaxis()
 axes.legend(loc="upper right")
@@ -444,27 +551,43 @@ plt.show()
 # its *own* policy (perspective taking, the published method); right, it knows the other's policy
 # (`--perspective true-policy`). Shift the payoffs, or increase the temptation.
 
-# %%
 
-
+# %% tags=["hide-input"]
 def draw_gratitude(shift, temptation):
     own = torch.tensor([[R, S], [temptation, P]]) + shift
     table = torch.stack((own, own.T), -1)
     grid = torch.linspace(0.04, 0.96, size(20, fast=4))
     _, both = plt.subplots(1, 2, figsize=(11, 4.9), sharey=True)
     for axes, perspective, words in zip(
-        both, ("own", "true"), ("assumed: its own policy", "known: the other's policy"), strict=True
+        both,
+        ("own", "true"),
+        ("assumed: its own policy", "known: the other's policy"),
+        strict=True,
     ):
         change = torch.zeros(len(grid), len(grid), 2)
         for row, q in enumerate(grid):
             for column, p in enumerate(grid):
                 chance = torch.stack((torch.stack((p, 1 - p)), torch.stack((q, 1 - q))))
-                after = learn_step(chance.log(), with_gratitude(table, chance, perspective), rate=0.01)
+                after = learn_step(
+                    chance.log(), with_gratitude(table, chance, perspective), rate=0.01
+                )
                 change[row, column] = after.softmax(-1)[:, 0] - chance[:, 0]
         points = grid.numpy()
-        axes.streamplot(points, points, *change.movedim(-1, 0).numpy(), color=GRAY, density=0.8, linewidth=1)
-        for start, color, dashes in (((0.6, 0.5), BLUE, "-"), ((0.2, 0.3), PURPLE, "--")):
-            path = gratitude(table, torch.tensor(start).logit(), perspective, size(300, fast=5))
+        axes.streamplot(
+            points,
+            points,
+            *change.movedim(-1, 0).numpy(),
+            color=GRAY,
+            density=0.8,
+            linewidth=1,
+        )
+        for start, color, dashes in (
+            ((0.6, 0.5), BLUE, "-"),
+            ((0.2, 0.3), PURPLE, "--"),
+        ):
+            path = gratitude(
+                table, torch.tensor(start).logit(), perspective, size(300, fast=5)
+            )
             axes.plot(*path.T, color=color, linestyle=dashes)
             axes.plot(*path[0], "o", color=color)
             axes.plot(*path[-1], "s", color=color, markersize=9, clip_on=False)
@@ -480,7 +603,9 @@ def draw_gratitude(shift, temptation):
 
 
 def gratitude(table, log_odds, perspective, steps):
-    """Both agents' probabilities of cooperating while they learn by LASE, [step, agent]."""
+    """Both agents' probabilities of cooperating while they learn by LASE, [step,
+    agent].
+    """
     logits = torch.stack((log_odds, torch.zeros(2)), -1)
     path = [logits.softmax(-1)]
     for _ in range(steps):
@@ -489,6 +614,7 @@ def gratitude(table, log_odds, perspective, steps):
     return torch.stack(path)[..., 0]
 
 
+# %%
 explore(draw_gratitude, shift=(-6.0, 2.0, 0.5, 0.0), temptation=(4.5, 8.0, 0.25, 5.0))
 
 # %% [markdown]
@@ -497,9 +623,17 @@ explore(draw_gratitude, shift=(-6.0, 2.0, 0.5, 0.0), temptation=(4.5, 8.0, 0.25,
 # %%
 first = torch.randn(SEEDS, 2, generator=torch.Generator().manual_seed(0))
 for perspective in ("own", "true"):
-    ends = torch.stack([gratitude(pay, start, perspective, size(400, fast=5))[-1] for start in first])
-    larger, smaller = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(x)) for x in (ends.amax(1), ends.amin(1)))
-    print(f"assumed policy: {perspective:4}  probability of cooperating: {larger} and {smaller}")
+    ends = torch.stack(
+        [gratitude(pay, start, perspective, size(400, fast=5))[-1] for start in first]
+    )
+    larger, smaller = (
+        "{:.2f} [{:.2f}, {:.2f}]".format(*middle(x))
+        for x in (ends.amax(1), ends.amin(1))
+    )
+    print(
+        f"assumed policy: {perspective:4}  probability of cooperating: {larger} and "
+        f"{smaller}"
+    )
 
 # %% [markdown]
 # If the agents know each other's policies, both converge to the same mixed policy (exercise 4 asks which):
@@ -512,18 +646,38 @@ for perspective in ("own", "true"):
 # %%
 NEEDS = {  # chosen by, depends on, total conserved, required information
     "selfish": ("-", "-", "yes", "nothing"),
-    "gifting": ("the giver's policy", "the giver's action", "yes; no with a budget", "gifts received"),
+    "gifting": (
+        "the giver's policy",
+        "the giver's action",
+        "yes; no with a budget",
+        "gifts received",
+    ),
     "d3c": ("each receiver", "nothing", "no", "all rewards; here all gradients, too"),
-    "lase": ("a fixed rule", "the last joint action", "yes", "the other's actions and their value"),
-    "lio": ("each giver", "the receiver's action", "no; yes if givers pay", "the other's actions and policy"),
+    "lase": (
+        "a fixed rule",
+        "the last joint action",
+        "yes",
+        "the other's actions and their value",
+    ),
+    "lio": (
+        "each giver",
+        "the receiver's action",
+        "no; yes if givers pay",
+        "the other's actions and policy",
+    ),
     "tos": ("gradient of the welfare", "nothing", "yes", "all rewards and policies"),
 }
 rows = [
-    "| method | chosen by | depends on | conserves the total | requires | created | welfare | shifted |",
+    "| method | chosen by | depends on | conserves the total | requires | created | "
+    "welfare | shifted |",
     "|---|---|---|---|---|---|---|---|",
 ]
 for name, words in NEEDS.items():
-    numbers = (created(name, runs[name]), runs[name]["welfare"][-1], lower[name]["welfare"][-1] - 2 * LOWER)
+    numbers = (
+        created(name, runs[name]),
+        runs[name]["welfare"][-1],
+        lower[name]["welfare"][-1] - 2 * LOWER,
+    )
     shown = ("{:.2f} [{:.2f}, {:.2f}]".format(*middle(number)) for number in numbers)
     rows.append(f"| {name} | {' | '.join(words)} | {' | '.join(shown)} |")
 display(Markdown("\n".join(rows)))

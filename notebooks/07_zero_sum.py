@@ -14,14 +14,20 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import draw_band, explore, size, use_style
 from bilevel.lessons.checks.zero_sum import check_1, check_2, check_3, check_4
 
 use_style()
@@ -35,20 +41,24 @@ def cafes(bonus):
 
 
 def share(payoffs, g):
-    """Shared payoffs: each agent gives away the share g of its reward, and receives the other's."""
+    """Shared payoffs: each agent gives away the share g of its reward, and receives the
+    other's.
+    """
     g = torch.as_tensor(g)
     return (1 - g) * payoffs + g * payoffs.flip(-1)
 
 
 def action_values(payoffs, policies):
-    """The value of each action against the other agent's policy, [..., agent, action]."""
+    """The value of each action against the other's policy, [..., agent, action]."""
     first = torch.einsum("...ij,...j->...i", payoffs[..., 0], policies[..., 1, :])
     second = torch.einsum("...ij,...i->...j", payoffs[..., 1], policies[..., 0, :])
     return torch.stack((first, second), -2)
 
 
 def learn(payoffs, logits, steps, rate=0.1):
-    """Multiplicative weights: the initial policies and those of all steps, [step, ..., agent, action]."""
+    """Multiplicative weights: the initial policies and those of all steps, [step, ...,
+    agent, action].
+    """
     policies = [logits.softmax(-1)]
     for _ in range(steps):
         logits = logits + rate * action_values(payoffs, policies[-1])
@@ -76,16 +86,27 @@ def draw_trajectories(axes, bonus, steps, shares):
         axes.plot(*path.T, color=color, linestyle=dashes, label=label)
         axes.plot(*path[-1], marker="s", color=color, markersize=8, clip_on=False)
     axes.plot(*START.softmax(-1)[:, 0], "o", color=BLACK, zorder=5)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="seeker: probability of the first café")
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        aspect="equal",
+        xlabel="seeker: probability of the first café",
+    )
     axes.set_ylabel("hider: probability of the first café")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="share given away")
 
 
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6))
 draw_trajectories(
-    left, 0.0, 30, {0.0: (RED, "-"), 0.35: (AMBER, "--"), 0.5: (BLACK, "-."), 1.0: (PURPLE, ":")}
+    left,
+    0.0,
+    30,
+    {0.0: (RED, "-"), 0.35: (AMBER, "--"), 0.5: (BLACK, "-."), 1.0: (PURPLE, ":")},
 )
-draw_trajectories(right, 0.5, 80, {0.0: (RED, "-"), 0.1: (AMBER, "--"), 0.4: (GREEN, "-.")})
+draw_trajectories(
+    right, 0.5, 80, {0.0: (RED, "-"), 0.1: (AMBER, "--"), 0.4: (GREEN, "-.")}
+)
 left.set_title("zero-sum (b = 0), 30 steps")
 right.set_title("bonus b = 0.5, 80 steps")
 plt.show()
@@ -111,13 +132,21 @@ plt.show()
 # between opponents and a team. A zero-sum game has no common part to preserve.
 
 # %%
-path = learn(cafes(0.0), START, 300)[..., 0] - 0.5  # from the equilibrium, [step, agent]
+path = (
+    learn(cafes(0.0), START, 300)[..., 0] - 0.5
+)  # from the equilibrium, [step, agent]
 moves, radius = path.diff(dim=0), path.norm(dim=-1)
 cosine = -(moves * path[:-1]).sum(-1) / (moves.norm(dim=-1) * radius[:-1])
 angles = cosine.arccos().rad2deg()
 low, high = angles.min(), angles.max()
-print(f"Angle between a step and the direction of the equilibrium: {low:.0f} to {high:.0f} degrees.")
-print(f"Distance from the equilibrium: {radius[0]:.2f} at the start, {radius[-1]:.2f} after 300 steps.")
+print(
+    f"Angle between a step and the direction of the equilibrium: {low:.0f} to "
+    f"{high:.0f} degrees."
+)
+print(
+    f"Distance from the equilibrium: {radius[0]:.2f} at the start, {radius[-1]:.2f} "
+    f"after 300 steps."
+)
 
 # %% [markdown]
 # ## The key equation
@@ -171,10 +200,20 @@ print("common:", common.tolist(), " opposed:", opposed.tolist())
 T = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
 kappa = T[0, 0] - T[1, 0]
 by_equation = torch.stack(
-    (T[:, 0].sum() * common + kappa * opposed, T[:, 1].sum() * common - kappa * opposed), -1
+    (
+        T[:, 0].sum() * common + kappa * opposed,
+        T[:, 1].sum() * common - kappa * opposed,
+    ),
+    -1,
 )
-print("shared rewards agree with the key equation:", torch.allclose(cafes(0.5) @ T, by_equation))
-print("zero-sum game, shared payoffs / original payoffs:", ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist())
+print(
+    "shared rewards agree with the key equation:",
+    torch.allclose(cafes(0.5) @ T, by_equation),
+)
+print(
+    "zero-sum game, shared payoffs / original payoffs:",
+    ((cafes(0.0) @ T) / cafes(0.0)).unique().tolist(),
+)
 
 path = learn(cafes(0.0), START, 1000)
 for name, policies in (
@@ -199,14 +238,22 @@ from bilevel.optimizers import sgd
 from games.matrix import NormalForm
 from games.wrappers import shared
 
-pennies, bonus_game = (NormalForm(table=tuple(cafes(bonus).tolist())) for bonus in (0.0, 0.5))
+pennies, bonus_game = (
+    NormalForm(table=tuple(cafes(bonus).tolist())) for bonus in (0.0, 0.5)
+)
 by_library = shared(bonus_game, T).values(path[-1].unsqueeze(1))
 scratch = torch.einsum("i,ijk,j->k", path[-1][0], by_equation, path[-1][1])
 print("equal to the library's: shared values  ", torch.allclose(by_library, scratch))
 by_library = games.exploitability(pennies, path.unsqueeze(-2))
-print("equal to the library's: exploitability ", torch.allclose(by_library, exploitability(cafes(0.0), path)))
+print(
+    "equal to the library's: exploitability ",
+    torch.allclose(by_library, exploitability(cafes(0.0), path)),
+)
 solved = games.zero_sum_equilibrium(cafes(0.0)[..., 0])
-print(f"Nash equilibrium: seeker {solved.row.tolist()}, hider {solved.column.tolist()}", end=", ")
+print(
+    f"Nash equilibrium: seeker {solved.row.tolist()}, hider {solved.column.tolist()}",
+    end=", ",
+)
 print(f"value {solved.value:.4f}")
 print(
     "zero_sum(game) has the rewards 2d, -2d:",
@@ -228,11 +275,16 @@ def welfare_after(g, steps, bonus):
 inner, g = sgd(0.1), torch.tensor(0.4)
 problem = BilevelProblem(
     step=inner_step_per_agent(hedge_loss, inner),
-    outer_loss=lambda theta, g, data: -2 * theta.softmax(-1)[0] @ common @ theta.softmax(-1)[1],
+    outer_loss=lambda theta, g, data: (
+        -2 * theta.softmax(-1)[0] @ common @ theta.softmax(-1)[1]
+    ),
 )
 by_library = -Unrolled()(problem, START, inner.init(START), g, steps=30).gradient
 scratch = torch.func.grad(lambda value: welfare_after(value, 30, 0.5))(g)
-print(f"hypergradient dF/dg for 30 steps: library {by_library:.8f}, from scratch {scratch:.8f}")
+print(
+    f"hypergradient dF/dg for 30 steps: library {by_library:.8f}, from scratch "
+    f"{scratch:.8f}"
+)
 
 # %% [markdown]
 # ## Exploitability in random games
@@ -253,7 +305,9 @@ def between(samples):
 
 
 GAMES, LONG = size(40, fast=4), size(1000, fast=10)
-zero_sum_games = torch.stack([random_zero_sum(3, seed).payoffs() for seed in range(GAMES)])
+zero_sum_games = torch.stack(
+    [random_zero_sum(3, seed).payoffs() for seed in range(GAMES)]
+)
 initial = torch.randn(GAMES, 2, 3, generator=torch.Generator().manual_seed(0))
 pure = zero_sum_games[..., 0].amin(2).amax(1) == zero_sum_games[..., 0].amax(1).amin(
     1
@@ -264,32 +318,59 @@ shown = torch.unique(torch.logspace(0, torch.tensor(LONG).log10(), 30).long())
 
 SHARES = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.8, 1.0])
 shared_zero_sum = torch.stack([share(zero_sum_games, g) for g in SHARES])
-averages = learn(shared_zero_sum, initial.expand(len(SHARES), -1, -1, -1), LONG, rate=0.3).mean(0)
+averages = learn(
+    shared_zero_sum, initial.expand(len(SHARES), -1, -1, -1), LONG, rate=0.3
+).mean(0)
 tested = exploitability(zero_sum_games, averages)
 
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 draw_band(
-    left, shown, exploitability(zero_sum_games, path[shown]), label="current policy", color=RED, linestyle=":"
+    left,
+    shown,
+    exploitability(zero_sum_games, path[shown]),
+    label="current policy",
+    color=RED,
+    linestyle=":",
 )
 draw_band(
-    left, shown, exploitability(zero_sum_games, average[shown]), label="time-averaged policy", color=BLUE
+    left,
+    shown,
+    exploitability(zero_sum_games, average[shown]),
+    label="time-averaged policy",
+    color=BLUE,
 )
 left.set(xscale="log", xlabel="learning step", ylabel="exploitability", ylim=(0, None))
 left.legend()
 draw_band(right, SHARES, tested, label="time-averaged policy", color=BLUE, marker="o")
 right.axvline(0.5, color=GRAY, linestyle="--", linewidth=1, label="g = 1/2")
 right.legend(loc="center left", fontsize=10)
-right.set(xlabel="share given away g", ylabel="exploitability in the original game", ylim=(0, None))
+right.set(
+    xlabel="share given away g",
+    ylabel="exploitability in the original game",
+    ylim=(0, None),
+)
 plt.show()
 
-print(f"exploitability in {GAMES} games after {LONG} steps (interquartile mean, 95 % interval)")
+print(
+    f"exploitability in {GAMES} games after {LONG} steps (interquartile mean, 95 % "
+    f"interval)"
+)
 print("final policy         ", between(exploitability(zero_sum_games, path[-1])))
 print("time-averaged policy ", between(exploitability(zero_sum_games, average[-1])))
 for g in (0.4, 0.5, 1.0):
-    print(f"time-averaged, g = {g}".ljust(21), between(tested[(SHARES - g).abs().argmin()]))
+    print(
+        f"time-averaged, g = {g}".ljust(21),
+        between(tested[(SHARES - g).abs().argmin()]),
+    )
 cycling = exploitability(zero_sum_games, path[-1]) > 0.05
 print("final exploitability above 0.05:", end=" ")
-print(f"{int((cycling & pure).sum())} of {int(pure.sum())} games with a pure Nash equilibrium,", end=" ")
+print(
+    f"{int((cycling & pure).sum())} of {int(pure.sum())} games with a pure Nash "
+    f"equilibrium,",
+    end=" ",
+)
 print(f"{int((cycling & ~pure).sum())} of {int((~pure).sum())} games without")
 
 # %% [markdown]
@@ -311,19 +392,29 @@ print(f"{int((cycling & ~pure).sum())} of {int((~pure).sum())} games without")
 
 # %%
 RHO = -0.5
-mixed = torch.stack([random_general_sum(3, seed, correlation=RHO).payoffs() for seed in range(GAMES)])
+mixed = torch.stack(
+    [random_general_sum(3, seed, correlation=RHO).payoffs() for seed in range(GAMES)]
+)
 SHARES = torch.linspace(0, 1, size(11, fast=3))
 shared_games = torch.stack([share(mixed, g) for g in SHARES])
 path = learn(shared_games, initial.expand(len(SHARES), -1, -1, -1), LONG, rate=0.3)
 late = path[-LONG // 4 :: 5]  # the last quarter of learning
-welfare = torch.einsum("tpgi,gijk,tpgj->tpg", late[..., 0, :], mixed, late[..., 1, :]).mean(0)
+welfare = torch.einsum(
+    "tpgi,gijk,tpgj->tpg", late[..., 0, :], mixed, late[..., 1, :]
+).mean(0)
 not_converged = exploitability(shared_games, late).amax(0) > 0.01
 best = mixed.sum(-1).flatten(1).amax(1)
 squares = (1 - 2 * SHARES) ** 2
 predicted = ((1 + RHO) - squares * (1 - RHO)) / ((1 + RHO) + squares * (1 - RHO))
-many = random_general_sum(300, 0, correlation=RHO).payoffs()  # 90 000 outcomes, to measure the correlation
-measured = torch.stack([torch.corrcoef(share(many, g).reshape(-1, 2).T)[0, 1] for g in SHARES])
+many = random_general_sum(
+    300, 0, correlation=RHO
+).payoffs()  # 90 000 outcomes, to measure the correlation
+measured = torch.stack(
+    [torch.corrcoef(share(many, g).reshape(-1, 2).T)[0, 1] for g in SHARES]
+)
 
+
+# %% tags=["hide-input"]
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.4))
 left.plot(SHARES, predicted, color=GRAY, label="formula")
 left.plot(SHARES, measured, "o", color=BLUE, label="measured")
@@ -331,12 +422,24 @@ left.set(ylabel="correlation of the shared rewards", ylim=(-1.1, 1.1))
 left.legend(loc="lower center")
 fraction = not_converged.double().mean(1)
 z = 1.96**2 / GAMES  # Wilson's 95 % interval of a proportion
-center, half = (fraction + z / 2) / (1 + z), (z * fraction * (1 - fraction) + z**2 / 4).sqrt() / (1 + z)
-middle.fill_between(SHARES, center - half, center + half, color=RED, alpha=0.2, linewidth=0)
+center, half = (
+    (fraction + z / 2) / (1 + z),
+    (z * fraction * (1 - fraction) + z**2 / 4).sqrt() / (1 + z),
+)
+middle.fill_between(
+    SHARES, center - half, center + half, color=RED, alpha=0.2, linewidth=0
+)
 middle.plot(SHARES, fraction, color=RED, marker="o", linestyle="--")
 middle.set(ylabel="fraction of games not converged", ylim=(-0.02, 1))
 draw_band(right, SHARES, welfare, label="learned", color=GREEN, marker="o")
-draw_band(right, SHARES, best.expand(len(SHARES), -1), label="social optimum", color=BLACK, linestyle=":")
+draw_band(
+    right,
+    SHARES,
+    best.expand(len(SHARES), -1),
+    label="social optimum",
+    color=BLACK,
+    linestyle=":",
+)
 right.set(ylabel="welfare (sum of both rewards)")
 right.legend(loc="lower center")
 for axes in (left, middle, right):
@@ -346,7 +449,10 @@ for g in (0.0, 0.5, 1.0):
     row = (SHARES - g).abs().argmin()
     print(f"g = {g}: welfare {between(welfare[row])}, not converged in", end=" ")
     print(f"{int(not_converged[row].sum())} of {GAMES} games")
-gain, optimal = welfare[len(SHARES) // 2] - welfare[0], best - welfare[len(SHARES) // 2] < 0.02
+gain, optimal = (
+    welfare[len(SHARES) // 2] - welfare[0],
+    best - welfare[len(SHARES) // 2] < 0.02,
+)
 print(f"g = 0.5 instead of 0 increases the welfare by {between(gain)} (paired by game)")
 print(f"g = 0.5 reaches the social optimum in {int(optimal.sum())} of {GAMES} games")
 
@@ -368,14 +474,26 @@ lengths = torch.arange(1, size(121, fast=5), 4)
 
 
 def hypergradient(g, steps, bonus):
-    return torch.func.grad(lambda value: welfare_after(value, steps, bonus))(torch.tensor(g))
+    return torch.func.grad(lambda value: welfare_after(value, steps, bonus))(
+        torch.tensor(g)
+    )
 
 
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
-for bonus, g, color, dashes in ((0.0, 0.1, GRAY, "-"), (0.5, 0.1, AMBER, "--"), (0.5, 0.4, GREEN, "-.")):
+for bonus, g, color, dashes in (
+    (0.0, 0.1, GRAY, "-"),
+    (0.5, 0.1, AMBER, "--"),
+    (0.5, 0.4, GREEN, "-."),
+):
     slopes = torch.stack([hypergradient(g, int(steps), bonus) for steps in lengths])
-    axes.plot(lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, g = {g}")
-    print(f"b = {bonus}, g = {g}: hypergradient from {slopes.min():.3g} to {slopes.max():.3g}")
+    axes.plot(
+        lengths, slopes, color=color, linestyle=dashes, label=f"b = {bonus}, g = {g}"
+    )
+    print(
+        f"b = {bonus}, g = {g}: hypergradient from {slopes.min():.3g} to "
+        f"{slopes.max():.3g}"
+    )
 axes.set(xlabel="learning steps K", ylabel="hypergradient dF/dg")
 axes.legend()
 plt.show()
@@ -403,16 +521,33 @@ def train(method, game, outer_steps, seeds=size(16, fast=3)):
 
 
 steps = size(60, fast=3)
-_, given_away = train(ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, size(10, fast=3))
-print(f"zero-sum, tos: share given away from {given_away.min():.6f} to {given_away.max():.6f}")
+_, given_away = train(
+    ToS(own_share=0.9).with_settings({"inner.steps": 5}), pennies, size(10, fast=3)
+)
+print(
+    f"zero-sum, tos: share given away from {given_away.min():.6f} to "
+    f"{given_away.max():.6f}"
+)
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 for name, method, color, dashes in (
     ("selfish", Selfish().with_settings({"inner.steps": 5}), RED, ":"),
     ("tos", ToS(own_share=0.9).with_settings({"inner.steps": 5}), GREEN, "-"),
 ):
     welfare, given_away = train(method, bonus_game, steps)
-    draw_band(left, range(1, steps + 1), welfare, label=name, color=color, linestyle=dashes)
-    draw_band(right, range(1, steps + 1), given_away, label=name, color=color, linestyle=dashes)
+    draw_band(
+        left, range(1, steps + 1), welfare, label=name, color=color, linestyle=dashes
+    )
+    draw_band(
+        right,
+        range(1, steps + 1),
+        given_away,
+        label=name,
+        color=color,
+        linestyle=dashes,
+    )
     late = welfare[-steps // 3 :].mean(0)
     print(f"b = 0.5, {name}: welfare in the last third {between(late)} (maximum: 1)")
 left.axhline(1, color=BLACK, linewidth=1, label="social optimum")
@@ -432,26 +567,39 @@ plt.show()
 # Choose a bonus and a share. From which share on do the policies not cycle? Gray arrows: the learning
 # dynamics.
 
-# %%
 
-
+# %% tags=["hide-input"]
 def play(bonus, g):
     game = share(cafes(bonus), g)
     grid = torch.linspace(0.03, 0.97, 20)
     p, q = torch.meshgrid(grid, grid, indexing="xy")
-    values = action_values(game, torch.stack((torch.stack((p, 1 - p), -1), torch.stack((q, 1 - q), -1)), -2))
+    values = action_values(
+        game,
+        torch.stack((torch.stack((p, 1 - p), -1), torch.stack((q, 1 - q), -1)), -2),
+    )
     advantage = values[..., 0] - values[..., 1]
     path = learn(game, START, 300)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     dp, dq = p * (1 - p) * advantage[..., 0], q * (1 - q) * advantage[..., 1]
     if advantage.abs().max() > 1e-9:
         left.streamplot(
-            grid.numpy(), grid.numpy(), dp.numpy(), dq.numpy(), color=GRAY, density=0.7, linewidth=1
+            grid.numpy(),
+            grid.numpy(),
+            dp.numpy(),
+            dq.numpy(),
+            color=GRAY,
+            density=0.7,
+            linewidth=1,
         )
     left.plot(*path[..., 0].T, color=BLUE)
     left.plot(*path[0, :, 0], "o", color=BLACK)
-    left.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * g:.2f}")
-    left.set(xlabel="seeker: probability of the first café", ylabel="hider: probability of the first café")
+    left.set(
+        xlim=(0, 1), ylim=(0, 1), aspect="equal", title=f"$\\kappa$ = {1 - 2 * g:.2f}"
+    )
+    left.set(
+        xlabel="seeker: probability of the first café",
+        ylabel="hider: probability of the first café",
+    )
     gains = torch.einsum("ti,ijk,tj->tk", path[:, 0], cafes(bonus), path[:, 1])
     right.plot(gains[:, 0], color=RED, label="seeker")
     right.plot(gains[:, 1], color=BLUE, linestyle="--", label="hider")
@@ -461,6 +609,7 @@ def play(bonus, g):
     plt.show()
 
 
+# %%
 explore(play, bonus=(0.0, 1.0, 0.05, 0.5), g=(0.0, 1.0, 0.05, 0.2))
 
 # %% [markdown]

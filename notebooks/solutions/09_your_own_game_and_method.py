@@ -29,7 +29,9 @@ def breed(left, chance, capacity, generator):
 
 # %% tags=["solution-2"]
 def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.double(), torch.full(left.shape, chance).double(), generator=generator)
+    young = torch.binomial(
+        left.double(), torch.full(left.shape, chance).double(), generator=generator
+    )
     return (left + young.long()).clamp(max=capacity)
 
 
@@ -65,7 +67,11 @@ class Volunteer(Pond):
     def step(self, state, actions, generator):
         helped = (actions == 0).any(-1, keepdim=True)
         rewards = helped.float() - self.trouble * (actions == 0)
-        return PondState(state.fish, state.day + 1), rewards, state.day + 1 >= self.horizon
+        return (
+            PondState(state.fish, state.day + 1),
+            rewards,
+            state.day + 1 >= self.horizon,
+        )
 
 
 my_game = Volunteer(horizon=1)
@@ -80,7 +86,11 @@ class Volunteer(Pond):
     def step(self, state, actions, generator):
         helped = (actions == 0).any(-1, keepdim=True)
         rewards = helped.float() - self.trouble * (actions == 0)
-        return PondState(state.fish, state.day + 1), rewards, state.day + 1 >= self.horizon
+        return (
+            PondState(state.fish, state.day + 1),
+            rewards,
+            state.day + 1 >= self.horizon,
+        )
 
 
 my_game = Volunteer(horizon=1)

@@ -16,22 +16,32 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED, draw_band, explore, size, use_style
+from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
+from bilevel.lessons import draw_band, explore, size, use_style
 from bilevel.lessons.checks.learning_loss_weights import check_1, check_2, check_3
 from bilevel.loss_weights import LossWeights, LossWeightTuner
 
 use_style()
 torch.set_default_dtype(torch.float64)
 
-NOISY, SHIFTED, VERIFIED = -0.3, 1.0, 0.0  # means of both sensors, and of the verified measurements
+NOISY, SHIFTED, VERIFIED = (
+    -0.3,
+    1.0,
+    0.0,
+)  # means of both sensors, and of the verified measurements
 
 
 def training_losses(theta, noisy=NOISY, shifted=SHIFTED):
@@ -45,7 +55,9 @@ def validation_loss(theta):
 
 
 def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
-    """Train the model and its loss weights, initially equal: theta, [step], and weights, [step, 2]."""
+    """Train the model and its loss weights, initially equal: theta, [step], and
+    weights, [step, 2].
+    """
     theta, phi, trajectory = torch.tensor(1.5), torch.zeros(2), []
 
     def step(theta, phi):
@@ -60,7 +72,9 @@ def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
 
     for _ in range(steps):
         trajectory.append((theta, phi.softmax(0)))
-        phi = phi - outer_rate * torch.func.grad(look_ahead)(phi)  # first update the weights,
+        phi = phi - outer_rate * torch.func.grad(look_ahead)(
+            phi
+        )  # first update the weights,
         theta = step(theta, phi)  # then the model, with the new weights
     thetas, weights = zip(*trajectory, strict=True)
     return torch.stack(thetas), torch.stack(weights)
@@ -78,7 +92,12 @@ def learn(steps, rate=0.3, outer_rate=2.0, noisy=NOISY, shifted=SHIFTED):
 def draw(noisy, shifted, outer_rate, steps=size(120, fast=10)):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
     mix = torch.linspace(0, 1, 101)
-    left.plot(mix, validation_loss(mix * noisy + (1 - mix) * shifted), color=GRAY, label="converged model")
+    left.plot(
+        mix,
+        validation_loss(mix * noisy + (1 - mix) * shifted),
+        color=GRAY,
+        label="converged model",
+    )
     thetas, weights = learn(steps, outer_rate=outer_rate, noisy=noisy, shifted=shifted)
     ends = weights @ torch.tensor([noisy, shifted])
     left.plot(
@@ -89,10 +108,14 @@ def draw(noisy, shifted, outer_rate, steps=size(120, fast=10)):
         label="weights during training",
         markersize=5,
     )
-    left.set(xlabel="weight of the noisy sensor", ylabel="validation loss", ylim=(-0.02, 0.6))
+    left.set(
+        xlabel="weight of the noisy sensor", ylabel="validation loss", ylim=(-0.02, 0.6)
+    )
     left.legend()
     right.plot(weights[:, 0], color=BLUE, label="weight of the noisy sensor")
-    right.plot(weights[:, 1], color=AMBER, linestyle="--", label="weight of the shifted sensor")
+    right.plot(
+        weights[:, 1], color=AMBER, linestyle="--", label="weight of the shifted sensor"
+    )
     right.plot(thetas, color=BLACK, linestyle=":", label="model $\\theta$ (target: 0)")
     right.set(xlabel="training step", ylabel="weight, model", ylim=(-0.8, 1.6))
     right.legend(loc="upper right")
@@ -136,7 +159,9 @@ weights = torch.zeros(2).softmax(0)
 gradients = torch.func.jacrev(training_losses)(theta)  # of each loss
 ahead = theta - rate * weights @ gradients
 by_hand = -rate * torch.func.grad(validation_loss)(ahead) * gradients
-by_autograd = torch.func.grad(lambda w: validation_loss(theta - rate * w @ gradients))(weights)
+by_autograd = torch.func.grad(lambda w: validation_loss(theta - rate * w @ gradients))(
+    weights
+)
 print("boxed equation:", [round(float(value), 12) for value in by_hand])
 print("autograd:      ", [round(float(value), 12) for value in by_autograd])
 
@@ -169,13 +194,18 @@ found = []
 for _ in range(50):
     found.append((model.theta.item(), weights.as_dict()["noisy"]))
     tuner.step(
-        lambda: dict(zip(["noisy", "shifted"], training_losses(model.theta), strict=True)),
+        lambda: dict(
+            zip(["noisy", "shifted"], training_losses(model.theta), strict=True)
+        ),
         lambda: validation_loss(model.theta),
     )
 thetas, weights = learn(50)
 scratch = torch.stack((thetas, weights[:, 0]), -1)
 print(f"after 49 steps, library: model {found[-1][0]:.10f}, weight {found[-1][1]:.10f}")
-print(f"from scratch:            model {scratch[-1, 0]:.10f}, weight {scratch[-1, 1]:.10f}")
+print(
+    f"from scratch:            model {scratch[-1, 0]:.10f}, weight "
+    f"{scratch[-1, 1]:.10f}"
+)
 print("equal in all steps:", torch.allclose(torch.tensor(found), scratch, atol=1e-9))
 
 # %% [markdown]
@@ -185,7 +215,12 @@ print("equal in all steps:", torch.allclose(torch.tensor(found), scratch, atol=1
 # *both* sensors are too high? If both are exact? Can the learning rate of the weights be too large?
 
 # %%
-explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_rate=(0.0, 20.0, 0.5, 0.5))
+explore(
+    draw,
+    noisy=(-1.0, 1.0, 0.1, 0.2),
+    shifted=(0.0, 1.5, 0.1, 1.0),
+    outer_rate=(0.0, 20.0, 0.5, 0.5),
+)
 
 # %% [markdown]
 # If the true value does not lie between the sensors, no weights reach it; then one weight converges to 1,
@@ -203,21 +238,28 @@ explore(draw, noisy=(-1.0, 1.0, 0.1, 0.2), shifted=(0.0, 1.5, 0.1, 1.0), outer_r
 from torch.nn.functional import mse_loss
 
 from bilevel.experiments import interquartile_interval
-from bilevel.loss_weights import FixedWeights, LinearWeights, ScheduledLossWeights, Trainer, Uncertainty
+from bilevel.loss_weights import FixedWeights, LinearWeights, ScheduledLossWeights
+from bilevel.loss_weights import Trainer, Uncertainty
 
 NAMES, STEPS, SEEDS = ["noisy", "shifted"], size(300, fast=4), size(5, fast=3)
 WEIGHTINGS = {
     "equal": lambda: FixedWeights({"noisy": 0.5, "shifted": 0.5}),
     "noisy only": lambda: FixedWeights({"noisy": 1.0, "shifted": 0.0}),
-    "hand-tuned schedule": lambda: LinearWeights({"noisy": (0.0, 1.0, STEPS), "shifted": (1.0, 0.0, STEPS)}),
+    "hand-tuned schedule": lambda: LinearWeights(
+        {"noisy": (0.0, 1.0, STEPS), "shifted": (1.0, 0.0, STEPS)}
+    ),
     "uncertainty": lambda: Uncertainty(NAMES),
     "learned": lambda: LossWeights(NAMES, 0.5, "simplex"),
-    "learned schedule": lambda: ScheduledLossWeights(NAMES, (0, STEPS // 2, STEPS), 0.5, "simplex"),
+    "learned schedule": lambda: ScheduledLossWeights(
+        NAMES, (0, STEPS // 2, STEPS), 0.5, "simplex"
+    ),
 }
 
 
 def sensors(seed, noise=1.0, shift=1.0):
-    """A function that samples training batches, the verified measurements, and test data."""
+    """A function that samples training batches, the verified measurements, and test
+    data.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -230,24 +272,36 @@ def sensors(seed, noise=1.0, shift=1.0):
 
     def batch():
         x = normal(64, 4)
-        return x, {"noisy": truth(x) + noise * normal(64, 1), "shifted": truth(x) + shift}
+        return x, {
+            "noisy": truth(x) + noise * normal(64, 1),
+            "shifted": truth(x) + shift,
+        }
 
     verified, test = normal(50, 4), normal(500, 4)
     return batch, (verified, truth(verified)), (test, truth(test))
 
 
 def train(weighting, seed):
-    """The final test error, and the normalized weight of the noisy sensor during training."""
+    """The final test error, and the normalized weight of the noisy sensor during
+    training.
+    """
     batch, verified, test = sensors(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # torch's layers take no generator
-        model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    optimizer, weights = torch.optim.Adam(model.parameters(), lr=0.02), WEIGHTINGS[weighting]()
+        model = torch.nn.Sequential(
+            torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1)
+        )
+    optimizer, weights = (
+        torch.optim.Adam(model.parameters(), lr=0.02),
+        WEIGHTINGS[weighting](),
+    )
     outer_variables = list(weights.parameters())
     outer = torch.optim.Adam(outer_variables, lr=0.05) if outer_variables else None
     if "learned" in weighting:
         # "directional": the boxed gradient by forward mode, exact
-        trainer = LossWeightTuner(model, optimizer, weights, outer, estimator="directional")
+        trainer = LossWeightTuner(
+            model, optimizer, weights, outer, estimator="directional"
+        )
     else:
         trainer = Trainer(optimizer, weights, outer)
     trajectory = []
@@ -263,10 +317,15 @@ def train(weighting, seed):
 
 
 runs = {name: [train(name, seed) for seed in range(SEEDS)] for name in WEIGHTINGS}
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 COLORS = (GRAY, BLACK, AMBER, RED, BLUE, GREEN)
 DASHES = (":", "-.", (0, (6, 2)), (0, (3, 1, 1, 1)), "-", "--")
-for row, (name, color, dashes) in enumerate(zip(WEIGHTINGS, COLORS, DASHES, strict=True)):
+for row, (name, color, dashes) in enumerate(
+    zip(WEIGHTINGS, COLORS, DASHES, strict=True)
+):
     errors = np.array([error for error, _ in runs[name]])
     left.plot(errors, [row] * SEEDS, "|", color=color, markersize=14, markeredgewidth=2)
     weight = np.array([trajectory for _, trajectory in runs[name]]).T
@@ -274,12 +333,17 @@ for row, (name, color, dashes) in enumerate(zip(WEIGHTINGS, COLORS, DASHES, stri
 left.set(yticks=range(len(WEIGHTINGS)), yticklabels=list(WEIGHTINGS), xscale="log")
 left.set(xlabel="test error (mean squared error, one mark per seed)")
 left.invert_yaxis()
-right.set(xlabel="training step", ylabel="normalized weight, noisy sensor", ylim=(-0.05, 1.05))
+right.set(
+    xlabel="training step", ylabel="normalized weight, noisy sensor", ylim=(-0.05, 1.05)
+)
 figure.legend(*right.get_legend_handles_labels(), ncols=3, loc="outside upper center")
 plt.show()
 for name in WEIGHTINGS:
     interval = interquartile_interval(np.array([error for error, _ in runs[name]]))
-    print(f"{name:20} test error {interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+    print(
+        f"{name:20} test error {interval.estimate:.3f} [{interval.low:.3f}, "
+        f"{interval.high:.3f}]"
+    )
 
 # %% [markdown]
 # (Interquartile means over 5 seeds with 95 % intervals.)
@@ -307,19 +371,40 @@ torch.set_default_dtype(torch.float32)
 digits, settings = NoisyDigits(), NoisyDigitsSettings(steps=size(500, fast=60))
 METHODS = ("uniform", "early-stopping", "clean-set-alone", "learned", "clean")
 trials = {
-    method: [digits.run(settings, method, seed, lambda part: None) for seed in range(size(4, fast=3))]
+    method: [
+        digits.run(settings, method, seed, lambda part: None)
+        for seed in range(size(4, fast=3))
+    ]
     for method in METHODS
 }
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 arrays = [trial.arrays for trial in trials["learned"]]
 wrong = np.concatenate([trial["wrong"] for trial in arrays])
 weight = np.concatenate([trial["weights"] for trial in arrays])
-for mask, color, hatch, label in ((~wrong, GREEN, "", "correct label"), (wrong, RED, "///", "wrong label")):
+for mask, color, hatch, label in (
+    (~wrong, GREEN, "", "correct label"),
+    (wrong, RED, "///", "wrong label"),
+):
     some = weight[mask & ~np.isnan(weight)]
     bins = np.linspace(0, 3, 31)
     percent = np.full(len(some), 100 / len(some))
-    left.hist(some.clip(max=3), bins, weights=percent, color=color, alpha=0.6, hatch=hatch, label=label)
-left.set(xlabel="learned weight (batch mean: 1)", ylabel="fraction of the samples (%)", yscale="log")
+    left.hist(
+        some.clip(max=3),
+        bins,
+        weights=percent,
+        color=color,
+        alpha=0.6,
+        hatch=hatch,
+        label=label,
+    )
+left.set(
+    xlabel="learned weight (batch mean: 1)",
+    ylabel="fraction of the samples (%)",
+    yscale="log",
+)
 left.legend()
 ACCURACY = "test accuracy (%)"
 for method, color, dashes in (
@@ -334,8 +419,13 @@ right.set(xlabel="training step", ylabel=ACCURACY, ylim=(60, 100))
 right.legend(loc="lower right")
 plt.show()
 for method in METHODS:
-    interval = interquartile_interval(np.array([trial.measures[ACCURACY] for trial in trials[method]]))
-    print(f"{method:16} test accuracy {interval.estimate:.1f} % [{interval.low:.1f}, {interval.high:.1f}]")
+    interval = interquartile_interval(
+        np.array([trial.measures[ACCURACY] for trial in trials[method]])
+    )
+    print(
+        f"{method:16} test accuracy {interval.estimate:.1f} % [{interval.low:.1f}, "
+        f"{interval.high:.1f}]"
+    )
 
 # %% [markdown]
 # `uniform` memorizes the wrong labels: its test accuracy rises, then falls. `learned` uses 100 images more
@@ -369,8 +459,13 @@ tiny = WorldModelSettings(
 )
 world = WorldModelTask()
 runs = [world.run(tiny, "learned", seed, lambda part: None) for seed in range(3)]
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
-LINES = zip(tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True)
+LINES = zip(
+    tiny.losses, (GREEN, PURPLE, BLUE, AMBER), ("-", "--", "-.", ":"), strict=True
+)
 for name, color, dashes in LINES:
     at = runs[0].curves[f"weight of {name} at"]
     weight = np.array([run.curves[f"weight of {name}"] for run in runs]).T

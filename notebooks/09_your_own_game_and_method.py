@@ -16,8 +16,13 @@ import importlib.util
 import subprocess
 import sys
 
-if importlib.util.find_spec("bilevel") is None:  # as in Colab: install the toolkit, with its lessons
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"], check=True)
+if (
+    importlib.util.find_spec("bilevel") is None
+):  # as in Colab: install the toolkit, with its lessons
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
+        check=True,
+    )
 
 # %%
 import dataclasses
@@ -27,8 +32,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import bilevel
-from bilevel.lessons import AMBER, BLUE, GRAY, GREEN, RED, draw_band, explore, size, use_style
-from bilevel.lessons.checks.your_own_game_and_method import check_1, check_2, check_3, check_4
+from bilevel.lessons import AMBER, BLUE, GRAY, GREEN, RED
+from bilevel.lessons import draw_band, explore, size, use_style
+from bilevel.lessons.checks.your_own_game_and_method import check_1, check_2, check_3
+from bilevel.lessons.checks.your_own_game_and_method import check_4
 from bilevel.report import looks
 
 use_style()
@@ -51,7 +58,9 @@ class PondState(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pond(games.Game):
-    """A pond with two fish per agent. An agent catches one (spare) or two (grab); the rest doubles."""
+    """A pond with two fish per agent. An agent catches one (spare) or two (grab); the
+    rest doubles.
+    """
 
     agents: int = 3
     """Number of agents."""
@@ -62,7 +71,9 @@ class Pond(games.Game):
     num_agents = property(lambda self: self.agents)
     action_space = property(lambda self: spaces.Discrete(2))
     action_names = property(lambda self: ("spare", "grab"))
-    observation_space = property(lambda self: spaces.Discrete((self.horizon + 1) * (self.capacity + 1)))
+    observation_space = property(
+        lambda self: spaces.Discrete((self.horizon + 1) * (self.capacity + 1))
+    )
     best_welfare = property(lambda self: float(self.agents * (self.horizon + 1)))
     defection_welfare = property(lambda self: float(self.capacity))
 
@@ -71,13 +82,19 @@ class Pond(games.Game):
         return PondState(day + self.capacity, day)
 
     def observe(self, state):
-        """The day and the number of fish, encoded as one integer; the same for all agents."""
-        return (state.day * (self.capacity + 1) + state.fish)[:, None].expand(-1, self.agents)
+        """The day and the number of fish, encoded as one integer; the same for all
+        agents.
+        """
+        return (state.day * (self.capacity + 1) + state.fish)[:, None].expand(
+            -1, self.agents
+        )
 
     def step(self, state, actions, generator):
         asked = actions + 1
         total = asked.sum(-1)
-        caught = asked * (state.fish / total).clamp(max=1)[:, None]  # in proportion, if there are too few
+        caught = (
+            asked * (state.fish / total).clamp(max=1)[:, None]
+        )  # in proportion, if there are too few
         left = (state.fish - total).clamp(min=0)
         state = PondState((2 * left).clamp(max=self.capacity), state.day + 1)
         return state, caught, state.day >= self.horizon
@@ -90,9 +107,13 @@ class Pond(games.Game):
 
     def render(self, state, index=0, scale=1.0):
         side, orange = max(round(24 * scale), 8), (230, 120, 0)
-        frame = np.full((side, side * self.capacity, 3), (200, 225, 245), dtype=np.uint8)
+        frame = np.full(
+            (side, side * self.capacity, 3), (200, 225, 245), dtype=np.uint8
+        )
         for left in range(0, side * int(state.fish[index]), side):
-            frame[side // 4 : -side // 4, left + side // 8 : left + side - side // 8] = orange
+            frame[
+                side // 4 : -side // 4, left + side // 8 : left + side - side // 8
+            ] = orange
         return frame
 
 
@@ -105,7 +126,7 @@ from bilevel.sharing import OBJECTIVES, SharedBy
 
 @dataclass(frozen=True)
 class Tax:
-    """The outer variable: one logit per seed, whose logistic function is the tax rate."""
+    """The outer variable: one logit per seed; its logistic function is the rate."""
 
     agents: int
     start: float
@@ -122,14 +143,20 @@ class Tax:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTax(OuterMethod):
-    """A learned tax: all agents pay the same share of their rewards, and the total is divided evenly."""
+    """A learned tax: all agents pay the same share of their rewards, and the total is
+    divided evenly.
+    """
 
     start: float = 0.1
     """The initial tax rate, above 0 and below 1."""
 
     def build(self, game, placement):
         return OuterLearner(
-            self, game, placement, Tax(game.num_agents, self.start), objective=OBJECTIVES["welfare"]
+            self,
+            game,
+            placement,
+            Tax(game.num_agents, self.start),
+            objective=OBJECTIVES["welfare"],
         )
 
 
@@ -144,34 +171,61 @@ register_method("tax", LearnedTax)
 
 # %%
 def configuration(method, seeds, steps, game=Pond(), **settings):
-    """Configuration of a run. A game outside the toolkit has no presets, so we choose the settings."""
+    """Configuration of a run. A game outside the toolkit has no presets, so we choose
+    the settings.
+    """
     config = bilevel.default_config("pond", method)
     learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
-    config = dataclasses.replace(config, game=game, method=config.method.with_settings(learning))
-    return dataclasses.replace(config, seeds=seeds, outer_steps=steps, evaluation_episodes=256)
+    config = dataclasses.replace(
+        config, game=game, method=config.method.with_settings(learning)
+    )
+    return dataclasses.replace(
+        config, seeds=seeds, outer_steps=steps, evaluation_episodes=256
+    )
 
 
 def train(*arguments, **settings):
     """Train all seeds in one batch, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        return bilevel.train(bilevel.create_run(configuration(*arguments, **settings), Path(folder) / "run"))
+        return bilevel.train(
+            bilevel.create_run(
+                configuration(*arguments, **settings), Path(folder) / "run"
+            )
+        )
 
 
 def draw_references(axes, game=Pond()):
-    references = ((game.best_welfare, "social optimum", 4), (game.defection_welfare, "all grab", -14))
+    references = (
+        (game.best_welfare, "social optimum", 4),
+        (game.defection_welfare, "all grab", -14),
+    )
     for height, words, above in references:
         axes.axhline(height, color=GRAY, linestyle=":", linewidth=1)
-        end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+        end = {
+            "xycoords": ("axes fraction", "data"),
+            "textcoords": "offset points",
+            "ha": "right",
+        }
         axes.annotate(words, (0.99, height), (0, above), color=GRAY, fontsize=11, **end)
 
 
-first = {method: train(method, size(8, fast=3), size(120, fast=2)) for method in ("selfish", "tax")}
+first = {
+    method: train(method, size(8, fast=3), size(120, fast=2))
+    for method in ("selfish", "tax")
+}
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
 for method, color, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
     curve = first[method].curves["welfare"]
-    draw_band(left, range(len(curve)), curve, label=method, color=color, linestyle=dashes)
+    draw_band(
+        left, range(len(curve)), curve, label=method, color=color, linestyle=dashes
+    )
 draw_references(left)
-rates = first["tax"].curves["given_away"] * 3 / 2  # an agent gets a third of its tax back
+rates = (
+    first["tax"].curves["given_away"] * 3 / 2
+)  # an agent gets a third of its tax back
 draw_band(right, range(len(rates)), rates, label="tax", color=BLUE)
 left.set(xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 20))
 right.set(xlabel="outer step", ylabel="tax rate", ylim=(0, 1.05))
@@ -235,17 +289,27 @@ def largest_catch(fish, days, agents=3):
     """The largest total catch, by dynamic programming."""
     if days == 0:
         return 0.0
-    outcomes = (one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents))
-    return max(sum(caught) + largest_catch(tomorrow, days - 1, agents) for tomorrow, caught in outcomes)
+    outcomes = (
+        one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents)
+    )
+    return max(
+        sum(caught) + largest_catch(tomorrow, days - 1, agents)
+        for tomorrow, caught in outcomes
+    )
 
 
 for days in (1, 3, 5):
     best = Pond(horizon=days).best_welfare
-    print(f"{days} days: largest catch {largest_catch(6, days):g}, best_welfare {best:g}")
+    print(
+        f"{days} days: largest catch {largest_catch(6, days):g}, best_welfare {best:g}"
+    )
 
 generator = torch.Generator().manual_seed(0)
 state, same = (
-    PondState(torch.randint(7, (500,), generator=generator), torch.zeros(500, dtype=torch.int64)),
+    PondState(
+        torch.randint(7, (500,), generator=generator),
+        torch.zeros(500, dtype=torch.int64),
+    ),
     True,
 )
 actions = torch.randint(2, (500, 3), generator=generator)
@@ -279,7 +343,9 @@ def taxed(theta, phi):
 
 def welfare_after(phi, theta, alpha=1.0):
     """The welfare after one learning step of both agents under this tax."""
-    gradient = torch.func.jacrev(taxed)(theta, phi).diagonal()  # of each agent's own value
+    gradient = torch.func.jacrev(taxed)(
+        theta, phi
+    ).diagonal()  # of each agent's own value
     return values(theta + alpha * gradient).sum()
 
 
@@ -301,10 +367,17 @@ from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
 # %%
 change = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
 for seed in range(3):
-    print(f"seed {seed}: from scratch {from_scratch[seed]:.10f}, library {change[seed]:.10f}")
+    print(
+        f"seed {seed}: from scratch {from_scratch[seed]:.10f}, library "
+        f"{change[seed]:.10f}"
+    )
 print("equal:", torch.allclose(from_scratch, change, atol=1e-12))
 problem = learner.problem_at(state, torch.Generator().manual_seed(0))
-print(bilevel.check_hypergradient(problem, state["theta"], state["opt_state"], state["phi"], steps=1))
+print(
+    bilevel.check_hypergradient(
+        problem, state["theta"], state["opt_state"], state["phi"], steps=1
+    )
+)
 
 # %% [markdown]
 # ## A game from PettingZoo
@@ -345,7 +418,13 @@ class ColleaguesPond(ParallelEnv):
         truncations = dict.fromkeys(agents, self.day == 5)
         self.agents = [] if self.day == 5 else agents
         rewards = dict(zip(agents, caught, strict=True))
-        return self.observations(), rewards, dict.fromkeys(agents, False), truncations, {}
+        return (
+            self.observations(),
+            rewards,
+            dict.fromkeys(agents, False),
+            truncations,
+            {},
+        )
 
 
 converted, pond = from_pettingzoo(ColleaguesPond, horizon=5), Pond()
@@ -366,11 +445,16 @@ print(f"50 episodes, catches and observations equal: {same}")
 # %%
 settings = {"inner.learning_rate": 1.0, "inner.episodes": 8}
 for name, game in (("our game", pond), ("PettingZoo", converted)):
-    learner = LearnedTax().with_settings(settings).build(game, bilevel.Placement(seeds=3))
+    learner = (
+        LearnedTax().with_settings(settings).build(game, bilevel.Placement(seeds=3))
+    )
     state = learner.init(seed=0)
     for _ in range(size(40, fast=2)):
         state, metrics = learner.update(state)
-    print(f"{name:11}final welfare by seed:", [round(float(fish), 2) for fish in metrics["welfare"]])
+    print(
+        f"{name:11}final welfare by seed:",
+        [round(float(fish), 2) for fish in metrics["welfare"]],
+    )
 
 # %% [markdown]
 # The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based;
@@ -382,8 +466,13 @@ for name, game in (("our game", pond), ("PettingZoo", converted)):
 from mpe2 import simple_spread_v3
 
 spread = from_pettingzoo(simple_spread_v3.parallel_env, max_cycles=10)
-print(f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions,", end=" ")
-print(f"observations of {spread.observation_space.shape[0]} numbers, {spread.horizon} steps")
+print(
+    f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions,", end=" "
+)
+print(
+    f"observations of {spread.observation_space.shape[0]} numbers, {spread.horizon} "
+    f"steps"
+)
 
 # %% [markdown]
 # ## The comparison
@@ -397,7 +486,12 @@ from bilevel.experiments import compare_runs
 from bilevel.report import with_interval
 
 SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
-runs = {method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")}
+runs = {
+    method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")
+}
+
+
+# %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
 LOOKS = looks(["selfish", "fixed", "tos"]) | {"tax": {"color": BLUE, "linestyle": "--"}}
 for method, results in runs.items():
@@ -412,15 +506,26 @@ plt.show()
 
 print(f"{'':8} {'welfare':24}  {'P(improvement)':21}  share given away")
 for row in compare_runs(runs):
-    welfare, share = with_interval(row.intervals["welfare"]), row.intervals["given_away"].estimate
-    print(f"{row.label:8} {welfare:24}  {with_interval(row.probability_of_improvement):21}  {share:.2f}")
+    welfare, share = (
+        with_interval(row.intervals["welfare"]),
+        row.intervals["given_away"].estimate,
+    )
+    print(
+        f"{row.label:8} {welfare:24}  "
+        f"{with_interval(row.probability_of_improvement):21}  {share:.2f}"
+    )
 
 # %%
 tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
 significant = tax.difference.low * tax.difference.high > 0
 verdict = "significant" if significant else "not significant"
-print(f"difference in welfare, tax - tos: {with_interval(tax.difference)} ({verdict} at the 5 % level)")
-print(f"P(improvement) of tax over tos: {with_interval(tax.probability_of_improvement)}")
+print(
+    f"difference in welfare, tax - tos: {with_interval(tax.difference)} ({verdict} "
+    f"at the 5 % level)"
+)
+print(
+    f"P(improvement) of tax over tos: {with_interval(tax.probability_of_improvement)}"
+)
 
 # %% [markdown]
 # P(improvement) is the probability that a seed of the method has a larger welfare than a seed of the first
@@ -442,12 +547,19 @@ RATES = torch.linspace(0, 1, size(9, fast=2)).tolist()
 
 def under_tax(rate, seeds, steps, agents=3):
     game = Pond(agents=agents)
-    return train("fixed", seeds, steps, game=game, self_interest=1 - rate + rate / agents).final["welfare"]
+    return train(
+        "fixed", seeds, steps, game=game, self_interest=1 - rate + rate / agents
+    ).final["welfare"]
 
 
 fixed = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
+
+
+# %% tags=["hide-input"]
 figure, axes = plt.subplots()
-draw_band(axes, RATES, fixed, label="fixed tax", color=AMBER, linestyle="--", marker="o")
+draw_band(
+    axes, RATES, fixed, label="fixed tax", color=AMBER, linestyle="--", marker="o"
+)
 learned = runs["tax"].final["given_away"] * 3 / 2
 axes.plot(
     learned,
@@ -458,13 +570,24 @@ axes.plot(
     label="learned tax (one mark per seed)",
 )
 draw_references(axes)
-axes.set(xlabel="tax rate", ylabel="welfare (total catch per episode)", ylim=(0, 20), xlim=(-0.03, 1.03))
+axes.set(
+    xlabel="tax rate",
+    ylabel="welfare (total catch per episode)",
+    ylim=(0, 20),
+    xlim=(-0.03, 1.03),
+)
 axes.legend(loc="center right")
 plt.show()
 
 best = int(fixed.mean(-1).argmax())
-print(f"best fixed tax {RATES[best]:.3g}: mean welfare {fixed[best].mean():.2f}, {len(RATES)} runs")
-print(f"learned tax {learned.mean():.3g}: mean welfare {runs['tax'].final['welfare'].mean():.2f}, one run")
+print(
+    f"best fixed tax {RATES[best]:.3g}: mean welfare {fixed[best].mean():.2f}, "
+    f"{len(RATES)} runs"
+)
+print(
+    f"learned tax {learned.mean():.3g}: mean welfare "
+    f"{runs['tax'].final['welfare'].mean():.2f}, one run"
+)
 
 # %% [markdown]
 # So the learned rate is good, but a fixed tax of 1 (a team reward) is at least as good. If you know that, you
@@ -479,23 +602,36 @@ print(f"learned tax {learned.mean():.3g}: mean welfare {runs['tax'].final['welfa
 # your guess.
 
 
-# %%
+# %% tags=["hide-input"]
 def draw_pond(agents, tax):
     game = Pond(agents=agents)
     results = train(
-        "fixed", size(8, fast=3), size(100, fast=2), game=game, self_interest=1 - tax + tax / agents
+        "fixed",
+        size(8, fast=3),
+        size(100, fast=2),
+        game=game,
+        self_interest=1 - tax + tax / agents,
     )
     curve = results.curves["welfare"]
     figure, axes = plt.subplots()
-    draw_band(axes, range(len(curve)), curve, label=f"{agents} agents, tax {tax:.2f}", color=GREEN)
+    draw_band(
+        axes,
+        range(len(curve)),
+        curve,
+        label=f"{agents} agents, tax {tax:.2f}",
+        color=GREEN,
+    )
     draw_references(axes, game)
     axes.set(
-        xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 1.15 * game.best_welfare)
+        xlabel="outer step",
+        ylabel="welfare (total catch per episode)",
+        ylim=(0, 1.15 * game.best_welfare),
     )
     axes.legend(loc="lower right")
     plt.show()
 
 
+# %%
 explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 
 # %% [markdown]
@@ -515,13 +651,19 @@ explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 # `compare` writes the figures, a table and the results of every seed into one folder. `play` makes an
 # animation from the frames of `render`:
 
-# %%
+# %% tags=["hide-input"]
 figure, rows = plt.subplots(2, 5, figsize=(11, 2.0))
-for row, words, action in zip(rows, ("all spare", "one grabs"), ([0, 0, 0], [1, 0, 0]), strict=True):
+for row, words, action in zip(
+    rows, ("all spare", "one grabs"), ([0, 0, 0], [1, 0, 0]), strict=True
+):
     state = Pond().reset(1, generator)
     for day, axes in enumerate(row):
         axes.imshow(Pond().render(state))
-        axes.set(xticks=[], yticks=[], title=f"day {day + 1}" if action == [0, 0, 0] else None)
+        axes.set(
+            xticks=[],
+            yticks=[],
+            title=f"day {day + 1}" if action == [0, 0, 0] else None,
+        )
         state, _, _ = Pond().step(state, torch.tensor([action]), generator)
     row[0].set_ylabel(words, rotation=0, ha="right", va="center")
 plt.show()

@@ -50,7 +50,9 @@ def sample_slopes(theta, x, y, x_verified, y_verified, rate):
 # %% tags=["solution-3"]
 def sample_slopes(theta, x, y, x_verified, y_verified, rate):
     gradients = (x @ theta - y)[:, None] * x
-    validation_gradient = (x_verified @ theta - y_verified) @ x_verified / len(x_verified)
+    validation_gradient = (
+        (x_verified @ theta - y_verified) @ x_verified / len(x_verified)
+    )
     return -rate * gradients @ validation_gradient
 
 

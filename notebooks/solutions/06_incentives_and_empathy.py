@@ -22,7 +22,9 @@ def minimal_payment(R, S, T, P):
 
 # %% tags=["wrong-2"]
 def share_given(values, assumed, action):
-    expected = sum(value * chance for value, chance in zip(values, assumed, strict=True))
+    expected = sum(
+        value * chance for value, chance in zip(values, assumed, strict=True)
+    )
     return (values[action] - expected) / (max(values) - min(values))
 
 
@@ -31,7 +33,9 @@ def share_given(values, assumed, action):
     spread = max(values) - min(values)
     if spread == 0:
         return 0.0
-    expected = sum(value * chance for value, chance in zip(values, assumed, strict=True))
+    expected = sum(
+        value * chance for value, chance in zip(values, assumed, strict=True)
+    )
     return max((values[action] - expected) / spread, 0.0)
 
 
