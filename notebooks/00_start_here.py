@@ -12,13 +12,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import dataclasses
@@ -187,19 +183,19 @@ LESSONS = [  # name, question, minutes, prerequisites
         ["05"],
     ),
     (
-        "07_zero_sum",
+        "08_zero_sum",
         "How do agents learn if one's gain is the other's loss?",
         35,
         ["01", "03"],
     ),
     (
-        "08_learning_loss_weights",
+        "09_learning_loss_weights",
         "How do you learn the weights of several losses?",
         40,
         ["02"],
     ),
     (
-        "09_your_own_game_and_method",
+        "10_your_own_game_and_method",
         "How do you add a game and a method of your own?",
         30,
         ["05"],
@@ -222,9 +218,9 @@ display(Markdown("\n".join(rows)))
 
 # %%
 PLACES = {
-    "01": (0, 2), "02": (1, 3), "08": (2, 3), "03": (0, 0.5), "04": (1, 1.2),
+    "01": (0, 2), "02": (1, 3), "09": (2, 3), "03": (0, 0.5), "04": (1, 1.2),
     "05": (2, 1.2),
-    "06": (3, 1.8), "09": (3, 0.6), "07": (1, 0),
+    "06": (3, 1.8), "10": (3, 0.6), "08": (1, 0),
 }  # fmt: skip
 
 
@@ -265,9 +261,9 @@ plt.show()
 # %% [markdown]
 # * **You have a class for two hours:** 01, 03, 04, and the figures of 05; the notebook `teacher` has the
 #   plan, minute by minute.
-# * **You have a model with several losses:** 01, 02, 08.
+# * **You have a model with several losses:** 01, 02, 09.
 # * **You study cooperation:** 03, 04, 05, 06; add 01 if you want to know how the gradients are computed.
-# * **You have your own game or method:** 01, 05, 09.
+# * **You have your own game or method:** 01, 05, 10.
 #
 # The minutes cover reading, the experiments and the first exercises.
 #

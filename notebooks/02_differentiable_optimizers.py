@@ -15,13 +15,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import higher
@@ -703,4 +699,4 @@ check_3(segmented, lambda phi, steps: grad(lambda value: after_sgd(value, steps)
 # * Chen and others, *Training deep nets with sublinear memory cost*, arXiv 1604.06174: checkpointing.
 # * In this toolkit: `docs/how-to/loss-weights.md` adds this lesson's task to your own training loop, in five
 #   new lines; `tests/benchmarks/RESULTS.md` compares time and memory of all three.
-# * Next: `08_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.
+# * Next: `09_learning_loss_weights` with this lesson's tools, or `03_social_dilemmas`, which needs none.

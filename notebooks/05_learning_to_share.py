@@ -17,13 +17,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import dataclasses
@@ -34,14 +30,8 @@ import torch
 import games
 from bilevel import Placement, default_config
 from bilevel.lessons import AMBER, BLACK, BLUE, GRAY, GREEN, PURPLE, RED
-from bilevel.lessons import (
-    draw_band,
-    explore,
-    learning_curves,
-    over_seeds,
-    size,
-    use_style,
-)
+from bilevel.lessons import draw_band, explore, learning_curves, over_seeds, size
+from bilevel.lessons import use_style
 from bilevel.lessons.checks.learning_to_share import check_1, check_2, check_3, check_4
 from bilevel.methods import Fixed, ToS
 

@@ -14,13 +14,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import matplotlib.pyplot as plt
@@ -31,12 +27,8 @@ import bilevel
 from bilevel.experiments import interquartile_interval
 from bilevel.lessons import BLACK, BLUE, GRAY, PURPLE
 from bilevel.lessons import draw_band, explore, size, use_style
-from bilevel.lessons.checks.incentives_and_empathy import (
-    check_1,
-    check_2,
-    check_3,
-    check_4,
-)
+from bilevel.lessons.checks.incentives_and_empathy import check_1, check_2, check_3
+from bilevel.lessons.checks.incentives_and_empathy import check_4
 from bilevel.methods import Placement
 from bilevel.report import looks
 from games.matrix import SymmetricTwoAgentGame
@@ -773,4 +765,4 @@ check_4(fixed_point, with_gratitude, learn_step)
 #   prosociality in multi-agent games through gifting*, arXiv 2105.06593.
 # * In this toolkit: `docs/how-to/compare-methods.md`, eight methods on one game; `bilevel methods`, all of
 #   them.
-# * Next: `07_zero_sum`, where the interests of two agents are opposed.
+# * Next: `08_zero_sum`, where the interests of two agents are opposed.

@@ -11,13 +11,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import matplotlib.pyplot as plt
@@ -35,15 +31,15 @@ torch.set_default_dtype(torch.float64)
 PLANS = {  # lesson or break, minutes
     "two hours,\na class": [("0", 10), ("1", 30), ("3", 35), ("break", 5),
         ("4", 30), ("5", 10)],
-    "a model with\nseveral losses": [("1", 30), ("2", 35), ("break", 10), ("8", 45)],
+    "a model with\nseveral losses": [("1", 30), ("2", 35), ("break", 10), ("9", 45)],
     "a day,\na workshop": [
         ("0", 10), ("1", 35), ("3", 35), ("break", 15), ("4", 35), ("5", 45),
         ("lunch", 60), ("6", 40),
-        ("7", 35), ("break", 15), ("9: own games", 75),
+        ("8", 35), ("break", 15), ("10: own games", 75),
     ],
 }  # fmt: skip
 COLORS = dict(
-    zip("01234567", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True)
+    zip("01234568", (GRAY, BLUE, SKY, RED, GREEN, GREEN, AMBER, PURPLE), strict=True)
 )
 
 
@@ -53,7 +49,7 @@ for row, plan in enumerate(PLANS.values()):
     start = 0
     for name, minutes in plan:
         pause = name in ("break", "lunch")
-        color = "white" if pause else COLORS.get(name[0], BLUE)
+        color = "white" if pause else COLORS.get(name[:1], BLUE)
         axes.barh(
             row,
             minutes,
@@ -106,8 +102,8 @@ for name, plan in PLANS.items():
 # * `make notebooks` executes all lessons again. Run it if you changed a lesson; otherwise the saved outputs
 #   are sufficient.
 # * Run all cells before the class. Most take seconds. The slow ones take up to a minute on two cores: in
-#   lesson 5 the three schedules, in 6 the first figure and the shifted payoffs, in 8 the baselines, the
-#   digits and the world model, in 9 the comparison and the fixed taxes.
+#   lesson 5 the three schedules, in 6 the first figure and the shifted payoffs, in 9 the baselines, the
+#   digits and the world model, in 10 the comparison and the fixed taxes.
 # * Without sliders (for instance in a web viewer) every figure is shown for the initial slider values.
 # * On slow machines reduce the first number in `size(2000, fast=20)`. `BILEVEL_NOTEBOOKS=fast` reduces all of
 #   them, but then the text no longer agrees with the figures.
@@ -313,7 +309,7 @@ R, S, T, P = 4, 0, 5, 1
 print("smallest payment:", max(T - R, P - S))
 
 # %% [markdown]
-# ## Lesson 7: zero-sum (35 minutes)
+# ## Lesson 8: zero-sum (35 minutes)
 #
 # **Goals.** Students can compute exploitability, explain why policies cycle and why their average converges,
 # and decompose a game into a common and an opposed part.
@@ -344,7 +340,7 @@ print(
 )
 
 # %% [markdown]
-# ## Lesson 8: learning loss weights (40 minutes)
+# ## Lesson 9: learning loss weights (40 minutes)
 #
 # **Goals.** Students can add learned weights to their own training loop, explain by a dot product which
 # weight increases, and name the fair baselines: a schedule, early stopping, training on the verified data.
@@ -379,7 +375,7 @@ print(
 )
 
 # %% [markdown]
-# ## Lesson 9: your own game and method (30 minutes, and a project)
+# ## Lesson 10: your own game and method (30 minutes, and a project)
 #
 # **Goals.** Students can write a game and a method, test both against an independent reference, and compare
 # methods reproducibly.
@@ -410,7 +406,7 @@ print(f"share given to the others: {0.3 * (1 - 1 / 4):.3f}")
 #
 # In every lesson, a student who understands the figure and the equation can do the first exercise; the last
 # one takes an evening. A fair weighting: half for exercises 1 and 2 of the lessons taught, a quarter for
-# one discussion question in writing, a quarter for the project of lesson 9. Grade the project by three
+# one discussion question in writing, a quarter for the project of lesson 10. Grade the project by three
 # things only: a test that could have failed, a well-tuned baseline, and a sentence on the limitations of
 # the result.
 #

@@ -1,4 +1,4 @@
-"""Checks of lessons 5 to 9: right answers in another form pass, and answers that are plainly wrong do not."""
+"""Checks of lessons 5 to 10: right answers in another form pass, and answers that are plainly wrong do not."""
 
 from __future__ import annotations
 
@@ -11,12 +11,8 @@ import torch
 
 import games
 from bilevel.lessons import RIGHT, WRONG
-from bilevel.lessons.checks import (
-    incentives_and_empathy,
-    learning_loss_weights,
-    your_own_game_and_method,
-    zero_sum,
-)
+from bilevel.lessons.checks import incentives_and_empathy, learning_loss_weights
+from bilevel.lessons.checks import your_own_game_and_method, zero_sum
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +36,7 @@ def functions_of(lesson: str, *names: str) -> list[Callable[..., Any]]:
 
 def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixture[str]) -> None:
     learning_loss_weights.check_1(lambda v, losses, rate: [-rate * float(loss @ v) for loss in losses])
-    (cafes,) = functions_of("07", "cafes")
+    (cafes,) = functions_of("08", "cafes")
     zero_sum.check_4(lambda b: torch.tensor([(1 - b) / (1 + b), 0.0], dtype=torch.float64), cafes)
     grades = capsys.readouterr().out.splitlines()
     assert len(grades) == 2
@@ -62,7 +58,7 @@ def test_nearly_deterministic_policies_are_not_a_fixed_point(
 
 @pytest.mark.parametrize("beyond", [0.5, 2.0])
 def test_optimism_is_the_same_change_again(beyond: float, capsys: pytest.CaptureFixture[str]) -> None:
-    parts = functions_of("07", "action_values", "exploitability")
+    parts = functions_of("08", "action_values", "exploitability")
     zero_sum.check_3(lambda now, before: now + beyond * (now - before), *parts)
     assert capsys.readouterr().out.startswith(WRONG)
 

@@ -1,4 +1,4 @@
-"""Checks of `08_learning_loss_weights`."""
+"""Checks of `09_learning_loss_weights`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of `09_your_own_game_and_method`."""
+"""Checks of `10_your_own_game_and_method`."""
 
 from __future__ import annotations
 

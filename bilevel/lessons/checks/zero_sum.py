@@ -1,4 +1,4 @@
-"""Checks of `07_zero_sum`."""
+"""Checks of `08_zero_sum`."""
 
 from __future__ import annotations
 

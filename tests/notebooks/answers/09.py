@@ -1,240 +1,155 @@
 # %% right 1
-def share_given_away(tax, N):
-    return tax - tax / N
+def slopes(validation_gradient, loss_gradients, rate):
+    return -rate * (loss_gradients * validation_gradient).sum(-1)
     return ...
 
 
 # %% right 1
-def share_given_away(tax, N):
-    return sum(tax / N for other in range(N) if other != 0)
+def slopes(validation_gradient, loss_gradients, rate):
+    return [-rate * torch.dot(validation_gradient, g) for g in loss_gradients]
 
 
 # %% right 1
-def share_given_away(tax, N):
-    T = (1 - tax) * torch.eye(N) + tax / N
-    return 1 - T[0, 0]
+def slopes(validation_gradient, loss_gradients, rate):
+    return -rate * torch.einsum("i,ki->k", validation_gradient, loss_gradients)
 
 
 # %% right 1
-def share_given_away(tax, N):
+def slopes(validation_gradient, loss_gradients, rate):
+    def V(weights):
+        return validation_gradient @ (-rate * weights @ loss_gradients)
+
+    return torch.func.grad(V)(torch.zeros(len(loss_gradients), dtype=loss_gradients.dtype))
+
+
+# %% right 1
+def slopes(validation_gradient, loss_gradients, rate):
     import numpy as np
 
-    return np.multiply(tax, (N - 1) / N)
+    return -rate * np.asarray(loss_gradients) @ np.asarray(validation_gradient)
 
 
 # %% wrong 1
-def share_given_away(tax, N):
-    return tax / N
+def slopes(validation_gradient, loss_gradients, rate):
+    return -loss_gradients @ validation_gradient
 
 
 # %% wrong 1
-def share_given_away(tax, N):
-    return 1 - tax + tax / N
+def slopes(validation_gradient, loss_gradients, rate):
+    return -rate * loss_gradients.T @ torch.ones(len(loss_gradients), dtype=loss_gradients.dtype)
 
 
 # %% wrong 1
-def share_given_away(tax, N):
-    return tax * (N - 1)
+def slopes(validation_gradient, loss_gradients, rate):
+    return -rate * torch.cosine_similarity(loss_gradients, validation_gradient[None], -1)
 
 
 # %% wrong 1
-def share_given_away(tax, N):
-    return tax / 2
+def slopes(validation_gradient, loss_gradients, rate):
+    return float(-rate * (loss_gradients @ validation_gradient).sum())
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.float(), torch.full_like(left.float(), chance), generator=generator)
-    return torch.minimum(left + young.long(), torch.tensor(capacity))
+def reweight(slopes):
+    w = torch.relu(-slopes)
+    return w / (w.sum() + 1e-8)
+
+
+# %% right 2
+def reweight(slopes):
+    w = [max(-float(s), 0.0) for s in slopes]
+    return [x / sum(w) if sum(w) else 0.0 for x in w]
+
+
+# %% right 2
+def reweight(slopes):
+    w = torch.where(slopes < 0, -slopes, 0.0)
+    return torch.nan_to_num(w / w.sum(), nan=0.0)
     return ...
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
-    most = int(left.max())
-    draws = torch.rand(*left.shape, most, generator=generator) < chance
-    fish = torch.arange(most) < left[..., None]
-    return (left + (draws & fish).sum(-1)).clamp(max=capacity)
+def reweight(slopes):
+    import numpy as np
+
+    w = np.maximum(-slopes.numpy(), 0)
+    return w / max(w.sum(), 1e-12)
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
-    new = left.clone()
-    for fish in range(int(left.max())):
-        new += (fish < left) & (torch.rand(left.shape, generator=generator) < chance)
-    new[new > capacity] = capacity
-    return new
-
-
-# %% right 2
-def breed(left, chance, capacity, generator):
-    odds = torch.full((*left.shape, int(left.max())), chance)
-    born = torch.bernoulli(odds, generator=generator)
-    born = born * (torch.arange(born.shape[-1]) < left[..., None])
-    return (left + born.sum(-1)).round().int().clamp(max=capacity)
+def reweight(slopes):
+    return torch.nn.functional.normalize((-slopes).clamp(min=0), p=1, dim=0)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    return (left + (chance * left).round().long()).clamp(max=capacity)
+def reweight(slopes):
+    return torch.softmax(-slopes, 0)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.double(), torch.full(left.shape, chance).double(), generator=generator)
-    return left + young.long()
+def reweight(slopes):
+    return -slopes / slopes.abs().sum()
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.double(), torch.full(left.shape, chance).double())
-    return (left + young.long()).clamp(max=capacity)
+def reweight(slopes):
+    return (-slopes).clamp(min=0)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.poisson(chance * left.double(), generator=generator)
-    return (left + young.long()).clamp(max=capacity)
+def reweight(slopes):
+    w = (-slopes).clamp(min=0)
+    return w / (w.sum() + 1e-3)
 
 
 # %% right 3
-def own_rates(phi):
-    rate = torch.sigmoid(phi).unsqueeze(-1)
-    N = phi.shape[-1]
-    return torch.diag_embed(1 - rate[..., 0]) + (rate / N).expand(-1, -1, N)
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    def V(w):
+        ahead = theta - rate * (w * (x @ theta - y)) @ x
+        return 0.5 * ((x_verified @ ahead - y_verified) ** 2).mean()
+
+    return torch.func.grad(V)(torch.zeros(len(x), dtype=x.dtype))
+
+
+# %% right 3
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = x_verified.T @ (x_verified @ theta - y_verified) / len(y_verified)
+    return torch.stack([-rate * (x[i] @ theta - y[i]) * (g @ x[i]) for i in range(len(x))])
     return ...
 
 
 # %% right 3
-def own_rates(phi):
-    seeds, N = phi.shape
-    rate = torch.sigmoid(phi)
-    rows = [
-        torch.stack([(1 - rate[k, i]) * (torch.arange(N) == i) + rate[k, i] / N for i in range(N)])
-        for k in range(seeds)
-    ]
-    return torch.stack(rows)
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = ((x_verified @ theta - y_verified)[:, None] * x_verified).mean(0)
+    return (-rate * (x @ theta - y) * (x @ g)).tolist()
 
 
 # %% right 3
-def own_rates(phi):
-    rate = (1 / (1 + torch.exp(-phi)))[..., None]
-    eye = torch.eye(phi.shape[1], dtype=phi.dtype)
-    return eye + rate * (1 / phi.shape[1] - eye)
-
-
-# %% right 3
-def own_rates(phi):
-    N = phi.size(1)
-    kept = torch.einsum("si,ij->sij", 1 - phi.sigmoid(), torch.eye(N, dtype=phi.dtype))
-    return kept + torch.einsum("si,j->sij", phi.sigmoid(), torch.full((N,), 1 / N, dtype=phi.dtype))
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = torch.func.grad(lambda t: (x_verified @ t - y_verified).square().mean() / 2)(theta)
+    per_sample = torch.func.vmap(torch.func.grad(lambda t, a, b: (a @ t - b) ** 2 / 2), (None, 0, 0))
+    return -rate * per_sample(theta, x, y) @ g
 
 
 # %% wrong 3
-def own_rates(phi):
-    rate = phi.sigmoid()[..., None]
-    return (1 - rate) * torch.eye(phi.shape[-1]).to(phi) + rate / (phi.shape[-1] - 1)
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = ((x_verified @ theta - y_verified)[:, None] * x_verified).mean(0)
+    return rate * (x @ theta - y) * (x @ g)
 
 
 # %% wrong 3
-def own_rates(phi):
-    rate = phi.sigmoid().mean(-1)[:, None, None]
-    return (1 - rate) * torch.eye(phi.shape[-1]).to(phi) + rate / phi.shape[-1]
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = ((x_verified @ theta - y_verified)[:, None] * x_verified).mean(0)
+    return -(x @ theta - y) * (x @ g)
 
 
 # %% wrong 3
-def own_rates(phi):
-    rate = phi[..., None]
-    return (1 - rate) * torch.eye(phi.shape[-1]).to(phi) + rate / phi.shape[-1]
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = 2 * ((x_verified @ theta - y_verified)[:, None] * x_verified).mean(0)
+    return -rate * (x @ theta - y) * (x @ g)
 
 
 # %% wrong 3
-def own_rates(phi):
-    rate = phi.sigmoid()[..., None].detach()
-    return (1 - rate) * torch.eye(phi.shape[-1]).to(phi) + rate / phi.shape[-1]
-
-
-# %% right 4
-class Volunteer(Pond):
-    trouble = 0.4
-    action_names = property(lambda self: ("volunteer", "wait"))
-    best_welfare = property(lambda self: self.horizon * (self.agents - self.trouble))
-
-    def step(self, state, actions, generator):
-        helped = (actions == 0).any(-1, keepdim=True)
-        rewards = helped.float() - self.trouble * (actions == 0)
-        return PondState(state.fish, state.day + 1), rewards, state.day + 1 >= self.horizon
-
-
-my_game = Volunteer(horizon=1)
-
-
-# %% right 4
-class Meadow(Pond):
-    @property
-    def best_welfare(self):
-        return 100.0
-
-
-my_game = Meadow()
-# %% right 4
-import dataclasses
-
-
-@dataclasses.dataclass(frozen=True)
-class Chores(Pond):
-    effort: float = 0.5
-    action_names = property(lambda self: ("work", "rest"))
-    best_welfare = property(lambda self: self.horizon * self.agents * (self.agents - 1) * self.effort)
-
-    def step(self, state, actions, generator):
-        work = (actions == 0).float()
-        rewards = self.effort * (work.sum(-1, keepdim=True) - work) - 0.0 * work
-        return PondState(state.fish, state.day + 1), rewards, state.day + 1 >= self.horizon
-
-
-my_game = Chores(horizon=2)
-
-
-# %% right 4
-class Bonus(Pond):
-    best_welfare = property(lambda self: super(Bonus, self).best_welfare + self.horizon)
-
-    def step(self, state, actions, generator):
-        state, rewards, done = super().step(state, actions, generator)
-        return state, rewards + 1 / self.agents, done
-
-
-my_game = Bonus()
-# %% wrong 4
-my_game = Pond()
-
-
-# %% wrong 4
-class Volunteer(Pond):
-    best_welfare = property(lambda self: 0.1)
-
-
-my_game = Volunteer()
-
-
-# %% wrong 4
-class Endless(Pond):
-    def step(self, state, actions, generator):
-        state, rewards, done = super().step(state, actions, generator)
-        return state, rewards, torch.zeros_like(done)
-
-
-my_game = Endless()
-
-
-# %% wrong 4
-class Dice(Pond):
-    best_welfare = property(lambda self: 1000.0)
-
-    def step(self, state, actions, generator):
-        state, rewards, done = super().step(state, actions, generator)
-        return state, rewards + torch.rand(rewards.shape), done
-
-
-my_game = Dice()
+def sample_slopes(theta, x, y, x_verified, y_verified, rate):
+    g = ((x_verified @ theta - y_verified)[:, None] * x_verified).mean(0)
+    return -rate * (x @ g)

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Solutions of `09_your_own_game_and_method`
+# # Solutions of `10_your_own_game_and_method`
 #
 # **Exercise 1.** An agent pays the share $\tau$ and gets $1/N$ of it back: $\tau - \tau / N$. The common
 # mistake leaves out the second part.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Solutions of `07_zero_sum`
+# # Solutions of `08_zero_sum`
 #
 # **Exercise 1.** The others' rewards sum to $-r$ if mine is $r$. I keep $s r$ and get $(1 - s) / (N - 1)$ of
 # each of theirs, in total $-(1 - s)\, r / (N - 1)$. The mistake is the factor for two agents.

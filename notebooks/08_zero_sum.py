@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 7. Zero-sum
+# # 8. Zero-sum
 #
 # **What do agents learn, and what is the effect of sharing, if one agent's gain is the other's loss?**
 #
@@ -14,13 +14,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import matplotlib.pyplot as plt
@@ -693,4 +689,4 @@ check_4(minimal_shares, cafes)
 #   1711.00832: exploitability as a measure of learners.
 # * In this toolkit: `games.zero_sum` keeps only the opposed part of any game, `games.Soccer` is a zero-sum
 #   game on a grid.
-# * Next: `08_learning_loss_weights`.
+# * Next: `09_learning_loss_weights`.

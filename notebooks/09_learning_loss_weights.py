@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 8. Learning loss weights
+# # 9. Learning loss weights
 #
 # **A model is trained on a weighted sum of several losses. How do you choose the weights?**
 #
@@ -16,13 +16,9 @@ import importlib.util
 import subprocess
 import sys
 
-if (
-    importlib.util.find_spec("bilevel") is None
-):  # as in Colab: install the toolkit, with its lessons
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "bilevel[lessons]"],
-        check=True,
-    )
+if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Colab
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
 import matplotlib.pyplot as plt
@@ -545,4 +541,4 @@ check_3(sample_slopes)
 # * Kendall and others, *Multi-task learning using uncertainty*, arXiv 1705.07115: the baseline above.
 # * Wu and others, *Understanding short-horizon bias*, arXiv 1803.02021: what a one-step look-ahead misses.
 # * Ha and Schmidhuber, *World models*, arXiv 1803.10122.
-# * Next: `09_your_own_game_and_method`.
+# * Next: `10_your_own_game_and_method`.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Solutions of `08_learning_loss_weights`
+# # Solutions of `09_learning_loss_weights`
 #
 # **Exercise 1.** The boxed equation, for all losses at once: a matrix times a vector. The common mistake is
 # the sign: a positive derivative means that $V$ *increases*, but a useful loss decreases it.
