@@ -24,6 +24,8 @@ from bilevel.tasks.self_tuning._control_settings import BOUNDS, ActorCriticSetti
 
 TRAINING, END = "return in training", "return at the end"
 SHOWN = ("discount", "trace_lambda", "leak", "ent_coef")
+TITLES = {"trace_lambda": "lambda of the traces", "leak": "leak of V-trace", "ent_coef": "entropy coefficient"}
+"""Hyper-parameters as figures call them, where that is not the setting's name."""
 POINTS = 60
 """Points of a curve, at most."""
 
@@ -242,10 +244,10 @@ class ActorCriticTask:
                     steps = np.array(runs[0].curves[f"{name} at"]) / 1000
                     samples = np.array([run.curves[name] for run in runs]).T
                     report.draw_band(axes, steps, samples, {**look, "label": weighting})
-                axes.set_title(name)
-                axes.set_xlabel("environment steps (thousands)")
-            empty.remove()
-            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+                axes.set_title(TITLES.get(name, name))
+            figure.supxlabel("environment steps (thousands)")
+            empty.axis("off")
+            empty.legend(*panels[0].get_legend_handles_labels(), loc="center")
         report.save(figure, path)
 
 
