@@ -246,7 +246,7 @@ class ActorCriticTask:
                     report.draw_band(axes, steps, samples, {**look, "label": weighting})
                 axes.set_title(TITLES.get(name, name))
             figure.supxlabel("environment steps (thousands)")
-            empty.axis("off")
+            empty.set(xticks=[], yticks=[], frame_on=False)
             empty.legend(*panels[0].get_legend_handles_labels(), loc="center")
         report.save(figure, path)
 
