@@ -8,7 +8,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
     """Run the missing trials, then read all trials.
 
     An interruption of any kind loses only the running trial, or batch of seeds. Torch's global random stream
-    is unchanged.
+    is unchanged, and trials run with float32 as torch's default dtype.
 
     Args:
         study: the trials and their settings.
@@ -193,6 +194,17 @@ def run_study(study: Study, folder: Path, listener: Listener | None = None) -> d
     return trials
 
 
+@contextmanager
+def _single_precision() -> Iterator[None]:
+    """Make float32 torch's default, for which the tasks' models and results are defined."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _run_batch(study: Study, weighting: str, seeds: list[int], listener: Listener | None) -> list[Trial]:
     def progress(fraction: float) -> None:
         if listener is not None:
@@ -202,7 +214,7 @@ def _run_batch(study: Study, weighting: str, seeds: list[int], listener: Listene
     began = time.perf_counter()
     task = study.task
     try:
-        with requiring_extra(study.task_name), torch.random.fork_rng(devices=[]):
+        with requiring_extra(study.task_name), torch.random.fork_rng(devices=[]), _single_precision():
             if isinstance(task, BatchTask):
                 trials = list(task.run_many(study.settings, weighting, seeds, progress))
             else:

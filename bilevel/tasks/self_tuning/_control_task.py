@@ -24,7 +24,11 @@ from bilevel.tasks.self_tuning._control_settings import BOUNDS, ActorCriticSetti
 
 TRAINING, END = "return in training", "return at the end"
 SHOWN = ("discount", "trace_lambda", "leak", "ent_coef")
-TITLES = {"trace_lambda": "lambda of the traces", "leak": "leak of V-trace", "ent_coef": "entropy coefficient"}
+TITLES = {
+    "trace_lambda": "lambda of the traces",
+    "leak": "leak of V-trace",
+    "ent_coef": "entropy coefficient",
+}
 """Hyper-parameters as figures call them, where that is not the setting's name."""
 POINTS = 60
 """Points of a curve, at most."""

@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bilevel.experiments import ResumableFolder
-from bilevel.tasks import Progress, Study, Trial, open_folder, run_study
+from bilevel.tasks import NoisyDigits, NoisyDigitsSettings, Progress, Study, Trial, open_folder, run_study
 from bilevel.tasks._results import draw_final
 from bilevel.tasks._study import check_trial, read_trial, write_trial
 from tests.bilevel.experiments.small_runs import GONE
@@ -46,6 +46,22 @@ def test_trials_are_done_once_and_read_back_to_the_bit(tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.arrays[name], array)
             assert found.arrays[name].dtype == array.dtype
     assert np.isnan(again["fair"][0].measures["wear"])
+
+
+def test_trials_do_not_depend_on_the_default_precision(
+    tmp_path: Path,
+) -> None:
+    settings = NoisyDigitsSettings(train_size=50, clean_size=20, hidden_size=4, steps=5)
+    task = NoisyDigits()
+    chosen = Study(task_name="noisy-digits", task=task, settings=settings, weightings=("learned",), seeds=1)
+    (single,) = run(chosen, tmp_path / "single")["learned"]
+    torch.set_default_dtype(torch.float64)
+    try:
+        (double,) = run(chosen, tmp_path / "double")["learned"]
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert double.measures == single.measures
 
 
 def test_more_seeds_and_more_ways_use_what_is_there(tmp_path: Path) -> None:
