@@ -4,17 +4,23 @@
 # **What share of the rewards must agents give away so that all cooperate, and does a learner find that
 # share?**
 #
-# Two roommates share a kitchen. The mess that each leaves behind costs the *other* 2. Cleaning up costs
-# the cleaner 1, and saves the other 2. Not cleaning is dominant, so neither cleans: a prisoner's dilemma. Now
-# let each of them give a share $w$ of its reward, positive or negative, to the other. The sum of the rewards
+# Two roommates share a kitchen. The mess that each leaves behind costs the *other* 2. Cleaning up costs the
+# cleaner 1 and saves the other 2. Not cleaning is dominant, so neither cleans: a prisoner's dilemma. Now let
+# each of them give a share $w$ of its reward, positive or negative, to the other. The sum of the rewards
 # does not change. And yet, above some $w$, both clean.
 #
 # Theory gives this $w$. Then two nested loops search for it: in the inner loop the agents learn their
 # policies under a fixed sharing matrix; the outer loop learns the sharing matrix by differentiating through
-# the policy updates. At first the learned share is not that of theory, since the two solve different
-# problems. Once they solve the same problem, they agree.
+# the policy updates. At first the learned share differs from the theoretical one, because the two solve
+# different problems. Once they solve the same problem, they agree.
+#
+# **Goals.** After this lesson you can explain why a sharing matrix conserves the total reward, derive the
+# minimal share for a two-player dilemma, and explain why the share learned for the welfare objective is
+# larger.
+#
+# **Prerequisites.** Lessons 01 and 03. About 35 minutes.
 
-# %% tags=["setup"]
+# %% tags=["setup", "hide-input"]
 import importlib.util
 import subprocess
 import sys
@@ -26,9 +32,11 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
 # %%
 import matplotlib.pyplot as plt
 import torch
+from IPython.display import Markdown, display
+from torch.optim import SGD, Adam
 
+import bilevel
 import games
-from bilevel import Placement
 from bilevel.lessons import BLACK, BLUE, GRAY, GREEN, PURPLE, RED
 from bilevel.lessons import draw_band, explore, learning_curves, over_seeds, size
 from bilevel.lessons import use_style
@@ -50,42 +58,47 @@ torch.set_default_dtype(torch.float64)
 
 # %%
 SEEDS, OUTER_STEPS = size(12, fast=3), size(150, fast=4)
-INNER = {"inner.steps": 25, "inner.learning_rate": 10.0, "inner.entropy_coef": 0.1}
+RATE, ENTROPY = 10.0, 0.1  # of the policies: learning rate and entropy coefficient
 
 
-def curves(cost, rate):
-    method = ToS(own_share=0.5, cost_weight=cost).with_settings(
-        {**INNER, "outer.learning_rate": rate}
-    )
-    learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=SEEDS))
-    return learning_curves(learner, OUTER_STEPS)
+def build_tos(cost, outer_rate, K=25):
+    """The library's learner: K policy updates before each update of the sharing."""
+    method = ToS(own_share=0.5, cost_weight=cost)
+    inner = {"inner.steps": K, "inner.learning_rate": RATE}
+    inner["inner.entropy_coef"] = ENTROPY
+    method = method.with_settings({**inner, "outer.learning_rate": outer_rate})
+    placement = bilevel.Placement(seeds=SEEDS)
+    return method.build(games.make("prisoners-dilemma"), placement)
+
+
+PICTURE = {
+    (cost, rate): learning_curves(build_tos(cost, rate), OUTER_STEPS)
+    for cost in (0.0, 4.0)
+    for rate in (0.1, 0.02)
+}
 
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), sharex=True)
-print(
-    f"After {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile mean and 95 % "
-    f"interval):"
-)
-for label, cost, color in (
-    ("welfare", 0.0, RED),
-    ("welfare - cost, c = 4", 4.0, GREEN),
-):
-    for rate, dashes in ((0.1, "-"), (0.02, ":")):
-        found, words = curves(cost, rate), f"{label}; learning rate {rate}"
-        for axes, name in ((left, "cooperation"), (right, "given_away")):
-            look = {"color": color, "linestyle": dashes}
-            draw_band(axes, range(OUTER_STEPS), found[name], label=words, **look)
-        print(
-            f"{words:38} share given away {over_seeds(found['given_away'][-1], 3)},",
-            end=" ",
-        )
-        print(f"probability of cleaning {over_seeds(found['cooperation'][-1], 3)}")
+rows = ["| objective | learning rate | share given away | probability of cleaning |"]
+rows += ["|---|---|---|---|"]
+for (cost, rate), curves in PICTURE.items():
+    objective = f"welfare - cost, c = {cost:g}" if cost else "welfare"
+    look = {"label": f"{objective}; learning rate {rate}"}
+    look |= {"color": GREEN if cost else RED, "linestyle": "-" if rate == 0.1 else ":"}
+    share, cleaning = curves["given_away"], curves["cooperation"]
+    draw_band(left, range(OUTER_STEPS), cleaning, **look)
+    draw_band(right, range(OUTER_STEPS), share, **look)
+    numbers = f"{over_seeds(share[-1], 3)} | {over_seeds(cleaning[-1], 3)}"
+    rows += [f"| {objective} | {rate} | {numbers} |"]
 right.axhline(1 / 3, color=BLACK, linestyle="--", label="minimal share (theory)")
 left.set(xlabel="outer step", ylabel="probability of cleaning", ylim=(0, 1.03))
 right.set(xlabel="outer step", ylabel="share given away", ylim=(0, 1.03))
 figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 plt.show()
+caption = f"After {OUTER_STEPS} outer steps: interquartile mean over {SEEDS} seeds "
+caption += "and its 95 % bootstrap interval.\n\n"
+display(Markdown(caption + "\n".join(rows)))
 
 # %% [markdown]
 # ## The idea in words
@@ -137,72 +150,66 @@ plt.show()
 # ## From scratch
 #
 # First the theory, for any game with two agents and two actions, given by its payoff table
-# `[action of 0, action of 1, agent]`. Sharing transforms this table. We compute the largest gain from
-# deviating from cooperation, and search for the smallest $w$ at which no deviation pays.
+# `[action of agent 0, action of agent 1, agent]`. Sharing transforms this table. We compute the largest gain
+# from deviating from cooperation, and search for the smallest $w$ at which no deviation pays.
 
 # %%
 COST, BENEFIT = 1.0, 2.0  # cost of cleaning, and its benefit to the other agent
+# The kitchen's payoffs, [action of agent 0, action of agent 1, agent]; action 0 cleans.
+KITCHEN = torch.tensor([[[-1.0, -1.0], [-3.0, 0.0]], [[0.0, -3.0], [-2.0, -2.0]]])
 
 
 def sharing(w0, w1):
-    """The sharing matrix T, [giver, receiver]: agent 0 gives the share w0, agent 1 the
-    share w1.
-    """
+    """The sharing matrix T, [giver, receiver]: agents 0 and 1 give w0 and w1."""
     return torch.tensor([[1 - w0, w0], [w1, 1 - w1]])
 
 
-KITCHEN = torch.tensor(
-    [[[-1.0, -1.0], [-3.0, 0.0]], [[0.0, -3.0], [-2.0, -2.0]]]
-)  # action 0 cleans
-T = sharing(0.4, 0.4)
-print("individual      shared (w = 0.4)")
-for a in (0, 1):
-    for b in (0, 1):
-        own, shared = KITCHEN[a, b], KITCHEN[a, b] @ T
-        print(f"{own.tolist()}    [{shared[0]:.1f}, {shared[1]:.1f}]    ", end="")
-        print(f"sums {own.sum():.1f} and {shared.sum():.1f}")
+rows = ["| actions | rewards | their sum | shared rewards, w = 0.4 | their sum |"]
+rows += ["|---|---|---|---|---|"]
+for a, action_0 in enumerate(("clean", "do not")):
+    for b, action_1 in enumerate(("clean", "do not")):
+        r = KITCHEN[a, b]
+        shared = r @ sharing(0.4, 0.4)
+        own = f"{r[0]:g}, {r[1]:g} | {r.sum():g}"
+        after = f"{shared[0]:.1f}, {shared[1]:.1f} | {shared.sum():g}"
+        rows += [f"| {action_0}, {action_1} | {own} | {after} |"]
+display(Markdown("\n".join(rows)))
+
+# %% [markdown]
+# Sharing has changed the rewards but not their sums. For $w = 0.4$ cleaning is the best response to both
+# actions of the other agent. Where does that begin?
+
+# %%
 
 
 def deviation_gain(table, w):
-    """The largest gain of an agent from action 1 over action 0, over the actions of the
-    other agent.
-    """
+    """The largest gain from deviating, over both agents and the other's actions."""
     shared = table @ sharing(w, w)
-    return torch.maximum(
-        (shared[1, :, 0] - shared[0, :, 0]).max(),
-        (shared[:, 1, 1] - shared[:, 0, 1]).max(),
-    )
+    gain_0 = shared[1, :, 0] - shared[0, :, 0]
+    gain_1 = shared[:, 1, 1] - shared[:, 0, 1]
+    return torch.maximum(gain_0, gain_1).max()
 
 
 def minimal_share(table):
-    """The smallest w at which no deviation pays, to 12 digits, by bisection; it must be
-    below 1.
-    """
+    """The smallest w at which no deviation pays, by bisection between 0 and 1."""
     low, high = 0.0, 1.0
     for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (
-            (low, middle) if deviation_gain(table, middle) <= 0 else (middle, high)
-        )
+        w = (low + high) / 2
+        pays = deviation_gain(table, w) > 0
+        low, high = (w, high) if pays else (low, w)
     return high
 
 
-print(f"\nminimal share: {minimal_share(KITCHEN):.9f}")
+print(f"minimal share: {minimal_share(KITCHEN):.9f}")
 
 # %% [markdown]
-# Then the inner loop: the boxed update, for both agents at once.
+# Next the inner loop: the policy update from above, for both agents at once.
 
 # %%
-RATE, ENTROPY = (
-    10.0,
-    0.1,
-)  # learning rate of the policies, coefficient of the entropy bonus
 
 
 def rewards(p):
-    """Individual rewards, [..., agent], where agent i cleans with probability p[...,
-    i].
-    """
+    """Individual rewards, [..., agent]; agent i cleans with probability p[..., i]."""
     return -2 - COST * p + BENEFIT * p.flip(-1)
 
 
@@ -216,24 +223,24 @@ def received(T):
     return T.flip(-2).diagonal(dim1=-2, dim2=-1)
 
 
-def learn(theta, T, steps, bonus=ENTROPY):
-    """Policy updates: each agent follows the gradient of its own shared reward."""
+def learn(theta, T, K, bonus=ENTROPY):
+    """K policy updates: each agent follows the gradient of its own shared reward."""
     gain = BENEFIT * received(T) - COST * kept(T)  # of cleaning, in shared reward
-    for _ in range(steps):
+    for _ in range(K):
         p = theta.sigmoid()
         theta = theta + RATE * p * (1 - p) * (gain - bonus * theta)
     return theta
 
 
 def start(*batch, seed=0):
-    """Initial policies: the log-odds of cleaning of each agent."""
+    """Initial policies: the log-odds of cleaning, [..., agent]."""
     return torch.randn(*batch, 2, generator=torch.Generator().manual_seed(seed))
 
 
 # %% [markdown]
-# Under a fixed share $w$ policies switch from never to always cleaning at a third, as theory says. The
-# entropy bonus keeps them stochastic, so the switch is smooth. (Each line is an interquartile mean over 20
-# initial policies; the 95 % intervals are mostly narrower than the line.)
+# Under a fixed share $w$ policies switch from never cleaning to always cleaning at a third, as theory
+# predicts. The entropy bonus keeps them stochastic, so that the switch is smooth. (Each line is an
+# interquartile mean over 20 initial policies; the 95 % intervals are mostly narrower than the line.)
 
 # %% tags=["hide-input"]
 THEORY = COST / (COST + BENEFIT)
@@ -241,9 +248,9 @@ TRIED = torch.linspace(0.2, 0.5, size(61, fast=4))
 figure, axes = plt.subplots()
 for bonus, color, dashes in ((0.0, PURPLE, "--"), (ENTROPY, BLUE, "-")):
     ends = [learn(start(20), sharing(w, w), size(1000, fast=20), bonus) for w in TRIED]
-    cleans = torch.stack(ends).sigmoid().mean(-1)
+    cleaning = torch.stack(ends).sigmoid().mean(-1)
     label = f"entropy bonus {bonus:g}"
-    draw_band(axes, TRIED, cleans, label=label, color=color, linestyle=dashes)
+    draw_band(axes, TRIED, cleaning, label=label, color=color, linestyle=dashes)
 axes.axvline(THEORY, color=BLACK, linewidth=1, label=f"minimal share {THEORY:.3f}")
 axes.set(xlabel="share given away w", ylabel="probability of cleaning")
 axes.legend()
@@ -251,17 +258,15 @@ plt.show()
 
 # %% [markdown]
 # Is the update correct? We compare it with autograd. A common mistake is to differentiate the sum of
-# all $\tilde r_i$ in all policies: by conservation this sum is the welfare for any $T$, so all agents would
-# learn to cooperate. Instead, each agent differentiates its own $\tilde r_i$ in its own policy, with the
-# other agent's policy as a constant:
+# all $\tilde r_i$ with respect to all policies: by conservation this sum is the welfare for any $T$, so all
+# agents would learn to cooperate. Instead, each agent differentiates its own $\tilde r_i$ with respect to its
+# own policy, with the other agent's policy as a constant:
 
 # %%
 
 
 def shared_rewards(own, other, T):
-    """Each agent's shared reward, as a function of its own policy and of the other
-    agent's.
-    """
+    """Each agent's shared reward, given its own probability and the other agent's."""
     own_reward = -2 - COST * own + BENEFIT * other.flip(-1)
     other_reward = -2 - COST * other.flip(-1) + BENEFIT * own
     return kept(T) * own_reward + received(T) * other_reward
@@ -286,42 +291,38 @@ print("autograd, own rewards        ", own_gradients)
 print("autograd, sum of all (wrong) ", group_gradient)
 
 # %% [markdown]
-# Then the outer loop. It keeps the graph of the policy updates and backpropagates through it: the softmax of
-# the outer variables $\varphi$ (phi) gives sharing matrices whose rows sum to 1.
+# Then the outer loop. It keeps the graph of the policy updates and backpropagates through it. The sharing
+# matrix is the softmax of the outer variables $\varphi$ (phi), so that its rows sum to 1.
 
 # %%
 
 
-def learn_to_share(
-    costs,
-    steps,
-    own=0.5,
-    rate=0.02,
-    outer_steps=OUTER_STEPS,
-    optimizer=torch.optim.Adam,
-):
-    """Both loops: after `steps` policy updates, update the sharing by the gradient
-    through them.
+def outer_objective(theta, T, cost):
+    """F: the welfare under the policies theta, minus the cost of giving."""
+    return (rewards(theta.sigmoid()) - cost * (1 - kept(T))).sum(-1)
 
-    costs: the cost c of giving everything away; one run per entry. own: the share that
-    both agents keep initially. rate: learning rate of the sharing.
-    Returns share given away and probability of cleaning, [outer step, cost, seed].
+
+def learn_to_share(
+    costs, K=25, own=0.5, rate=0.02, outer=OUTER_STEPS, optimizer=Adam, theta=None
+):
+    """Run both loops, with one run for each cost of giving and each seed.
+
+    Initially agents keep the share `own` and have the policies `theta`. Return the
+    share given away and the probability of cleaning, [outer step, cost, seed].
     """
-    theta = start(SEEDS).expand(len(costs), -1, -1).clone()
-    phi = (
-        torch.zeros(len(costs), SEEDS, 2, 2) + torch.eye(2) * torch.tensor(own).logit()
-    )
-    phi.requires_grad_()
+    cost = torch.as_tensor(costs)[:, None, None]
+    theta = start(SEEDS) if theta is None else theta
+    phi = torch.eye(2) * torch.tensor(own).logit()
+    phi = phi.repeat(len(costs), SEEDS, 1, 1).requires_grad_()
     outer_optimizer = optimizer([phi], lr=rate)
     given_away, cleaning = [], []
-    for _ in range(outer_steps):
+    for _ in range(outer):
         T = phi.softmax(-1)
-        theta = learn(theta.detach(), T, steps)  # keep the graph of these updates ...
-        penalty = torch.as_tensor(costs)[:, None, None] * (1 - kept(T))
-        objective = (rewards(theta.sigmoid()) - penalty).sum()
-        phi.grad = torch.autograd.grad(-objective, phi)[
-            0
-        ]  # ... and backpropagate through it
+        # Keep the graph of these updates ...
+        theta = learn(theta.detach(), T, K)
+        # ... and backpropagate through it.
+        loss = -outer_objective(theta, T, cost).sum()
+        (phi.grad,) = torch.autograd.grad(loss, phi)
         outer_optimizer.step()
         given_away.append((1 - kept(T)).mean(-1).detach())
         cleaning.append(theta.sigmoid().mean(-1).detach())
@@ -331,8 +332,8 @@ def learn_to_share(
 # %% [markdown]
 # Is the hypergradient right? Without the softmax and without the bonus it has a closed form. If $p_i$ itself
 # is the parameter, with learning rate $\alpha$, then $p_i^{(K)} = p_i + \alpha K (2 w_j - (1 - w_i))$, and
-# welfare is $-4 + p_0 + p_1$. So agent 0's share has an effect of 1 on agent 0's cleaning and of 2 on agent
-# 1's: $\partial F/\partial w_0 = 3 \alpha K$.
+# the welfare is $-4 + p_0 + p_1$. If agent 0 gives more, $p_0$ increases at the rate $\alpha K$, and $p_1$ at
+# the rate $2 \alpha K$: $\partial F/\partial w_0 = 3 \alpha K$.
 
 # %%
 alpha, updates = 0.01, 5
@@ -346,10 +347,8 @@ def welfare_after(w):
 
 
 hypergradient = torch.func.grad(welfare_after)(torch.tensor([0.3, 0.1]))
-print(
-    f"through the updates {hypergradient.tolist()}, closed form "
-    f"{3 * alpha * updates:.4f}"
-)
+print("through the updates", hypergradient.tolist())
+print("closed form        ", 3 * alpha * updates)
 
 # %% [markdown]
 # It is positive *and does not depend on $w$*: giving more always increases the welfare after the updates.
@@ -361,55 +360,30 @@ print(
 # sharing.
 
 # %%
-import bilevel
-
 print("library     ", bilevel.share(KITCHEN[1, 0], sharing(0.4, 0.1)))
 print("from scratch", KITCHEN[1, 0] @ sharing(0.4, 0.1))
+rows = ["| game | minimal share, linear program | by bisection |", "|---|---|---|"]
 for name in ("prisoners-dilemma", "prisoners-dilemma-axelrod", "chicken", "stag-hunt"):
     game = games.make(name)
-    program, bisection = (
-        1 - games.minimal_transfer(game).s,
-        minimal_share(game.payoffs()),
-    )
-    print(
-        f"{name:26}minimal share {program:.6f} (linear program), {bisection:.6f} "
-        f"(bisection)"
-    )
-
-# %%
-method = ToS(own_share=0.5, cost_weight=4.0).with_settings(
-    {
-        "inner.steps": 5,
-        "inner.learning_rate": RATE,
-        "outer.learning_rate": 0.02,
-        "inner.entropy_coef": ENTROPY,
-    }
-)
-learner = method.build(games.make("prisoners-dilemma"), Placement(seeds=3))
-state = learner.init(seed=0)
-
-theta = state["theta"].squeeze(-1).clone()  # from scratch, from the same policies
-phi = torch.zeros(3, 2, 2, requires_grad=True)
-outer_optimizer = torch.optim.Adam([phi], lr=0.02)
-largest_difference = 0.0
-for _ in range(size(20, fast=3)):
-    state, metrics = learner.update(state)
-    T = phi.softmax(-1)
-    theta = learn(theta.detach(), T, 5)
-    phi.grad = torch.autograd.grad(
-        -(rewards(theta.sigmoid()) - 4.0 * (1 - kept(T))).sum(), phi
-    )[0]
-    outer_optimizer.step()
-    scratch = (1 - kept(T.detach())).mean(-1)
-    largest_difference = max(
-        largest_difference, float((metrics["given_away"] - scratch).abs().max())
-    )
-print("share given away, library     ", metrics["given_away"])
-print("share given away, from scratch", scratch)
-print(f"equal to 12 digits in all steps: {largest_difference < 1e-12}")
+    program, bisection = games.minimal_transfer(game).s, minimal_share(game.payoffs())
+    rows += [f"| `{name}` | {1 - program:.6f} | {bisection:.6f} |"]
+display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# ## Why the welfare objective overshoots
+# Both loops, from the same initial policies:
+
+# %%
+learner, steps = build_tos(cost=4.0, outer_rate=0.02, K=5), size(20, fast=3)
+library = learning_curves(learner, steps)["given_away"]
+policies = learner.init(seed=0)["theta"].squeeze(-1)
+scratch = learn_to_share([4.0], K=5, outer=steps, theta=policies)[0][:, 0]
+print(f"share given away after {steps} outer steps")
+print("library     ", over_seeds(library[-1], 6))
+print("from scratch", over_seeds(scratch[-1], 6))
+print("equal to 12 digits in all steps:", bool((library - scratch).abs().max() < 1e-12))
+
+# %% [markdown]
+# ## Why the learned share exceeds the minimum
 #
 # Above a third, both agents learn to clean. What does a larger share improve? *The speed of learning.* The
 # outer objective evaluates the policies after $K$ updates, and agents that receive a larger share of the
@@ -421,87 +395,73 @@ print(f"equal to 12 digits in all steps: {largest_difference < 1e-12}")
 shares = torch.linspace(0.02, 0.98, size(97, fast=7))
 
 
-def welfare_and_slope(w, steps, bonus=0.0):
+def welfare_and_slope(w, K):
+    """The welfare after K policy updates for each share in w, and its derivative."""
+
     def welfare(w):
         theta = torch.zeros(())
-        for _ in range(steps):
+        for _ in range(K):
             p = theta.sigmoid()
-            theta = theta + p * (1 - p) * (BENEFIT * w - COST * (1 - w) - bonus * theta)
+            theta = theta + p * (1 - p) * (BENEFIT * w - COST * (1 - w))
         return 2 * (BENEFIT - COST) * theta.sigmoid() - 4
 
     return torch.func.vmap(welfare)(w), torch.func.vmap(torch.func.grad(welfare))(w)
 
 
+LOOKS = {2: (PURPLE, ":"), 10: (BLUE, "-."), 50: (GREEN, "--"), 250: (RED, "-")}
+
+
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
-for steps, color, dashes in (
-    (2, PURPLE, ":"),
-    (10, BLUE, "-."),
-    (50, GREEN, "--"),
-    (250, RED, "-"),
-):
-    welfare, slope = welfare_and_slope(shares, size(steps, fast=2))
-    left.plot(shares, welfare, color=color, linestyle=dashes, label=f"K = {steps}")
-    right.plot(shares, slope, color=color, linestyle=dashes, label=f"K = {steps}")
-    at_06 = slope[shares >= 0.6][0]
-    print(
-        f"K = {steps:3}: smallest slope {slope.min():.1e}, slope at w = 0.6 {at_06:.1e}"
-    )
+rows = ["| K | smallest slope | slope at w = 0.6 |", "|---|---|---|"]
+for K, (color, dashes) in LOOKS.items():
+    welfare, slope = welfare_and_slope(shares, size(K, fast=2))
+    left.plot(shares, welfare, color=color, linestyle=dashes, label=f"K = {K}")
+    right.plot(shares, slope, color=color, linestyle=dashes, label=f"K = {K}")
+    rows += [f"| {K} | {slope.min():.2g} | {slope[shares >= 0.6][0]:.2g} |"]
+marked = {"color": BLACK, "linestyle": "--", "linewidth": 1, "label": "minimal share"}
 for axes in (left, right):
-    axes.axvline(
-        THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share"
-    )
+    axes.axvline(THEORY, **marked)
+    axes.set_xlabel("share given away w")
 left.legend(loc="lower right", fontsize=10)
 right.legend(fontsize=10)
-left.set(
-    xlabel="share given away w",
-    ylabel="welfare after K updates",
-    title="outer objective",
-)
-right.set(
-    xlabel="share given away w",
-    ylabel="slope of the welfare",
-    yscale="log",
-    title="its slope is positive everywhere",
-)
+left.set(ylabel="welfare after K updates", title="outer objective")
+right.set(ylabel="slope of the welfare", yscale="log")
+right.set_title("its slope is positive everywhere")
 plt.show()
+display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# * Every curve increases everywhere. None has its maximum at a third, however large $K$ is. With more
-#   updates the curve is flatter above a third, but it never decreases: by conservation, giving costs the
-#   group nothing.
+# * Every curve increases everywhere. None has its maximum at a third, however large $K$ is. For large $K$ the
+#   curve is nearly flat above a third, but it never decreases: by conservation, giving costs the group
+#   nothing.
 # * So where does learning stop? Where the slope is so small that the share hardly changes. That point depends
 #   on the learning rate, the optimizer and the initial share, not only on the game:
 
 # %%
-print(
-    f"share given away after {OUTER_STEPS} outer steps, {SEEDS} seeds (interquartile "
-    f"mean and 95 % interval)"
-)
-for name, settings in {
-    "Adam, learning rate 0.02, K = 25": {"steps": 25},
-    "Adam, learning rate 0.1, K = 25": {"steps": 25, "rate": 0.1},
-    "Adam, learning rate 0.1, K = 1": {"steps": 1, "rate": 0.1},
-    "the same, initial share kept 0.8": {"steps": 1, "rate": 0.1, "own": 0.8},
-    "SGD, learning rate 0.1, K = 25": {
-        "steps": 25,
-        "rate": 0.1,
-        "optimizer": torch.optim.SGD,
-    },
-}.items():
+TRIALS = {
+    "Adam, learning rate 0.02, K = 25": {},
+    "Adam, learning rate 0.1, K = 25": {"rate": 0.1},
+    "Adam, learning rate 0.1, K = 1": {"rate": 0.1, "K": 1},
+    "the same, initial share kept 0.8": {"rate": 0.1, "K": 1, "own": 0.8},
+    "SGD, learning rate 0.1, K = 25": {"rate": 0.1, "optimizer": SGD},
+}
+rows = [f"| after {OUTER_STEPS} outer steps, {SEEDS} seeds | share given away "]
+rows[0] += "| smallest probability of cleaning |"
+rows += ["|---|---|---|"]
+for name, settings in TRIALS.items():
     given_away, cleaning = learn_to_share([0.0], **settings)
-    print(
-        f"{name:33} {over_seeds(given_away[-1, 0], 3)}   probability of cleaning >= "
-        f"{cleaning[-1].min():.3f}"
-    )
+    lowest = f"{cleaning[-1].min():.3f}"
+    rows += [f"| {name} | {over_seeds(given_away[-1, 0], 3)} | {lowest} |"]
+display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # ## The same problem for both
 #
-# Theory gives the *minimal* share. To let the learner minimize the share, too, add a cost of giving to its
+# Theory gives the *minimal* share. To make the learner minimize the share, too, add a cost of giving to its
 # objective, with a coefficient $c$. Then theory can also predict where learning converges. With the entropy
-# bonus, policies converge to the log-odds $\theta^* = (3w - 1)/\tau$: the more is given, the more they clean,
-# but never with certainty. So with converged policies the outer objective is
+# bonus, policies converge to the log-odds $\theta^* = (3w - 1)/\tau$: the more is given, the more often they
+# clean, but never with probability 1. So with converged policies the outer objective is
 #
 # $$F(w) = -4 + 2\,\sigma\!\Big(\frac{3w - 1}{\tau}\Big) - 2\,c\,w, \qquad \sigma(x) = \frac{1}{1 + e^{-x}},$$
 #
@@ -524,99 +484,75 @@ def local_maximum(cost):
     return (COST + ENTROPY * (0.5 + root).logit()) / (COST + BENEFIT)
 
 
-runs = {
-    steps: learn_to_share(costs, steps, outer_steps=2 * OUTER_STEPS)
-    for steps in (5, size(25, fast=6))
-}
 max_cost = (COST + BENEFIT) / (4 * ENTROPY)
+runs = {}
+for K in (5, size(25, fast=6)):
+    runs[K] = learn_to_share(costs, K, outer=2 * OUTER_STEPS)
 
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 w = torch.linspace(0, 0.7, 300)
-for cost, color, dashes in (
-    (0.0, RED, "-"),
-    (2.0, PURPLE, ":"),
-    (5.0, GREEN, "-."),
-    (9.0, GRAY, "--"),
-):
-    left.plot(
-        w,
-        converged_objective(w, cost),
-        color=color,
-        linestyle=dashes,
-        label=f"c = {cost:g}",
-    )
+look = {0.0: (RED, "-"), 2.0: (PURPLE, ":"), 5.0: (GREEN, "-."), 9.0: (GRAY, "--")}
+for cost, (color, dashes) in look.items():
+    F = converged_objective(w, cost)
+    left.plot(w, F, color=color, linestyle=dashes, label=f"c = {cost:g}")
     if 0 < cost < max_cost:
         share = local_maximum(torch.tensor(cost))
         left.plot(share, converged_objective(share, cost), "o", color=color)
-left.axvline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share")
-left.set(
-    xlabel="share given away w",
-    ylabel="outer objective F (converged policies)",
-    title="theory (dots: local maxima)",
-)
+left.axvline(THEORY, **marked)
+left.set(xlabel="share given away w", ylabel="outer objective F (converged policies)")
+left.set_title("theory (dots: local maxima)")
 left.legend(loc="lower left", fontsize=10)
 fine = torch.linspace(0.05, max_cost, 200)
 right.plot(fine, local_maximum(fine), color=BLACK, label="theory (converged policies)")
-LINES = ((BLUE, "s", "-."), (GREEN, "o", ":"))
-for (steps, (given_away, _)), (color, marker, dashes) in zip(
-    runs.items(), LINES, strict=True
-):
+looks = ((BLUE, "s", "-."), (GREEN, "o", ":"))
+for K, (color, marker, dashes) in zip(runs, looks, strict=True):
     look = {"color": color, "marker": marker, "markersize": 5, "linestyle": dashes}
-    draw_band(right, costs, given_away[-1], label=f"learned, K = {steps}", **look)
-right.axhline(THEORY, color=BLACK, linestyle="--", linewidth=1, label="minimal share")
-right.set(
-    xlabel="cost of giving c",
-    ylabel="final share given away",
-    title="theory and learning",
-)
+    draw_band(right, costs, runs[K][0][-1], label=f"learned, K = {K}", **look)
+right.axhline(THEORY, **marked)
+right.set(xlabel="cost of giving c", ylabel="final share given away")
+right.set_title("theory and learning")
 right.legend(fontsize=10)
 plt.show()
 
-for steps, (given_away, cleaning) in runs.items():
+rows = ["| K | largest c with sharing | share given away | probability of cleaning "]
+rows[0] += "| difference from theory | change in the last third |"
+rows += ["|---|---|---|---|---|---|"]
+for K, (given_away, cleaning) in runs.items():
     persists = given_away[-1].mean(-1) > 0.2
-    error = (given_away[-1] - local_maximum(costs)[:, None])[persists].abs().mean(-1)
-    change = (
-        (given_away[-1] - given_away[-len(given_away) // 3])[persists].abs().mean(-1)
-    )
-    share, p = given_away[-1][persists][-1].mean(), cleaning[-1][persists][-1].mean()
-    print(
-        f"K = {steps:2}: sharing persists up to c = {costs[persists].max():.1f}",
-        end=" ",
-    )
-    print(f"(share given away {share:.3f}, probability of cleaning {p:.2f})")
-    print(
-        f"        difference from theory there {error[-1]:.4f}, largest at all c "
-        f"{error.max():.4f}"
-    )
-    print(
-        f"        change in the last third there {change[-1]:.4f}, largest at all c "
-        f"{change.max():.4f}"
-    )
-print(f"theory: no local maximum above a third for c > {max_cost:.1f}")
+    final, before = given_away[-1], given_away[-len(given_away) // 3]
+    error = (final - local_maximum(costs)[:, None])[persists].abs().mean(-1)
+    change = (final - before)[persists].abs().mean(-1)
+    share, p = final[persists][-1].mean(), cleaning[-1][persists][-1].mean()
+    cells = f"| {K} | {costs[persists].max():.1f} | {share:.3f} | {p:.2f} "
+    cells += f"| {error[-1]:.4f} (at most {error.max():.4f}) "
+    rows += [cells + f"| {change[-1]:.4f} (at most {change.max():.4f}) |"]
+note = "Values at that $c$; in parentheses, the largest value at any smaller $c$, too. "
+note += f"By theory, there is no local maximum above a third for $c > {max_cost:.1f}$."
+display(Markdown("\n".join(rows) + f"\n\n{note}"))
 
 # %% [markdown]
 # * The larger $c$, the closer the share comes to a third, from above. It never converges to a value between 0
 #   and a third: where $c$ is too large the local maximum disappears, the share falls to 0, and cooperation
-#   breaks down. And a share near a third does not make both agents always clean: with the entropy bonus, at
-#   0.36 they clean about two times in three.
+#   breaks down. And with a share near a third agents do not always clean: with the entropy bonus and a share
+#   of 0.36, they clean with a probability of about two thirds.
 # * With 25 updates the learned share agrees with theory where $c$ is large. With 5 updates it is smaller, and
 #   collapses to 0 at a smaller $c$: the hypergradient contains the effect of the sharing on the *next five*
-#   updates only. That is the truncation error of lesson 1, and it underestimates the benefit of giving. At
+#   updates only. That is the truncation error of lesson 1. Here it underestimates the benefit of giving. At
 #   small $c$ even 25 updates are too few: policies that nearly always clean learn slowly ($p(1-p)$ is
 #   small). (With 5 updates and a small $c$, the share has not fully converged either.)
-# * Left, as long as $c$ is not too large, a curve has *two* local maxima: one at $w = 0$, and one above a
-#   third. Gradient ascent converges to the one in whose basin of attraction it starts. All runs with a cost
-#   start at $w = 0.5$, in the basin of the second. Put `own=0.8` into the call of `learn_to_share` above, and
-#   see.
+# * In the left figure, as long as $c$ is not too large, a curve has *two* local maxima: one at $w = 0$, and
+#   one above a third. Gradient ascent converges to the one in whose basin of attraction it starts. All runs
+#   with a cost start at $w = 0.5$, in the basin of the second. Add `own=0.8` to the call of `learn_to_share`
+#   in the code above: they start at $w = 0.2$, and all converge to the first.
 # * So the gradient is right in both cases: the minimal share is not an optimum of the first objective, and
 #   with a cost the optimum is close to it.
 
 # %% [markdown]
 # ## Play
 #
-# Now the agents may give different shares. Left: the learning dynamics, for all probabilities of cleaning,
+# Now the agents may give different shares. Left: the learning dynamics for all probabilities of cleaning,
 # and the final policies from 5 initial ones. Right: the four regions by theory, without the entropy bonus.
 # Find shares with which only one agent cleans. Can one of them give nothing at all, and still both clean?
 
@@ -629,44 +565,26 @@ def play(given_by_0, given_by_1):
     p1, p0 = torch.meshgrid(axis, axis, indexing="ij")
     p = torch.stack((p0, p1), -1)
     change = p * (1 - p) * (learn(p.logit(), T, 1) - p.logit())
-    left.streamplot(
-        axis.numpy(),
-        axis.numpy(),
-        *change.movedim(-1, 0).numpy(),
-        color=GRAY,
-        linewidth=0.8,
-    )
+    grid, arrows = axis.numpy(), change.movedim(-1, 0).numpy()
+    left.streamplot(grid, grid, *arrows, color=GRAY, linewidth=0.8)
     end = learn(start(5), T, 500).sigmoid()
     left.plot(*end.T, "o", color=RED, markersize=10)
-    left.set(
-        xlabel="probability that agent 0 cleans",
-        ylabel="probability that agent 1 cleans",
-        title="learning dynamics (dots: final policies)",
-    )
+    left.set_title("learning dynamics (dots: final policies)")
+    left.set_xlabel("probability that agent 0 cleans")
+    left.set_ylabel("probability that agent 1 cleans")
     w = torch.linspace(0, 1, 50)
-    right.plot(w, (1 - w) * COST / BENEFIT, color=BLUE, label="agent 0 cleans above it")
-    right.plot(
-        (1 - w) * COST / BENEFIT,
-        w,
-        color=GREEN,
-        linestyle="--",
-        label="agent 1 cleans right of it",
-    )
-    for x, y, words in (
-        (0.1, 0.1, "neither"),
-        (0.6, 0.6, "both"),
-        (0.02, 0.55, "only 0"),
-        (0.6, 0.05, "only 1"),
-    ):
-        right.text(x, y, words, color=GRAY)
-    right.plot(
-        given_by_0, given_by_1, "o", color=RED, markersize=10, label="your shares"
-    )
-    right.set(
-        xlabel="share that agent 0 gives",
-        ylabel="share that agent 1 gives",
-        title="theory: regions",
-    )
+    least = (1 - w) * COST / BENEFIT  # that the other must give
+    right.plot(w, least, color=BLUE, label="agent 0 cleans above it")
+    look = {"color": GREEN, "linestyle": "--"}
+    right.plot(least, w, label="agent 1 cleans right of it", **look)
+    right.text(0.1, 0.1, "neither", color=GRAY)
+    right.text(0.6, 0.6, "both", color=GRAY)
+    right.text(0.02, 0.55, "only 0", color=GRAY)
+    right.text(0.6, 0.05, "only 1", color=GRAY)
+    look = {"color": RED, "markersize": 10, "label": "your shares"}
+    right.plot(given_by_0, given_by_1, "o", **look)
+    right.set(xlabel="share that agent 0 gives", ylabel="share that agent 1 gives")
+    right.set_title("theory: regions")
     right.legend(loc="upper right", fontsize=10)
     for axes in (left, right):
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -683,9 +601,9 @@ explore(play, given_by_0=(0.0, 1.0, 0.05, 0.2), given_by_1=(0.0, 1.0, 0.05, 0.5)
 # `solutions/04_sharing_in_the_prisoners_dilemma.py`.
 #
 # **Exercise 1 (warm up).** Any two-player prisoner's dilemma has four payoffs: the *reward* if both
-# cooperate, the *sucker*'s payoff for cooperating alone, the *temptation* for defecting alone and the
+# cooperate, the *sucker's payoff* for cooperating alone, the *temptation* for defecting alone and the
 # *punishment* if both defect, with temptation > reward > punishment > sucker. Both give the share $w$. Write
-# a formula for the minimal $w$ at which cooperating is dominant.
+# a formula for the minimal $w$ at which cooperating is dominant: a best response to both actions.
 
 
 # %% tags=["exercise-1"]
@@ -697,7 +615,7 @@ def minimal_w(reward, sucker, temptation, punishment):
 check_1(minimal_w)
 
 # %% [markdown]
-# **Exercise 2 (more roommates).** There are $n$ of them. Cleaning costs 1, and saves *each* of the
+# **Exercise 2 (more roommates).** There are $n$ of them. Cleaning costs 1 and saves *each* of the
 # others 2. Everybody keeps the share $s$ and divides the rest evenly among the other $n - 1$. Build the
 # matrix $T$, and find the largest $s$ at which cleaning is dominant. Does cooperation get harder with more
 # roommates?
@@ -705,11 +623,12 @@ check_1(minimal_w)
 
 # %% tags=["exercise-2"]
 def matrix(n, s):
-    """[giver, receiver]"""
+    """The sharing matrix, [giver, receiver]."""
     return ...
 
 
 def largest_s(n):
+    """The largest share kept at which cleaning is dominant."""
     return ...
 
 
@@ -717,15 +636,16 @@ def largest_s(n):
 check_2(matrix, largest_s)
 
 # %% [markdown]
-# **Exercise 3 (why the slope is positive).** Policies are log-odds $\theta_0, \theta_1$ and make *one*
-# update, without the bonus: $\theta_i' = \theta_i + \alpha\, p_i(1 - p_i)\,(2 w_j - (1 - w_i))$. Derive
+# **Exercise 3 (why the slope is positive).** Let agent $i$ give the share $w_i$, and let $\theta_i$ be the
+# log-odds with which it cleans. Both make *one* update without the entropy bonus:
+# $\theta_i' = \theta_i + \alpha\, p_i(1 - p_i)\,(2 w_j - (1 - w_i))$, with $j$ the other agent. Derive
 # $\partial F/\partial w_0$ for $F = \sum_i r_i(\theta')$ by hand, and implement it without autograd. Then
 # you can see why it is positive for every $w$ and every policy.
 
 
 # %% tags=["exercise-3"]
 def slope(theta, w, alpha):
-    """dF / dw[0]; theta and w are tensors of two numbers."""
+    """dF / dw[0]; theta and w are tensors with one number for each agent."""
     return ...
 
 
@@ -733,21 +653,50 @@ def slope(theta, w, alpha):
 check_3(slope)
 
 # %% [markdown]
-# **For discussion.** (a) Let each giver update its own share by its *own* reward, not by the welfare. Does it
-# learn to give? (Use the closed form: what is the effect of $w_0$ on $r_0$, and on $r_1$?
-# `ToS(objective="own-return")` shows it.) (b) With $c = 4$ agents learn to give 0.388 and cooperate. A
+# **For discussion.** (a) Let each giver update its own share to increase its *own* reward instead of the
+# welfare. Does it learn to give? (Use the closed form: what is the effect of $w_0$ on $r_0$, and on $r_1$?
+# Then try `ToS(objective="own-return")`.) (b) With $c = 4$ agents learn to give 0.388 and to cooperate. A
 # colleague concludes that 0.388 is the minimal share. What do you ask? (c) Somebody proposes to *pay* the
 # roommates for cleaning instead. What is lost, and what becomes easier?
+
+# %% [markdown]
+# ## Three questions
+#
+# Answer each from memory before you open its answer.
+#
+# <details><summary>1. Sharing does not change the total reward. Why can it change what agents do?</summary>
+#
+# Every row of $T$ sums to 1, so the total is conserved. But an agent maximizes its *own* shared reward. It
+# bears only the share $1 - w$ of the cost of its action, and receives the share $w$ of the benefit to the
+# other agent: it cleans if $2w > 1 - w$.
+#
+# </details>
+#
+# <details><summary>2. Why does learning for the welfare not stop at the minimal share 1/3?</summary>
+#
+# By conservation, giving costs the group nothing, and a larger share makes agents learn to clean faster. So
+# the hypergradient is positive for every $w$. It becomes small but never 0, and where the share ends depends
+# on the learning rate, the optimizer and the initial share.
+#
+# </details>
+#
+# <details><summary>3. If giving has a cost, why is the learned share near 1/3 but not equal to it?</summary>
+#
+# The optimum balances the cost against the probability of cleaning. With the entropy bonus this probability
+# is one half at $w = \frac13$ and increases smoothly above it, so that the local maximum of $F$ is above a
+# third. Where the cost is too large, there is no such maximum, and the share falls to 0.
+#
+# </details>
 
 # %% [markdown]
 # ## What to read
 #
 # * Willis and others, *Resolving social dilemmas with minimal reward transfer*, arXiv 2310.12928: the
-#   linear program, and its answer for many games.
-# * Yi and others, *Learning to share in multi-agent reinforcement learning*, arXiv
-#   2112.08702: learned sharing.
+#   linear program, and its results for many games.
+# * Yi and others, *Learning to share in multi-agent reinforcement learning*, arXiv 2112.08702: learned
+#   sharing.
 # * Yang and others, *Learning to incentivize other learning agents*, arXiv 2006.06051: paying instead
 #   of sharing.
 # * In this toolkit: `docs/explanation/theory.md`, `bilevel theory --game prisoners-dilemma`, and
-#   `docs/studies/initial-sharing.md` on the initial sharing.
+#   `docs/studies/initial-sharing.md` on the effect of the initial sharing.
 # * Next: `05_learning_to_share`, with more agents, sampled games, and training schedules for both loops.

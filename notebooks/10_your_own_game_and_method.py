@@ -8,10 +8,12 @@
 # they catch today are their reward. The method: a *tax on the catch*, redistributed evenly. The tax rate is
 # an outer variable, learned by the hypergradient of the welfare.
 #
-# This takes two classes. Here they are, as they would be in a file of your own; run them now, and read them
-# later.
+# **Goals.** After this lesson you can write a game and a method, test both against an independent reference,
+# and compare methods reproducibly.
+#
+# **Prerequisites.** Lesson 05. About 30 minutes.
 
-# %% tags=["setup"]
+# %% tags=["setup", "hide-input"]
 import importlib.util
 import subprocess
 import sys
@@ -21,22 +23,29 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
 # %%
-import dataclasses
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from IPython.display import Markdown, display
 
 import bilevel
 from bilevel.lessons import AMBER, BLUE, GRAY, GREEN, RED
-from bilevel.lessons import draw_band, explore, size, use_style
+from bilevel.lessons import draw_band, explore, learning_curves, over_seeds, size
+from bilevel.lessons import use_style
 from bilevel.lessons.checks.your_own_game_and_method import check_1, check_2, check_3
 from bilevel.lessons.checks.your_own_game_and_method import check_4
 from bilevel.report import looks
 
 use_style()
 
-# %% tags=["pond.py"]
+# %% [markdown]
+# ## A picture of the answer
+#
+# The game and the method take about 90 lines, as they would be in a file `pond.py` of your own. They are in
+# the three collapsed cells below: run them now, and read them in the section "The library's version".
+
+# %% tags=["pond.py", "hide-input"]
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,11 +61,29 @@ class PondState(NamedTuple):
     day: torch.Tensor  # [batch], from 0
 
 
+def next_day(fish, actions, capacity):
+    """Tomorrow's number of fish, [batch], and today's catch, [batch, agent]."""
+    asked = actions + 1
+    total = asked.sum(-1)
+    # divided in proportion if there are too few
+    caught = asked * (fish / total).clamp(max=1)[:, None]
+    left = (fish - total).clamp(min=0)
+    return (2 * left).clamp(max=capacity), caught
+
+
+def draw_fish(fish, capacity, side=24):
+    """An image with a mark for each fish, [height, width, color]."""
+    frame = np.full((side, side * capacity, 3), (200, 225, 245), dtype=np.uint8)
+    top, margin = side // 4, side // 8
+    for left in range(0, side * fish, side):
+        frame[top:-top, left + margin : left + side - margin] = (230, 120, 0)
+    return frame
+
+
+# %% tags=["pond.py", "hide-input"]
 @dataclass(frozen=True, kw_only=True)
 class Pond(games.Game):
-    """A pond with two fish per agent. An agent catches one (spare) or two (grab); the
-    rest doubles.
-    """
+    """A pond with two fish per agent: an agent catches one (spare) or two (grab)."""
 
     agents: int = 3
     """Number of agents."""
@@ -67,9 +94,8 @@ class Pond(games.Game):
     num_agents = property(lambda self: self.agents)
     action_space = property(lambda self: spaces.Discrete(2))
     action_names = property(lambda self: ("spare", "grab"))
-    observation_space = property(
-        lambda self: spaces.Discrete((self.horizon + 1) * (self.capacity + 1))
-    )
+    num_observations = property(lambda self: (self.horizon + 1) * (self.capacity + 1))
+    observation_space = property(lambda self: spaces.Discrete(self.num_observations))
     best_welfare = property(lambda self: float(self.agents * (self.horizon + 1)))
     defection_welfare = property(lambda self: float(self.capacity))
 
@@ -78,21 +104,13 @@ class Pond(games.Game):
         return PondState(day + self.capacity, day)
 
     def observe(self, state):
-        """The day and the number of fish, encoded as one integer; the same for all
-        agents.
-        """
-        return (state.day * (self.capacity + 1) + state.fish)[:, None].expand(
-            -1, self.agents
-        )
+        """The day and the number of fish as one integer, the same for all agents."""
+        number = state.day * (self.capacity + 1) + state.fish
+        return number[:, None].expand(-1, self.agents)
 
     def step(self, state, actions, generator):
-        asked = actions + 1
-        total = asked.sum(-1)
-        caught = (
-            asked * (state.fish / total).clamp(max=1)[:, None]
-        )  # in proportion, if there are too few
-        left = (state.fish - total).clamp(min=0)
-        state = PondState((2 * left).clamp(max=self.capacity), state.day + 1)
+        fish, caught = next_day(state.fish, actions, self.capacity)
+        state = PondState(fish, state.day + 1)
         return state, caught, state.day >= self.horizon
 
     def cooperates(self, state, actions):
@@ -102,20 +120,13 @@ class Pond(games.Game):
         return (~cooperative).long()
 
     def render(self, state, index=0, scale=1.0):
-        side, orange = max(round(24 * scale), 8), (230, 120, 0)
-        frame = np.full(
-            (side, side * self.capacity, 3), (200, 225, 245), dtype=np.uint8
-        )
-        for left in range(0, side * int(state.fish[index]), side):
-            frame[
-                side // 4 : -side // 4, left + side // 8 : left + side - side // 8
-            ] = orange
-        return frame
+        side = max(round(24 * scale), 8)
+        return draw_fish(int(state.fish[index]), self.capacity, side)
 
 
 games.register("pond", Pond(), summary="leave enough fish for tomorrow", replace=True)
 
-# %% tags=["pond.py"]
+# %% tags=["pond.py", "hide-input"]
 from bilevel.methods import OuterLearner, OuterMethod, register_method
 from bilevel.sharing import OBJECTIVES, SharedBy
 
@@ -139,91 +150,59 @@ class Tax:
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedTax(OuterMethod):
-    """A learned tax: all agents pay the same share of their rewards, and the total is
-    divided evenly.
-    """
+    """A learned tax on the rewards of all agents; the total is divided evenly."""
 
     start: float = 0.1
     """The initial tax rate, above 0 and below 1."""
 
     def build(self, game, placement):
-        return OuterLearner(
-            self,
-            game,
-            placement,
-            Tax(game.num_agents, self.start),
-            objective=OBJECTIVES["welfare"],
-        )
+        tax, welfare = Tax(game.num_agents, self.start), OBJECTIVES["welfare"]
+        return OuterLearner(self, game, placement, tax, objective=welfare)
 
 
 register_method("tax", LearnedTax)
 
 # %% [markdown]
-# ## A picture of the answer
-#
 # Selfish agents empty the pond on the first day. With the tax they learn to leave enough fish. The tax rate
 # is learned at the same time.
 
-
 # %%
-def configuration(method, seeds, steps, game=Pond(), **settings):
-    """Configuration of a run. A game outside the toolkit has no presets, so we choose
-    the settings.
-    """
-    config = bilevel.default_config("pond", method)
-    learning = {"inner.learning_rate": 1.0, "inner.episodes": 32, **settings}
-    config = dataclasses.replace(
-        config, game=game, method=config.method.with_settings(learning)
-    )
-    return dataclasses.replace(
-        config, seeds=seeds, outer_steps=steps, evaluation_episodes=256
-    )
+INNER = {"inner.learning_rate": 1.0, "inner.episodes": 32}
 
 
-def train(*arguments, **settings):
+def train(method, seeds, steps, **settings):
     """Train all seeds in one batch, in a temporary folder."""
+    settings = {"outer_steps": steps, "evaluation_episodes": 256, **INNER, **settings}
     with tempfile.TemporaryDirectory() as folder:
-        return bilevel.train(
-            bilevel.create_run(
-                configuration(*arguments, **settings), Path(folder) / "run"
-            )
-        )
+        out = Path(folder) / "run"
+        return bilevel.train("pond", method, seeds=seeds, out=out, **settings)
 
 
-def draw_references(axes, game=Pond()):
-    references = (
-        (game.best_welfare, "social optimum", 4),
-        (game.defection_welfare, "all grab", -14),
-    )
-    for height, words, above in references:
-        axes.axhline(height, color=GRAY, linestyle=":", linewidth=1)
-        end = {
-            "xycoords": ("axes fraction", "data"),
-            "textcoords": "offset points",
-            "ha": "right",
-        }
-        axes.annotate(words, (0.99, height), (0, above), color=GRAY, fontsize=11, **end)
-
-
-first = {
-    method: train(method, size(8, fast=3), size(120, fast=2))
-    for method in ("selfish", "tax")
-}
+METHODS, FEW = ("selfish", "tax"), size(8, fast=3)
+first = {method: train(method, FEW, size(120, fast=2)) for method in METHODS}
 
 
 # %% tags=["hide-input"]
+def draw_references(axes, game=Pond()):
+    """Label the welfare of the social optimum, and that of agents that all grab."""
+    end = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    end |= {"ha": "right", "color": GRAY, "fontsize": 11}
+    optimum = game.best_welfare, "social optimum", 4
+    for height, words, above in (optimum, (game.defection_welfare, "all grab", -14)):
+        axes.axhline(height, color=GRAY, linestyle=":", linewidth=1)
+        axes.annotate(words, (0.99, height), (0, above), **end)
+
+
+WELFARE = "welfare (total catch per episode)"
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
 for method, color, dashes in (("selfish", RED, ":"), ("tax", BLUE, "-")):
-    curve = first[method].curves["welfare"]
-    draw_band(
-        left, range(len(curve)), curve, label=method, color=color, linestyle=dashes
-    )
+    curve, look = first[method].curves["welfare"], {"color": color, "linestyle": dashes}
+    draw_band(left, range(len(curve)), curve, label=method, **look)
 draw_references(left)
-rates = (
-    first["tax"].curves["given_away"] * 3 / 2
-)  # an agent gets a third of its tax back
+# an agent gets a third of its tax back
+rates = first["tax"].curves["given_away"] * 3 / 2
 draw_band(right, range(len(rates)), rates, label="tax", color=BLUE)
-left.set(xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 20))
+left.set(xlabel="outer step", ylabel=WELFARE, ylim=(0, 20))
 right.set(xlabel="outer step", ylabel="tax rate", ylim=(0, 1.05))
 left.legend(loc="center right")
 plt.show()
@@ -236,8 +215,8 @@ plt.show()
 # An hour of research, in seven steps, each with its section below:
 #
 # 1. **Write the game** as a function from a state and actions to a state and rewards, for a whole batch.
-# 2. **Test it**: rewards computed by hand; a second implementation that must agree; the optimum by brute
-#    force. A bug in the game can look like a good result.
+# 2. **Test it**: rewards computed by hand; a second implementation that must agree; the optimum by dynamic
+#    programming. A bug in the game can look like a good result.
 # 3. **Write the method**: the outer variables, and the rewards that agents maximize as a function of them.
 # 4. **Check its gradient** before you look at the results.
 # 5. **Compare**: the same seeds and steps for all methods, simple baselines first, confidence intervals.
@@ -264,14 +243,11 @@ plt.show()
 #
 # ## From scratch
 #
-# First the game: the rules again, in plain Python for one pond, and the optimum for three agents, by
-# dynamic programming.
+# First the game: the rules in plain Python, for one pond. An agent asks for one fish (action 0, spare) or two
+# (action 1, grab).
+
 
 # %%
-from functools import cache
-from itertools import product
-
-
 def one_day(fish, actions, capacity):
     """The number of fish on the next day, and each agent's catch."""
     asked = [1 + action for action in actions]
@@ -280,41 +256,46 @@ def one_day(fish, actions, capacity):
     return min(2 * (fish - sum(asked)), capacity), asked
 
 
+print("all spare:", one_day(6, (0, 0, 0), 6))
+print("one grabs:", one_day(6, (1, 0, 0), 6))
+print("all grab: ", one_day(6, (1, 1, 1), 6))
+
+# %% [markdown]
+# The optimum for three agents, by *dynamic programming* over the number of fish and the remaining days:
+
+# %%
+from functools import cache
+from itertools import product
+
+
 @cache
 def largest_catch(fish, days, agents=3):
-    """The largest total catch, by dynamic programming."""
+    """The largest total catch, over all actions of all days."""
     if days == 0:
         return 0.0
-    outcomes = (
-        one_day(fish, actions, 2 * agents) for actions in product((0, 1), repeat=agents)
-    )
-    return max(
-        sum(caught) + largest_catch(tomorrow, days - 1, agents)
-        for tomorrow, caught in outcomes
-    )
+    best = 0.0
+    for actions in product((0, 1), repeat=agents):
+        tomorrow, caught = one_day(fish, actions, 2 * agents)
+        best = max(best, sum(caught) + largest_catch(tomorrow, days - 1, agents))
+    return best
 
 
 for days in (1, 3, 5):
-    best = Pond(horizon=days).best_welfare
-    print(
-        f"{days} days: largest catch {largest_catch(6, days):g}, best_welfare {best:g}"
-    )
+    found, best = largest_catch(6, days), Pond(horizon=days).best_welfare
+    print(f"{days} days: largest catch {found:g}, best_welfare of the class {best:g}")
 
+# %% [markdown]
+# Does the class, which computes a whole batch with tensors, have the same rules?
+
+# %%
 generator = torch.Generator().manual_seed(0)
-state, same = (
-    PondState(
-        torch.randint(7, (500,), generator=generator),
-        torch.zeros(500, dtype=torch.int64),
-    ),
-    True,
-)
+fish = torch.randint(7, (500,), generator=generator)
 actions = torch.randint(2, (500, 3), generator=generator)
+state = PondState(fish, torch.zeros_like(fish))
 after, caught, _ = Pond().step(state, actions, generator)
-for i in range(500):
-    tomorrow, catch = one_day(int(state.fish[i]), actions[i].tolist(), 6)
-    same &= tomorrow == int(after.fish[i]) and torch.allclose(
-        caught[i], torch.tensor(catch, dtype=caught.dtype)
-    )
+plain = [one_day(int(fish[i]), actions[i].tolist(), 6) for i in range(500)]
+tomorrow, catch = (torch.tensor(column) for column in zip(*plain, strict=True))
+same = torch.equal(after.fish, tomorrow) and torch.allclose(caught, catch)
 print(f"500 random ponds, batch equals plain Python: {same}")
 
 # %% [markdown]
@@ -339,60 +320,68 @@ def taxed(theta, phi):
 
 def welfare_after(phi, theta, alpha=1.0):
     """The welfare after one learning step of both agents under this tax."""
-    gradient = torch.func.jacrev(taxed)(
-        theta, phi
-    ).diagonal()  # of each agent's own value
+    jacobian = torch.func.jacrev(taxed)(theta, phi)
+    gradient = jacobian.diagonal()  # of each agent's own value
     return values(theta + alpha * gradient).sum()
 
 
-game = games.make("prisoners-dilemma")
-method = LearnedTax().with_settings(
-    {"inner.learning_rate": 1.0, "outer.optimizer": "sgd", "outer.learning_rate": 1.0}
-)
-learner = method.build(game, bilevel.Placement(seeds=3))
-state = learner.init(seed=0)
-theta, phi = state["theta"][..., 0], state["phi"][:, 0]
-from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
-
 # %% [markdown]
 # ## The library's version
+#
+# Now open the three collapsed cells of `pond.py` above. A game implements this contract, always for a whole
+# batch:
+#
+# | part of `Pond` | meaning |
+# |---|---|
+# | `reset(batch, generator)` | initial state, a `NamedTuple` of tensors |
+# | `observe(state)` | observations, [batch, agent]; here integers |
+# | `step(state, actions, generator)` | next state, rewards [batch, agent], end of the episode [batch] |
+# | `action_space`, `observation_space`, `horizon` | sizes of policies and episodes |
+# | `cooperates`, `scripted`, `best_welfare`, `render` | optional, for reports, baselines and animations |
+#
+# `step` is pure: it returns a new state and does not change the old one. A method states its outer variables
+# and the rewards that follow from them; `OuterLearner` does the rest, hypergradient included:
+#
+# | part of the method | meaning |
+# |---|---|
+# | `Tax.initial(seed, seeds)` | initial outer variables, [seed, ...] |
+# | `Tax.transfer(phi)` | the sharing matrix, [seed, giver, receiver], differentiable in `phi` |
+# | `LearnedTax` | settings, as fields, and `build`, which returns a learner for a game |
 #
 # `learner.update` takes one outer step. With plain gradient ascent at learning rate 1, the change of
 # $\varphi$ is the gradient. In addition `check_hypergradient` compares it with finite differences.
 
 # %%
+game = games.make("prisoners-dilemma")
+plain = {"inner.learning_rate": 1.0, "outer.optimizer": "sgd"}
+method = LearnedTax().with_settings({**plain, "outer.learning_rate": 1.0})
+learner = method.build(game, bilevel.Placement(seeds=3))
+state = learner.init(seed=0)
+theta, phi = state["theta"][..., 0], state["phi"][:, 0]
+from_scratch = torch.func.vmap(torch.func.grad(welfare_after))(phi, theta)
 change = (learner.update(state)[0]["phi"] - state["phi"])[:, 0]
+table = "| seed | from scratch | library |\n|---|---|---|\n"
 for seed in range(3):
-    print(
-        f"seed {seed}: from scratch {from_scratch[seed]:.10f}, library "
-        f"{change[seed]:.10f}"
-    )
+    table += f"| {seed} | {from_scratch[seed]:.10f} | {change[seed]:.10f} |\n"
+display(Markdown(table))
 print("equal:", torch.allclose(from_scratch, change, atol=1e-12))
 problem = learner.problem_at(state, torch.Generator().manual_seed(0))
-print(
-    bilevel.check_hypergradient(
-        problem, state["theta"], state["opt_state"], state["phi"], steps=1
-    )
-)
+parts = state["theta"], state["opt_state"], state["phi"]
+print(bilevel.check_hypergradient(problem, *parts, steps=1))
 
 # %% [markdown]
 # ## A game from PettingZoo
 #
 # Perhaps your game already exists as a [PettingZoo](https://pettingzoo.farama.org) environment. Suppose a
-# colleague implemented the pond in this way. One line converts it into a game, which is also a test of ours:
-# the same actions must give the same catch.
+# colleague implemented the pond in this way:
 
 # %%
 from pettingzoo.utils.env import ParallelEnv
 
-from games import from_pettingzoo
-
 
 class ColleaguesPond(ParallelEnv):
     metadata, render_mode = {"name": "pond", "render_modes": []}, None
-
-    def __init__(self):
-        self.possible_agents = ["Ada", "Ben", "Cem"]
+    possible_agents = ("Ada", "Ben", "Cem")
 
     def action_space(self, agent):
         return spaces.Discrete(2)
@@ -408,30 +397,30 @@ class ColleaguesPond(ParallelEnv):
         return self.observations(), {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        agents = self.agents
-        self.fish, caught = one_day(self.fish, [actions[agent] for agent in agents], 6)
+        agents, chosen = self.agents, [actions[agent] for agent in self.agents]
+        self.fish, caught = one_day(self.fish, chosen, 6)
         self.day += 1
+        rewards = dict(zip(agents, caught, strict=True))
+        terminations = dict.fromkeys(agents, False)
         truncations = dict.fromkeys(agents, self.day == 5)
         self.agents = [] if self.day == 5 else agents
-        rewards = dict(zip(agents, caught, strict=True))
-        return (
-            self.observations(),
-            rewards,
-            dict.fromkeys(agents, False),
-            truncations,
-            {},
-        )
+        return self.observations(), rewards, terminations, truncations, {}
 
+
+# %% [markdown]
+# One line converts it into a game, which is also a test of ours: the same actions must give the same catch.
+
+# %%
+from games import from_pettingzoo
 
 converted, pond = from_pettingzoo(ColleaguesPond, horizon=5), Pond()
-states, same = (converted.reset(50, generator), pond.reset(50, generator)), True
+theirs, ours, same = converted.reset(50, generator), pond.reset(50, generator), True
 for _ in range(5):
     actions = torch.randint(2, (50, 3), generator=generator)
-    first, first_catch, _ = converted.step(states[0], actions, generator)
-    second, second_catch, _ = pond.step(states[1], actions, generator)
-    same &= torch.allclose(first_catch, second_catch)
-    same &= bool((converted.observe(first) == pond.observe(second)).all())
-    states = first, second
+    theirs, their_catch, _ = converted.step(theirs, actions, generator)
+    ours, our_catch, _ = pond.step(ours, actions, generator)
+    same &= torch.allclose(their_catch, our_catch)
+    same &= bool((converted.observe(theirs) == pond.observe(ours)).all())
 print(f"50 episodes, catches and observations equal: {same}")
 
 # %% [markdown]
@@ -439,18 +428,11 @@ print(f"50 episodes, catches and observations equal: {same}")
 # numbers differ from those in our game, so the results differ, too.)
 
 # %%
-settings = {"inner.learning_rate": 1.0, "inner.episodes": 8}
+method = LearnedTax().with_settings({**INNER, "inner.episodes": 8})
 for name, game in (("our game", pond), ("PettingZoo", converted)):
-    learner = (
-        LearnedTax().with_settings(settings).build(game, bilevel.Placement(seeds=3))
-    )
-    state = learner.init(seed=0)
-    for _ in range(size(40, fast=2)):
-        state, metrics = learner.update(state)
-    print(
-        f"{name:11}final welfare by seed:",
-        [round(float(fish), 2) for fish in metrics["welfare"]],
-    )
+    learner = method.build(game, bilevel.Placement(seeds=3))
+    final = learning_curves(learner, size(40, fast=2))["welfare"][-1]
+    print(f"{name:11}final welfare by seed:", [round(float(fish), 2) for fish in final])
 
 # %% [markdown]
 # The packages `pettingzoo` and `mpe2` have dozens of such environments, parallel and turn-based;
@@ -462,13 +444,9 @@ for name, game in (("our game", pond), ("PettingZoo", converted)):
 from mpe2 import simple_spread_v3
 
 spread = from_pettingzoo(simple_spread_v3.parallel_env, max_cycles=10)
-print(
-    f"{spread.name}: {spread.num_agents} agents, {spread.num_actions} actions,", end=" "
-)
-print(
-    f"observations of {spread.observation_space.shape[0]} numbers, {spread.horizon} "
-    f"steps"
-)
+sizes = f"{spread.num_agents} agents, {spread.num_actions} actions"
+print(f"{spread.name}: {sizes}, {spread.horizon} steps,", end=" ")
+print(f"observations of {spread.observation_space.shape[0]} numbers")
 
 # %% [markdown]
 # ## The comparison
@@ -482,10 +460,8 @@ from bilevel.experiments import compare_runs
 from bilevel.report import with_interval
 
 SEEDS, STEPS = size(16, fast=3), size(200, fast=2)
-runs = {
-    method: train(method, SEEDS, STEPS) for method in ("selfish", "fixed", "tax", "tos")
-}
-
+METHODS = ("selfish", "fixed", "tax", "tos")
+runs = {method: train(method, SEEDS, STEPS) for method in METHODS}
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))
@@ -495,41 +471,33 @@ for method, results in runs.items():
     for axes, name in ((left, "welfare"), (right, "given_away")):
         draw_band(axes, range(STEPS), results.curves[name], label=method, **look)
 draw_references(left)
-left.set(xlabel="outer step", ylabel="welfare (total catch per episode)", ylim=(0, 20))
+left.set(xlabel="outer step", ylabel=WELFARE, ylim=(0, 20))
 right.set(xlabel="outer step", ylabel="share given away", ylim=(-0.05, 1.05))
 figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=4)
 plt.show()
 
-print(f"{'':8} {'welfare':24}  {'P(improvement)':21}  share given away")
-for row in compare_runs(runs):
-    welfare, share = (
-        with_interval(row.intervals["welfare"]),
-        row.intervals["given_away"].estimate,
-    )
-    print(
-        f"{row.label:8} {welfare:24}  "
-        f"{with_interval(row.probability_of_improvement):21}  {share:.2f}"
-    )
-
 # %%
+table = "| method | welfare | P(improvement) | share given away |\n|---|---|---|---|\n"
+for row in compare_runs(runs):
+    welfare = with_interval(row.intervals["welfare"])
+    improvement = with_interval(row.probability_of_improvement)
+    share = row.intervals["given_away"].estimate
+    table += f"| {row.label} | {welfare} | {improvement} | {share:.2f} |\n"
+display(Markdown(table))
 tax = compare_runs({"tos": runs["tos"], "tax": runs["tax"]})[1]
 significant = tax.difference.low * tax.difference.high > 0
 verdict = "significant" if significant else "not significant"
-print(
-    f"difference in welfare, tax - tos: {with_interval(tax.difference)} ({verdict} "
-    f"at the 5 % level)"
-)
-print(
-    f"P(improvement) of tax over tos: {with_interval(tax.probability_of_improvement)}"
-)
+print(f"difference in welfare, tax - tos: {with_interval(tax.difference)}", end=" ")
+print(f"({verdict} at the 5 % level)")
+probability = with_interval(tax.probability_of_improvement)
+print(f"P(improvement) of tax over tos: {probability}")
 
 # %% [markdown]
 # P(improvement) is the probability that a seed of the method has a larger welfare than a seed of the first
 # method; 0.5 means no difference. Be critical of the figure, too. With `tos` agents initially give two thirds
-# away; the initial tax is a tenth. So part of the difference in speed is due to the initial
-# sharing. And the learned shares differ more than the welfare: with `tos` agents give away almost their
-# *whole* catch during most of the run, and keep what they receive. With a tax of 1 they still get a third of
-# their own catch.
+# away; the initial tax is a tenth. So part of the difference in speed is due to the initial sharing. And the
+# learned shares differ more than the welfare: with `tos` agents give away almost their *whole* catch during
+# most of the run, and keep what they receive. With a tax of 1 they still get a third of their own catch.
 #
 # ## Look for a simpler explanation
 #
@@ -541,55 +509,42 @@ print(
 RATES = torch.linspace(0, 1, size(9, fast=2)).tolist()
 
 
-def under_tax(rate, seeds, steps, agents=3):
-    game = Pond(agents=agents)
-    return train(
-        "fixed", seeds, steps, game=game, self_interest=1 - rate + rate / agents
-    ).final["welfare"]
+def kept(tax, agents=3):
+    """The share of its own reward that an agent keeps under a tax."""
+    return 1 - tax + tax / agents
 
 
-fixed = np.stack([under_tax(rate, SEEDS, STEPS) for rate in RATES])
-
+trials = [train("fixed", SEEDS, STEPS, self_interest=kept(rate)) for rate in RATES]
+fixed = np.stack([trial.final["welfare"] for trial in trials])  # [rate, seed]
 
 # %% tags=["hide-input"]
 figure, axes = plt.subplots()
-draw_band(
-    axes, RATES, fixed, label="fixed tax", color=AMBER, linestyle="--", marker="o"
-)
-learned = runs["tax"].final["given_away"] * 3 / 2
-axes.plot(
-    learned,
-    runs["tax"].final["welfare"],
-    "+",
-    color=BLUE,
-    markersize=9,
-    label="learned tax (one mark per seed)",
-)
+look = {"color": AMBER, "linestyle": "--", "marker": "o"}
+draw_band(axes, RATES, fixed, label="fixed tax", **look)
+final = runs["tax"].final
+learned = final["given_away"] * 3 / 2
+look = {"color": BLUE, "markersize": 9, "label": "learned tax (one mark per seed)"}
+axes.plot(learned, final["welfare"], "+", **look)
 draw_references(axes)
-axes.set(
-    xlabel="tax rate",
-    ylabel="welfare (total catch per episode)",
-    ylim=(0, 20),
-    xlim=(-0.03, 1.03),
-)
+axes.set(xlabel="tax rate", ylabel=WELFARE, ylim=(0, 20), xlim=(-0.03, 1.03))
 axes.legend(loc="center right")
 plt.show()
 
-best = int(fixed.mean(-1).argmax())
-print(
-    f"best fixed tax {RATES[best]:.3g}: mean welfare {fixed[best].mean():.2f}, "
-    f"{len(RATES)} runs"
-)
-print(
-    f"learned tax {learned.mean():.3g}: mean welfare "
-    f"{runs['tax'].final['welfare'].mean():.2f}, one run"
-)
+# %%
+best, middle = int(fixed.mean(-1).argmax()), len(RATES) // 2
+table = "| tax | welfare | training runs |\n|---|---|---|\n"
+table += f"| fixed, {RATES[best]:.3g} (the best) | {over_seeds(fixed[best])} |"
+table += f" {len(RATES)} |\n| fixed, {RATES[middle]:.3g} | {over_seeds(fixed[middle])}"
+table += f" | 1 |\n| learned, {learned.mean():.3g} | {over_seeds(final['welfare'])}"
+display(Markdown(f"{table} | 1 |"))
 
 # %% [markdown]
-# So the learned rate is good, but a fixed tax of 1 (a team reward) is at least as good. If you know that, you
-# need no hypergradient; if not, it saves the other training runs. And half of that tax gives most of the
-# welfare: the learned rate *overshoots*, since the objective has no cost of taxation. `tos` has a
-# `cost_weight` for that, and `docs/explanation/theory.md` computes the minimal transfer.
+# So the learned rate is good, but a fixed tax of 1 (a team reward) is at least as good. (The best of nine
+# estimates is too high on average, the *winner's curse*: to compare it fairly, train it again on new seeds.)
+# If you know the best rate, you need no hypergradient; if not, learning the rate saves the other training
+# runs. And half of that tax gives most of the welfare: the learned rate *overshoots*, since the objective
+# has no cost of taxation. `tos` has a `cost_weight` for that, and `docs/explanation/theory.md` computes the
+# minimal transfer.
 #
 # ## Play
 #
@@ -600,29 +555,14 @@ print(
 
 # %% tags=["hide-input"]
 def draw_pond(agents, tax):
-    game = Pond(agents=agents)
-    results = train(
-        "fixed",
-        size(8, fast=3),
-        size(100, fast=2),
-        game=game,
-        self_interest=1 - tax + tax / agents,
-    )
-    curve = results.curves["welfare"]
+    game, settings = Pond(agents=agents), {"self_interest": kept(tax, agents)}
+    settings["game.agents"] = agents
+    curve = train("fixed", FEW, size(100, fast=2), **settings).curves["welfare"]
     figure, axes = plt.subplots()
-    draw_band(
-        axes,
-        range(len(curve)),
-        curve,
-        label=f"{agents} agents, tax {tax:.2f}",
-        color=GREEN,
-    )
+    label = f"{agents} agents, tax {tax:.2f}"
+    draw_band(axes, range(len(curve)), curve, label=label, color=GREEN)
     draw_references(axes, game)
-    axes.set(
-        xlabel="outer step",
-        ylabel="welfare (total catch per episode)",
-        ylim=(0, 1.15 * game.best_welfare),
-    )
+    axes.set(xlabel="outer step", ylabel=WELFARE, ylim=(0, 1.15 * game.best_welfare))
     axes.legend(loc="lower right")
     plt.show()
 
@@ -633,8 +573,8 @@ explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 # %% [markdown]
 # ## Publish it
 #
-# Put the two cells of the game and the method into a file `pond.py`. Then others can reproduce and extend
-# your result without a notebook:
+# Put the three collapsed cells of the game and the method into a file `pond.py`. Then others can reproduce
+# and extend your result without a notebook:
 #
 # ```sh
 # bilevel compare --load pond.py --game pond --methods selfish fixed tax tos --seeds 16 --outer-steps 200 \
@@ -649,23 +589,23 @@ explore(draw_pond, agents=(2, 5, 1, 3), tax=(0.0, 1.0, 0.05, 0.5))
 
 # %% tags=["hide-input"]
 figure, rows = plt.subplots(2, 5, figsize=(11, 2.0))
-for row, words, action in zip(
-    rows, ("all spare", "one grabs"), ([0, 0, 0], [1, 0, 0]), strict=True
-):
+policies = ("all spare", [0, 0, 0]), ("one grabs", [1, 0, 0])
+for row, (words, action) in zip(rows, policies, strict=True):
     state = Pond().reset(1, generator)
-    for day, axes in enumerate(row):
+    for axes in row:
         axes.imshow(Pond().render(state))
-        axes.set(
-            xticks=[],
-            yticks=[],
-            title=f"day {day + 1}" if action == [0, 0, 0] else None,
-        )
+        axes.set(xticks=[], yticks=[])
         state, _, _ = Pond().step(state, torch.tensor([action]), generator)
     row[0].set_ylabel(words, rotation=0, ha="right", va="center")
+for day, axes in enumerate(rows[0], 1):
+    axes.set_title(f"day {day}")
 plt.show()
 
 # %% [markdown]
 # ## Exercises
+#
+# Put your answer in the place of the dots and run the cell below it. The solutions are in
+# `solutions/10_your_own_game_and_method.py`.
 #
 # **Exercise 1 (warm up).** With a tax of $\tau$ and $N$ agents, which share of its own reward does an agent
 # give to the *other* agents? (This is the share given away in the figure above.)
@@ -680,14 +620,14 @@ def share_given_away(tax, N):
 check_1(share_given_away)
 
 # %% [markdown]
-# **Exercise 2 (the game).** Make reproduction random: each remaining fish has one young with probability
-# `chance`, independently; the number of fish is limited to `capacity`. `left` has shape [batch]. All
+# **Exercise 2 (the game).** Make reproduction random: each remaining fish has one young with a given
+# probability, independently; the number of fish is limited to `capacity`. `left` has shape [batch]. All
 # randomness must come from the generator: then the result depends on its seed only. (`torch.binomial` takes
 # a generator.)
 
 
 # %% tags=["exercise-2"]
-def breed(left, chance, capacity, generator):
+def breed(left, probability, capacity, generator):
     return ...
 
 
@@ -726,6 +666,32 @@ check_4(my_game)
 # quantifies the uncertainty for this pond, with these settings. What does it not quantify?
 
 # %% [markdown]
+# ## Three questions
+#
+# Answer each from memory before you open its answer.
+#
+# <details><summary>1. Why implement the rules of a game twice?</summary>
+#
+# A bug in the game affects all methods and can look like a good result. An independent implementation, such
+# as plain Python for one copy, agrees only if both are right or both have the same bug.
+#
+# </details>
+#
+# <details><summary>2. Why should all random numbers of a game come from the generator?</summary>
+#
+# Then the seed determines the result: others can reproduce it, and a seed gives the same result alone or in
+# any batch.
+#
+# </details>
+#
+# <details><summary>3. Which baseline can make a learned tax unnecessary?</summary>
+#
+# The best fixed tax, with the same number of agents, seeds and steps. Only if finding it costs too many
+# training runs, or if the best rate changes during learning, is it worth learning the rate.
+#
+# </details>
+
+# %% [markdown]
 # ## What to read
 #
 # * `CONTRIBUTING.md`: how to add a game, a method or an estimator to the toolkit, and which tests they need.
@@ -737,3 +703,4 @@ check_4(my_game)
 # * Zheng and others, *The AI Economist*, arXiv 2004.13332: learned taxes, on a larger scale.
 #   Terry and others, *PettingZoo*, arXiv 2009.14471.
 # * Ostrom, *Governing the commons*, 1990: common-pool resources, and the institutions that manage them.
+# * Next: `11_credit_in_networks`.

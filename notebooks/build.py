@@ -3,12 +3,14 @@
 python notebooks/build.py              # every lesson
 python notebooks/build.py 01 03        # lessons whose names start with these
 python notebooks/build.py --check 01   # write nothing; compare with the saved outputs
+python notebooks/build.py --translate  # write translated notebooks from the saved ones, without executing
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,6 +45,10 @@ COLLAPSED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 """Metadata of a collapsed cell, for Colab and for JupyterLab."""
 SLIDES = ("A picture of the answer", "The idea in words", "The key equation")
 """Beginnings of the headings of sections that are slides."""
+
+
+LINK = re.compile(r"\]\((\w+)\.ipynb\)")
+"""A link from a lesson to another one."""
 
 
 def lessons(folder: Path = FOLDER, beginnings: Iterable[str] = ()) -> list[Path]:
@@ -106,6 +112,46 @@ def slide_types(cells: Iterable[Any]) -> list[str]:
         )
         found.append("skip" if not shown else "slide" if headings else "-")
     return found
+
+
+def translate(notebook: Any, translation: Path) -> Any:
+    """Replace the Markdown cells of a saved notebook, and keep its code and outputs.
+
+    Args:
+        notebook: the saved notebook.
+        translation: its translated Markdown cells in order, separated by lines with `+++`.
+
+    Raises:
+        ValueError: the translation has more or fewer cells than the notebook.
+    """
+    texts = translation.read_text(encoding="utf-8").strip().split("\n\n+++\n\n")
+    cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+    require(
+        len(texts) == len(cells),
+        f"{translation.name} has {len(texts)} cells, the lesson has {len(cells)}.",
+    )
+    beside = {path.stem for path in translation.parent.glob("*.md")}
+    for cell, text in zip(cells, texts, strict=True):
+        cell.source = LINK.sub(
+            lambda link: link[0] if link[1] in beside else f"](../{link[1]}.ipynb)",
+            text,
+        )
+    return notebook
+
+
+def translations(script: Path) -> list[Path]:
+    """The translations of a lesson, one in each folder of a language."""
+    return sorted(script.parent.glob(f"*/{script.stem}.md"))
+
+
+def write_translations(script: Path) -> None:
+    """Write the translated notebooks of a lesson from the saved one."""
+    for path in translations(script):
+        kept = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+        write_text(
+            path.with_suffix(".ipynb"), nbformat.writes(translate(kept, path)) + "\n"
+        )
+        print(f"{path.parent.name}/{path.stem}.ipynb: written")
 
 
 def tagged(notebook: Any) -> dict[str, Any]:
@@ -225,6 +271,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; compare text outputs"
     )
+    parser.add_argument(
+        "--translate",
+        action="store_true",
+        help="execute nothing; write translated notebooks from the saved ones",
+    )
     options = parser.parse_args(arguments)
     try:
         chosen = lessons(beginnings=options.beginnings)
@@ -232,10 +283,14 @@ def main(arguments: list[str]) -> int:
         parser.error(str(error))
     differ = []
     for script in chosen:
+        if options.translate:
+            write_translations(script)
+            continue
         kept = script.with_suffix(".ipynb")
         notebook = execute(read(script), mode="full")
         if not options.check:
             write_text(kept, nbformat.writes(notebook) + "\n")
+            write_translations(script)
         elif texts(nbformat.read(kept, as_version=4)) != texts(notebook):
             differ.append(kept.name)
         print(

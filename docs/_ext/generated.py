@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def write(folder: Path, pages: dict[str, str]) -> None:
-    """Write pages by file name, delete all others, and leave those alone that are the same as before."""
+    """Write pages by file name, delete all other files, and leave those alone that are the same as before."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.name not in pages:
+        if path.is_file() and path.name not in pages:
             path.unlink()
     for name, text in pages.items():
         path = folder / name

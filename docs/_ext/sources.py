@@ -12,12 +12,16 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = "tutorials/lessons"
+TRANSLATIONS = ("zh",)
+"""Folders of notebooks/ with translated lessons."""
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "how-to/contribute.md",
     "CHANGELOG.md": "reference/changelog.md",
     "tests/benchmarks/RESULTS.md": "studies/benchmarks.md",
     "notebooks/README.md": "tutorials/write-a-lesson.md",
+    "notebooks/zh/README.md": "tutorials/chinese.md",
+    "notebooks/zh/glossary.md": "tutorials/chinese-glossary.md",
 }
 """File of the repository -> the page that shows it."""
 INCLUDE = re.compile(r"```\{include\} (\S+)\n((?::.*\n)*)```")
@@ -25,24 +29,28 @@ LINK = re.compile(r"(\]\()([^)#\s:]+)([)#])")
 
 
 def copy_lessons(app: Sphinx) -> None:
-    """Copy the lessons, with the alternative texts of their figures where MyST-NB reads them."""
-    pages = {}
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(path.read_text(encoding="utf-8"))
-        for cell in notebook["cells"]:
-            for output in cell.get("outputs", []):
-                if "text/markdown" in output.get("data", {}):  # which Sphinx does not look for links in
-                    shown = "".join(output["data"]["text/markdown"])
-                    output["data"]["text/markdown"] = shown.replace(".ipynb)", ".html)")
-            texts = [
-                output["metadata"]["image/png"]["alt"]
-                for output in cell.get("outputs", [])
-                if "alt" in output.get("metadata", {}).get("image/png", {})
-            ]
-            if texts:
-                cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(texts)}}
-        pages[path.name] = json.dumps(notebook)
-    generated.write(Path(app.srcdir, LESSONS), pages)
+    """Copy the lessons and their translations."""
+    for language in ("", *TRANSLATIONS):
+        paths = sorted((ROOT / "notebooks" / language).glob("*.ipynb"))
+        generated.write(Path(app.srcdir, LESSONS, language), {path.name: _lesson(path) for path in paths})
+
+
+def _lesson(path: Path) -> str:
+    """A lesson with the alternative texts of its figures where MyST-NB reads them."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            if "text/markdown" in output.get("data", {}):  # which Sphinx does not look for links in
+                shown = "".join(output["data"]["text/markdown"])
+                output["data"]["text/markdown"] = shown.replace(".ipynb)", ".html)")
+        texts = [
+            output["metadata"]["image/png"]["alt"]
+            for output in cell.get("outputs", [])
+            if "alt" in output.get("metadata", {}).get("image/png", {})
+        ]
+        if texts:
+            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(texts)}}
+    return json.dumps(notebook)
 
 
 def take_in(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -77,7 +85,7 @@ def _target(origin: Path, folder: Path, target: str) -> str:
     file = Path(os.path.normpath(origin / target))
     name = file.relative_to(ROOT).as_posix()
     if name.startswith("notebooks/") and file.suffix == ".ipynb":
-        name = f"docs/{LESSONS}/{file.name}"
+        name = f"docs/{LESSONS}/{file.relative_to(ROOT / 'notebooks')}"
     elif name in PAGES:
         name = f"docs/{PAGES[name]}"
     return os.path.relpath(ROOT / name, folder)

@@ -17,8 +17,8 @@ def fraction_of_last(m, r, k):
 
 
 # %% [markdown]
-# **Exercise 2.** Add the contribution of this step, then propagate the adjoint `a` back through the step. The
-# common mistake is to forget the sum: only the contribution of the first step is left.
+# **Exercise 2.** Add the contribution of this step, then propagate the adjoint `a` back through it. The
+# common mistake is to forget the sum: then only the contribution of the first step is left.
 
 
 # %% tags=["wrong-2"]
@@ -46,9 +46,9 @@ def reverse_sweep(phi, steps):
 
 # %% [markdown]
 # **Exercise 3.** `v` sums the terms, and each term is $J^\top$ times the one before. At the fixed point
-# $\partial S / \partial \theta$ is the same $J$ in every step: the boxed sum over the last $n$ lessons *is*
+# $\partial S / \partial \theta$ is the same $J$ in every step, so the boxed sum over the last $n$ steps *is*
 # the sum of the first $n$ terms of the series. So `truncated` is the partial sum and `implicit` the limit.
-# The mistake here multiplies the term by $J^\top$ before it is added.
+# The mistake here multiplies the term by $J^\top$ before adding it.
 
 
 # %% tags=["wrong-3"]

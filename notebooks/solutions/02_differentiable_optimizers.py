@@ -4,7 +4,7 @@
 # **Exercise 1.** $\sqrt{(1 - \beta)\, g^2} = c\,|g|$ with $c = \sqrt{1 - \beta}$. For $g > 0$ the quotient
 # rule gives
 # $\frac{(cg + \varepsilon) - g c}{(cg + \varepsilon)^2} = \frac{\varepsilon}{(cg + \varepsilon)^2}$; the
-# update is odd, so that its slope is even. The common mistake treats the denominator as a constant, and
+# update is odd, so its slope is even. The common mistake treats the denominator as a constant, and
 # finds $1 / (c\,|g| + \varepsilon)$: huge, where the true value is nearly 0. (Detaching $v$ in code does
 # exactly this.)
 

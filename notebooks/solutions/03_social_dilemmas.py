@@ -32,9 +32,9 @@ def dilemma_between(N):
 
 
 # %% [markdown]
-# **Exercise 3.** Sharing changes only outcomes in which the two payoffs differ. With $s = 1/3$ the
-# prisoner's dilemma in years becomes $(-1, -2, -1, -2)$: neither greed nor fear. The mistake leaves
-# out the received share.
+# **Exercise 3.** Sharing changes only outcomes in which the two payoffs differ. With $s = 1/3$ the prisoner's
+# dilemma in years becomes $(-1, -2, -1, -2)$: neither greed nor fear. The mistake leaves out the share that
+# is received.
 
 
 # %% tags=["wrong-3"]
@@ -63,7 +63,9 @@ def my_strategy(own, others):
 
 
 # %% [markdown]
-# **For discussion.** (a) With $T + S = 2R$ taking turns at driving on is as good as swerving together:
-# the group loses nothing, only the agent that swerves does. (c) The optimum becomes $18$ and the equilibrium
-# $16$: a price of $18 / 16$ instead of $4 / 2$. A ratio depends on the zero point of the payoffs;
-# `games.price_of_selfishness` raises an error where payoffs have both signs.
+# **For discussion.** (a) With $T + S = 2R$ taking turns at driving on is as good as swerving together: the
+# group loses nothing, only the agent that swerves does. (b) For instance, switching to a new messenger or
+# standard: everybody profits if all switch, and nobody gains by staying behind then, but switching alone is
+# costly. (c) The social optimum becomes $18$ and the Nash equilibrium $16$: a price of $18 / 16$ instead of
+# $4 / 2$. A ratio depends on the zero point of the payoffs; `games.price_of_selfishness` gives none where
+# total payoffs have both signs.

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Solutions of `05_learning_to_share`
 #
-# **Exercise 1.** Digging costs agent $i$ 1, of which it keeps $T_{ii}$. It is worth 3 to agent $i - 1$,
-# which gives $T_{i-1,i}$ of that to $i$. What $i$ itself gives away matters only through $T_{ii}$. The common
-# mistake is to use the share that $i$ gives.
+# **Exercise 1.** Digging costs agent $i$ 1, of which it bears $T_{ii}$. It is worth 3 to agent $i - 1$,
+# which gives the share $T_{i-1,i}$ of that to $i$. What $i$ itself gives away matters only through $T_{ii}$.
+# The common mistake is to use the share that $i$ gives.
 
 # %% tags=["wrong-1"]
 def digs(T):
@@ -17,9 +17,9 @@ def digs(T):
 
 
 # %% [markdown]
-# **Exercise 2.** `detach()` after each update cuts all of them, as the welfare is computed from what it
-# returns. The common mistake is to remove it from the last update only: then the gradient is that of
-# truncation to one update.
+# **Exercise 2.** `detach()` after each update cuts the graph of all updates: the welfare is computed from a
+# detached tensor. The common mistake is to keep the graph of the last update only. That is truncation to one
+# update.
 
 
 # %% tags=["wrong-2"]
@@ -38,9 +38,9 @@ def repaired(phi, theta, K):
 
 
 # %% [markdown]
-# **Exercise 3.** Two shares act on agent $i$: the one that it keeps and the one that agent $i - 1$ gives to
-# it. Each changes $\theta_i'$, and that changes the welfare by $2 p_i' (1 - p_i')$. The common mistake
-# takes this last derivative at the old policies.
+# **Exercise 3.** Two shares affect agent $i$: the one that it keeps and the one that agent $i - 1$ gives to
+# it. Each changes $\theta_i'$, and the derivative of the welfare with respect to $\theta_i'$ is
+# $2 p_i' (1 - p_i')$. The common mistake is to evaluate this last derivative at the old policies.
 
 
 # %% tags=["wrong-3"]
@@ -56,14 +56,13 @@ def share_slopes(theta, T, rate):
     gain = 3 * T.roll(1, 0).diagonal() - T.diagonal()
     after = (theta + rate * p * (1 - p) * gain).sigmoid()
     factor = 2 * after * (1 - after) * rate * p * (1 - p)
-    return -torch.diag(factor) + 3 * torch.diag(factor).roll(
-        -1, 0
-    )  # row i - 1, column i
+    # The second term is in row i - 1, column i.
+    return -torch.diag(factor) + 3 * torch.diag(factor).roll(-1, 0)
 
 
 # %% [markdown]
-# **Exercise 4.** The common mistake is to go on with the policies of the last seed: only the first seed then
-# starts anew.
+# **Exercise 4.** Each seed needs policies of its own. The common mistake is to initialize them only once, so
+# that every later seed continues with the policies of the seed before it.
 
 
 # %% tags=["wrong-4"]
@@ -91,6 +90,6 @@ def success_rate(T, new, learn, welfare, rounds, seeds, threshold):
 # **For discussion.** (a) Joint, alternating, and curricula without new policies. What cannot be tested is
 # whether newly initialized agents would learn to cooperate under the sharing: cooperation may be left over
 # from earlier training. (b) The derivative of the cost itself, so agents would only learn to give less. (c)
-# The gradient does not go through updates, so not in the first sense. Both policies are trained in
-# alternation, with a critic in between, so hardly in the second. It is trained from rewards as a whole,
-# which is what most people mean by "end to end"; so define the term when you use it.
+# The gradient does not go through updates, so it is not end to end in the first sense. The two policies are
+# trained in alternation, connected by a critic, so it hardly is in the second. The whole system is trained
+# from rewards, which is what many people mean by "end to end"; so define the term when you use it.

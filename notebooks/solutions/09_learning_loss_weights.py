@@ -50,10 +50,8 @@ def sample_slopes(theta, x, y, x_verified, y_verified, rate):
 # %% tags=["solution-3"]
 def sample_slopes(theta, x, y, x_verified, y_verified, rate):
     gradients = (x @ theta - y)[:, None] * x
-    validation_gradient = (
-        (x_verified @ theta - y_verified) @ x_verified / len(x_verified)
-    )
-    return -rate * gradients @ validation_gradient
+    total = (x_verified @ theta - y_verified) @ x_verified
+    return -rate * gradients @ total / len(x_verified)
 
 
 # %% [markdown]

@@ -22,16 +22,15 @@ def share_given_away(tax, N):
 
 
 # %% tags=["wrong-2"]
-def breed(left, chance, capacity, generator):
-    lucky = torch.rand(left.shape, generator=generator) < chance
+def breed(left, probability, capacity, generator):
+    lucky = torch.rand(left.shape, generator=generator) < probability
     return (left + left * lucky).clamp(max=capacity)
 
 
 # %% tags=["solution-2"]
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(
-        left.double(), torch.full(left.shape, chance).double(), generator=generator
-    )
+def breed(left, probability, capacity, generator):
+    each = torch.full(left.shape, probability).double()
+    young = torch.binomial(left.double(), each, generator=generator)
     return (left + young.long()).clamp(max=capacity)
 
 
@@ -67,11 +66,8 @@ class Volunteer(Pond):
     def step(self, state, actions, generator):
         helped = (actions == 0).any(-1, keepdim=True)
         rewards = helped.float() - self.trouble * (actions == 0)
-        return (
-            PondState(state.fish, state.day + 1),
-            rewards,
-            state.day + 1 >= self.horizon,
-        )
+        state = PondState(state.fish, state.day + 1)
+        return state, rewards, state.day >= self.horizon
 
 
 my_game = Volunteer(horizon=1)
@@ -86,11 +82,8 @@ class Volunteer(Pond):
     def step(self, state, actions, generator):
         helped = (actions == 0).any(-1, keepdim=True)
         rewards = helped.float() - self.trouble * (actions == 0)
-        return (
-            PondState(state.fish, state.day + 1),
-            rewards,
-            state.day + 1 >= self.horizon,
-        )
+        state = PondState(state.fish, state.day + 1)
+        return state, rewards, state.day >= self.horizon
 
 
 my_game = Volunteer(horizon=1)

@@ -82,6 +82,22 @@ def test_answers_and_exercises_match(script: Path, tmp_path: Path, answers: str,
         build.solved(build.read(script), parsed(answers, tmp_path))
 
 
+def test_a_translation_keeps_code_and_outputs(script: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "zh"
+    folder.mkdir()
+    translation = folder / "00_a_lesson.md"
+    translation.write_text("# \u4e00\u8bfe [a](00_a_lesson.ipynb), [b](01_b.ipynb)\n", encoding="utf-8")
+    kept = build.execute(build.read(script), mode="fast", folder=script.parent)
+    script.with_suffix(".ipynb").write_text(nbformat.writes(kept), encoding="utf-8")
+    build.write_translations(script)
+    translated = nbformat.read(translation.with_suffix(".ipynb"), as_version=4)
+    assert translated.cells[0].source == "# \u4e00\u8bfe [a](00_a_lesson.ipynb), [b](../01_b.ipynb)"
+    assert translated.cells[1:] == kept.cells[1:]
+    translation.write_text("one\n\n+++\n\ntwo", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"00_a_lesson\.md has 2 cells, the lesson has 1\."):
+        build.write_translations(script)
+
+
 def test_an_error_leaves_what_was_there(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = script.with_suffix(".ipynb")
     kept.write_text("before", encoding="utf-8")

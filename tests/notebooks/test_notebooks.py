@@ -14,6 +14,9 @@ from bilevel.lessons import OPEN, RIGHT, WRONG
 SCRIPTS = build.lessons()
 ROOT = build.FOLDER.parent
 EVERY = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+NUMBERED = pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if path.stem != "teacher"], ids=lambda path: path.stem
+)
 
 
 def grades(notebook) -> list[tuple[str, str]]:
@@ -110,12 +113,54 @@ def test_cells_that_draw_are_collapsed(script: Path) -> None:
             assert collapsed, cell.source.splitlines()[0]
 
 
+def overview() -> dict[str, tuple[str, str, str]]:
+    """The rows of lesson 0's table: lesson -> question, minutes, prerequisites."""
+    rows = re.findall(
+        r"^# \| \[(\w+)\]\(\w+\.ipynb\) \| (.+?) \| (.+?) \| (.+?) \|$",
+        SCRIPTS[0].read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    return {name: (question, minutes, before) for name, question, minutes, before in rows}
+
+
+@NUMBERED
+def test_a_lesson_begins_with_its_question_goals_and_prerequisites(script: Path) -> None:
+    title = build.read(script).cells[0].source
+    heading, (question,) = (
+        title.splitlines()[0],
+        re.findall(r"^\*\*(.+?\?)\*\*$", title, re.MULTILINE | re.DOTALL),
+    )
+    assert heading.startswith(f"# {int(script.name[:2])}. ")
+    goals, prerequisites = title.split("**Goals.** ")[1].split("\n\n**Prerequisites.** ")
+    assert goals.endswith(".")
+    if script != SCRIPTS[0]:
+        asked, minutes, before = overview()[script.stem]
+        assert " ".join(question.split()) == asked
+        assert f"About {minutes}" in prerequisites
+        assert re.findall(r"\d\d", prerequisites.partition("About")[0]) == re.findall(r"\d\d", before)
+
+
+@NUMBERED
+def test_a_lesson_ends_with_three_questions_whose_answers_are_folded(script: Path) -> None:
+    (cell,) = [cell for cell in build.read(script).cells if cell.source.startswith("## Three questions")]
+    found = re.findall(
+        r"<details><summary>(\d)\. (.+?\?)</summary>\n\n(.+?)\n\n</details>", cell.source, re.DOTALL
+    )
+    assert [number for number, _, _ in found] == ["1", "2", "3"]
+    assert cell.source.count("<details>") == 3
+
+
+@NUMBERED
+def test_visible_code_fits_a_screen(script: Path) -> None:
+    for cell in build.read(script).cells:
+        if cell.cell_type == "code" and build.COLLAPSE not in cell.metadata.get("tags", []):
+            assert len(cell.source.splitlines()) <= 36, cell.source.splitlines()[0]
+
+
 def test_every_solution_belongs_to_a_lesson() -> None:
     names = {path.name for path in SCRIPTS}
     assert {path.name for path in (build.FOLDER / "solutions").glob("*.py")} <= names
 
 
-def test_the_map_names_every_lesson() -> None:
-    start, *others = SCRIPTS
-    text = start.read_text(encoding="utf-8")
-    assert [path.stem for path in others if f'"{path.stem}"' not in text and path.stem != "teacher"] == []
+def test_the_overview_has_every_lesson() -> None:
+    assert list(overview()) == [path.stem for path in SCRIPTS[1:]]

@@ -1,4 +1,4 @@
-"""Checks of lessons 5 to 10: right answers in another form pass, and answers that are plainly wrong do not."""
+"""Checks of lessons 7 to 10: right answers in other forms pass, and plainly wrong ones do not."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import torch
 
 import games
 from bilevel.lessons import RIGHT, WRONG
-from bilevel.lessons.checks import incentives_and_empathy, learning_loss_weights
-from bilevel.lessons.checks import your_own_game_and_method, zero_sum
+from bilevel.lessons.checks import (
+    empathy_and_mixing,
+    learning_loss_weights,
+    your_own_game_and_method,
+    zero_sum,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +51,9 @@ def test_lists_arrays_and_tensors_are_answers_alike(capsys: pytest.CaptureFixtur
 def test_nearly_deterministic_policies_are_not_a_fixed_point(
     p: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parts = functions_of("06", "with_gratitude", "learn_step")
-    incentives_and_empathy.check_4(lambda R, S, T, P: p, *parts)
-    incentives_and_empathy.check_4(lambda R, S, T, P: (T + S - P) / (2 * T + S - P - R), *parts)
+    parts = functions_of("07", "with_gratitude", "learn_step")
+    empathy_and_mixing.check_3(lambda R, S, T, P: p, *parts)
+    empathy_and_mixing.check_3(lambda R, S, T, P: (T + S - P) / (2 * T + S - P - R), *parts)
     fooled, right = capsys.readouterr().out.splitlines()
     assert fooled.startswith(WRONG)
     assert "would still learn" in fooled

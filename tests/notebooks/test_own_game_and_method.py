@@ -1,4 +1,4 @@
-"""The file that lesson 10 has readers make of two of its cells, and the commands that it gives for it."""
+"""The file that lesson 10 has readers make of three of its cells, and the commands that it gives for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = ["--seeds", "3", "--outer-steps", "2", "--evaluation-episodes", "4"]
 def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (script,) = build.lessons(beginnings=["10"])
     cells = [cell.source for cell in build.read(script).cells if "pond.py" in cell.metadata.get("tags", [])]
-    assert len(cells) == 2
+    assert len(cells) == 3
     (tmp_path / "pond.py").write_text("\n\n\n".join(cells), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     yield "pond.py"

@@ -54,7 +54,7 @@ def check_1(digs: Callable[[Tensor], Any]) -> str:
     )
     expect(
         all_close(lambda T: gains(T) > 0),
-        "Not yet for every matrix. Which share of the cost does the digger bear, and which of the benefit?",
+        "Not yet for every matrix. Which shares of the cost and of the benefit are the digger's?",
     )
     return "Two entries of T decide for each agent, and neither of them is a share that it gives."
 
@@ -87,7 +87,7 @@ def check_2(
         )
         expect(
             not close(torch.as_tensor(answer).abs().sum(), 0.0),
-            "It is still 0. Which call makes a new tensor without a graph?",
+            "It is still 0. Which call returns a tensor without a graph?",
         )
         expect(
             updates == 1 or not close(answer, truth(updates - 1, updates, phi, theta)),
@@ -95,7 +95,7 @@ def check_2(
         )
         expect(
             close(answer, truth(0, updates, phi, theta)),
-            f"Not yet the gradient through {updates} update(s); compare with the sum that you differentiate.",
+            f"Not yet the gradient through {updates} update(s). Do you differentiate the welfare after them?",
         )
     return "The graph has to reach from the welfare back through every update."
 
@@ -120,7 +120,7 @@ def check_3(share_slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
         )
         expect(
             not close(answer, truth.T),
-            "Giver and receiver are exchanged: T[i - 1, i] is given by agent i - 1.",
+            "Giver and receiver are swapped: T[i - 1, i] is given by agent i - 1.",
         )
         p = theta.sigmoid()
         before = 2 * rate * (p * (1 - p)) ** 2
@@ -134,7 +134,7 @@ def check_3(share_slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
         )
         expect(
             close(answer, truth),
-            "The diagonal is right. Which other share acts on agent i, and who gives it?",
+            "The diagonal is right. Which other share affects agent i, and which agent gives it?",
         )
     return (
         "Keeping reduces the welfare, giving to the neighbor that waters me increases it three times as much."
@@ -143,7 +143,7 @@ def check_3(share_slopes: Callable[[Tensor, Tensor, float], Any]) -> str:
 
 @graded("Exercise 4")
 def check_4(success_rate: Callable[..., Any]) -> str:
-    """Each seed has policies of its own, which learn under T for all rounds; the end counts."""
+    """Each seed has its own policies, which learn under T for all rounds; only the final welfare counts."""
     sharing = torch.full((3, 3), 1 / 3)
     calls: list[str] = []
 
@@ -152,14 +152,14 @@ def check_4(success_rate: Callable[..., Any]) -> str:
         return torch.tensor([float(seed), 0.0])
 
     def learn(theta: Tensor, T: Tensor) -> Tensor:
-        expect(close(T, sharing), "The sharing is what you test: it must not change.")
+        expect(close(T, sharing), "The sharing matrix is what you test: it must not change.")
         calls.append("learn")
         return theta + torch.tensor([0.0, 1.0])
 
     def welfare(theta: Tensor) -> float:
         seed, rounds = int(theta[0]), int(theta[1])
         if rounds == 2:
-            return 9.0  # on the way; the end is what counts
+            return 9.0  # during training; only the final welfare counts
         return float(seed % 2 == 0) * 10 + 0.01 * rounds if rounds == 4 else 0.0
 
     answer = success_rate(sharing, new, learn, welfare, 4, 5, 8.0)
@@ -170,10 +170,10 @@ def check_4(success_rate: Callable[..., Any]) -> str:
     )
     expect(
         calls.count("learn") == 20,
-        f"5 seeds with 4 rounds are 20 rounds in all; yours made {calls.count('learn')}.",
+        f"5 seeds with 4 rounds are 20 rounds in total; yours made {calls.count('learn')}.",
     )
     wanted = sum(int(call.removeprefix("new")) % 2 == 0 for call in made) / 5
-    expect(not close(answer, 5 * wanted), "That is their number; the fraction is asked for.")
+    expect(not close(answer, 5 * wanted), "That is the number of successes, not their fraction.")
     expect(
         close(answer, wanted), f"The fraction should be {wanted}, from the welfare at the end of each seed."
     )
@@ -181,4 +181,4 @@ def check_4(success_rate: Callable[..., Any]) -> str:
         close(success_rate(sharing, new, learn, welfare, 4, 2, 10.05), 0.0),
         "A welfare below the threshold is no success.",
     )
-    return "A sharing that only keeps trained policies where they are fails this test."
+    return "A sharing matrix under which only trained policies cooperate fails this test."

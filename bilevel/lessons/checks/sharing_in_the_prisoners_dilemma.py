@@ -21,10 +21,10 @@ DILEMMAS = [
 
 @graded("Exercise 1")
 def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
-    """1 - w is the smaller of (R - S) / (T - S) and (T - P) / (T - S)."""
+    """1 - w is the minimum of (R - S) / (T - S) and (T - P) / (T - S)."""
     expect(
         close(minimal_w(-1.0, -3.0, 0.0, -2.0), 1 / 3, within=1e-4),
-        "The kitchen has reward -1, sucker -3, temptation 0, punishment -2, and there it is a third.",
+        "The kitchen has reward -1, sucker -3, temptation 0, punishment -2; its minimal share is a third.",
     )
     greed, fear = [], []
     for case in DILEMMAS:
@@ -33,11 +33,11 @@ def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
         fear.append(close(minimal_w(*case), (punishment - sucker) / (temptation - sucker), within=1e-4))
     expect(
         not all(greed),
-        "Right if the other cooperates. What if it defects? Only in the kitchen both cases coincide.",
+        "Right if the other agent cooperates. What if it defects? In the kitchen both cases coincide.",
     )
     expect(
         not all(fear),
-        "Right if the other defects. What if it cooperates? Only in the kitchen both cases coincide.",
+        "Right if the other agent defects. What if it cooperates? In the kitchen both cases coincide.",
     )
     expect(
         all(one or two for one, two in zip(greed, fear, strict=True)),
@@ -50,7 +50,7 @@ def check_1(minimal_w: Callable[[float, float, float, float], float]) -> str:
             close(minimal_w(*case), both, within=1e-4),
             f"For {case} your share is enough in one of the two cases, but not in the other.",
         )
-    return "One case for each action of the other, and the worse case decides."
+    return "There is one case for each action of the other agent, and the larger share is needed."
 
 
 @graded("Exercise 2")
@@ -66,7 +66,7 @@ def check_2(matrix: Callable[[int, float], Tensor], largest_s: Callable[[int], f
         expect(close(T, even), "The rest is divided evenly among the others.")
     expect(
         close(largest_s(2), 2 / 3),
-        "The matrix is right. With two agents the largest share kept must be the one from theory above.",
+        "The matrix is right. With two agents the largest share kept must agree with theory above.",
     )
     expect(
         not close(largest_s(5), 2 / 6) and not close(largest_s(5), 2 / 18),
@@ -74,7 +74,7 @@ def check_2(matrix: Callable[[int, float], Tensor], largest_s: Callable[[int], f
     )
     expect(
         all(close(largest_s(n), 2 / 3) for n in (3, 5, 50)),
-        "Right for two, not for more. Add up what cleaning changes for the cleaner: a cost, n - 1 shares.",
+        "Right for two, not for more. Add up what cleaning does to the cleaner: a cost, and n - 1 shares.",
     )
     return "Each agent gives me a smaller share, but there are more of them: it does not get harder."
 
@@ -105,7 +105,7 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     )
     expect(
         not all_close([full.sum() for full, _ in truths]),
-        "Nearly. Agent 0 then bears less of its cost of 1. How much of the benefit does agent 1 receive?",
+        "Nearly. Agent 0 bears less of its cost of 1. A larger share of which benefit does agent 1 receive?",
     )
     expect(
         not all_close([bare[0] + 2 * bare[1] for _, bare in truths]),
@@ -113,6 +113,6 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
     )
     expect(
         all_close([full[0] + 2 * full[1] for full, _ in truths]),
-        "Not the derivative. Chain rule: dF / d new log-odds (at the new policies), times their d / dw[0].",
+        "Not the derivative. Chain rule: the slope of F at the new log-odds, times their slope in w[0].",
     )
-    return "All factors are positive: whatever the policies are, giving more increases F."
+    return "All factors are positive: for all policies, giving more increases F."

@@ -37,7 +37,8 @@ def check_2(
 ) -> str:
     """kappa = |a_common / a_opposed|."""
     expect(
-        close(smallest_share(cafes(0.0)), 0.5, within=1e-4), "In a zero-sum game only a half ends the cycles."
+        close(smallest_share(cafes(0.0)), 0.5, within=1e-4),
+        "In a zero-sum game only a share of 1/2 ends the cycles.",
     )
     expect(
         close(smallest_share(cafes(0.5)), 0.25, within=1e-4),
@@ -53,7 +54,7 @@ def check_2(
         part = float(smallest_share(payoffs))
         expect(
             -1e-6 <= part <= 0.5 + 1e-6,
-            f"The share lies between 0 and a half; for a random game yours is {part:g}.",
+            f"The share lies between 0 and 1/2; for a random game yours is {part:g}.",
         )
         agree = [_signs(share(payoffs, value)).prod() > 0 for value in (part + 1e-4, max(part - 1e-4, 0.0))]
         expect(agree[0], "In a random game they are still opposed above your share.")

@@ -43,57 +43,57 @@ def share_given_away(tax, N):
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.float(), torch.full_like(left.float(), chance), generator=generator)
+def breed(left, probability, capacity, generator):
+    young = torch.binomial(left.float(), torch.full_like(left.float(), probability), generator=generator)
     return torch.minimum(left + young.long(), torch.tensor(capacity))
     return ...
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
+def breed(left, probability, capacity, generator):
     most = int(left.max())
-    draws = torch.rand(*left.shape, most, generator=generator) < chance
+    draws = torch.rand(*left.shape, most, generator=generator) < probability
     fish = torch.arange(most) < left[..., None]
     return (left + (draws & fish).sum(-1)).clamp(max=capacity)
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
+def breed(left, probability, capacity, generator):
     new = left.clone()
     for fish in range(int(left.max())):
-        new += (fish < left) & (torch.rand(left.shape, generator=generator) < chance)
+        new += (fish < left) & (torch.rand(left.shape, generator=generator) < probability)
     new[new > capacity] = capacity
     return new
 
 
 # %% right 2
-def breed(left, chance, capacity, generator):
-    odds = torch.full((*left.shape, int(left.max())), chance)
+def breed(left, probability, capacity, generator):
+    odds = torch.full((*left.shape, int(left.max())), probability)
     born = torch.bernoulli(odds, generator=generator)
     born = born * (torch.arange(born.shape[-1]) < left[..., None])
     return (left + born.sum(-1)).round().int().clamp(max=capacity)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    return (left + (chance * left).round().long()).clamp(max=capacity)
+def breed(left, probability, capacity, generator):
+    return (left + (probability * left).round().long()).clamp(max=capacity)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.double(), torch.full(left.shape, chance).double(), generator=generator)
+def breed(left, probability, capacity, generator):
+    young = torch.binomial(left.double(), torch.full(left.shape, probability).double(), generator=generator)
     return left + young.long()
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.binomial(left.double(), torch.full(left.shape, chance).double())
+def breed(left, probability, capacity, generator):
+    young = torch.binomial(left.double(), torch.full(left.shape, probability).double())
     return (left + young.long()).clamp(max=capacity)
 
 
 # %% wrong 2
-def breed(left, chance, capacity, generator):
-    young = torch.poisson(chance * left.double(), generator=generator)
+def breed(left, probability, capacity, generator):
+    young = torch.poisson(probability * left.double(), generator=generator)
     return (left + young.long()).clamp(max=capacity)
 
 

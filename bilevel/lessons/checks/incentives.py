@@ -1,18 +1,16 @@
-"""Checks of `06_incentives_and_empathy`."""
+"""Checks of `06_incentives`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bilevel.lessons import close, expect, graded
 
 GAMES = ((4.0, 0.0, 5.0, 1.0), (3.0, 0.0, 5.0, 1.0), (5.0, 1.0, 6.0, 2.0), (6.0, 0.0, 7.0, 3.0))
-"""Dilemmas (R, S, T, P) in which LASE has a fixed point between 0 and 1."""
+"""Dilemmas (R, S, T, P)."""
 
 
 @graded("Exercise 1")
@@ -34,38 +32,7 @@ def check_1(minimal_payment: Callable[[float, float, float, float], float]) -> s
 
 
 @graded("Exercise 2")
-def check_2(share_given: Callable[[Tensor, Tensor, int], Any]) -> str:
-    """max(w, 0), and 0 where the action makes no difference."""
-
-    def given(values: list[float], assumed: list[float], action: int) -> Any:
-        as_tensors = partial(torch.tensor, dtype=torch.float64)
-        return share_given(as_tensors(values), as_tensors(assumed), action)
-
-    expect(
-        close(given([4.0, 0.0], [0.25, 0.75], 0), 0.75),
-        "The reward exceeds the expected one, 1, by 3, and the range of rewards is 4.",
-    )
-    expect(
-        close(given([4.0, 0.0], [0.25, 0.75], 1), 0.0),
-        "The action was worse than expected, so the share must be 0. What is the result of your formula?",
-    )
-    expect(
-        close(given([5.0, 5.0], [0.5, 0.5], 0), 0.0),
-        "If the action makes no difference, the share is 0.",
-    )
-    expect(
-        close(given([5.0, 1.0], [0.5, 0.5], 0), 0.5),
-        "Values from 1 to 5: divide by their range, not by the largest value.",
-    )
-    expect(
-        close(given([2.0, -1.0, 5.0], [0.2, 0.5, 0.3], 2), 0.6),
-        "Right with two actions, not with three.",
-    )
-    return "An expected action earns no gratitude."
-
-
-@graded("Exercise 3")
-def check_3(hypergradient: Callable[..., Any]) -> str:
+def check_2(hypergradient: Callable[..., Any]) -> str:
     """The rate times the value of the other's cooperation to the giver, and minus that."""
     answer = hypergradient(-1.0, -3.0, 0.0, -2.0, 0.5, 0.1)
     expect(torch.as_tensor(answer).shape == (2,), "Give a pair: by eta_C, by eta_D.")
@@ -87,27 +54,33 @@ def check_3(hypergradient: Callable[..., Any]) -> str:
     return "The hypergradient is the value of the change of behavior that an incentive causes."
 
 
-@graded("Exercise 4")
-def check_4(
-    fixed_point: Callable[[float, float, float, float], float],
-    with_gratitude: Callable[..., Tensor],
-    learn_step: Callable[..., Tensor],
-) -> str:
-    """p = (T + S - P) / (2T + S - P - R)."""
-    for R, S, T, P in GAMES:
-        p = float(fixed_point(R, S, T, P))
-        expect(0 < p < 1, f"In (R, S, T, P) = {(R, S, T, P)} your p is {p:.3f}, not between 0 and 1.")
-        own = torch.tensor([[R, S], [T, P]], dtype=torch.float64)
-        chance = torch.tensor([[p, 1 - p], [p, 1 - p]], dtype=torch.float64)
-        logits = chance.log() - chance.log()[:, 1:]
-        effective = with_gratitude(torch.stack((own, own.T), -1), chance, "true")
-        change = float((learn_step(logits, effective) - logits)[0, 0]) / (p * (1 - p))
-        direction = "more" if change > 0 else "less"
+@graded("Exercise 3")
+def check_3(best_incentive: Callable[[float, float, float, float], Any]) -> str:
+    """max(0, (worth / cost - q / rate) / 2)."""
+    expect(
+        not close(best_incentive(4.0, 0.2, 0.1, 1.0), 4.0, within=1e-4),
+        "That is the whole value of the other's cooperation: then the giver gains nothing.",
+    )
+    for worth, q, rate, cost in ((4.0, 0.2, 0.1, 1.0), (3.0, 0.0, 0.2, 1.0), (4.0, 0.1, 0.2, 0.5)):
+        found, truth = best_incentive(worth, q, rate, cost), (worth / cost - q / rate) / 2
         expect(
-            abs(change) < 1e-4,
-            f"In {(R, S, T, P)} at p = {p:.6g} both would still learn to cooperate {direction}.",
+            not close(found, worth / cost / 2, within=1e-4) or q == 0,
+            "The giver also pays for cooperation that it would have had without paying.",
         )
-    return "Agents that cooperate more often than that earn less gratitude: the other expects it."
+        expect(
+            cost == 1 or not close(found, (worth - q / rate) / 2, within=1e-4),
+            "Right for cost 1. Where does the cost enter?",
+        )
+        expect(
+            close(found, truth, within=1e-4),
+            f"Wrong for worth {worth}, q {q}, rate {rate}, cost {cost}: the payment is made with probability "
+            "q', which depends on eta, too.",
+        )
+    expect(
+        close(best_incentive(4.0, 0.9, 0.1, 1.0), 0.0, within=1e-4),
+        "With worth 4, q 0.9, rate 0.1, cost 1: the incentive is not negative.",
+    )
+    return "The more likely cooperation is anyway, and the slower it is learned, the less is worth paying."
 
 
 def _differences(R: float, S: float, T: float, P: float, p: float, rate: float) -> list[float]:
