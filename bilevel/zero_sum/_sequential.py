@@ -50,7 +50,7 @@ class SequentialRule(ABC):
 class CounterfactualRegretMinimization(SequentialRule):
     """Counterfactual regret minimization (CFR): regret matching in every information state.
 
-    Agents update at once, and the plain average policy converges in two-agent zero-sum games. The solver is
+    Agents update in turn, and the plain average policy converges in two-agent zero-sum games. The solver is
     OpenSpiel's `pyspiel.CFRSolver`.
 
     Source:
