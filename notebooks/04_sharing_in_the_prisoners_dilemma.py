@@ -29,7 +29,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -56,7 +56,7 @@ torch.set_default_dtype(torch.float64)
 # depends on the learning rate of the outer loop. If giving has a cost with the coefficient $c$, the share
 # converges to a value near the minimal share, the same for both learning rates.
 
-# %%
+# %% tags=["hide-input"]
 SEEDS, OUTER_STEPS = size(12, fast=3), size(150, fast=4)
 RATE, ENTROPY = 10.0, 0.1  # of the policies: learning rate and entropy coefficient
 

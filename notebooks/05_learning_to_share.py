@@ -26,7 +26,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import dataclasses
 
 import matplotlib.pyplot as plt
@@ -51,7 +51,7 @@ torch.set_default_dtype(torch.float64)
 # digging does not pay. The learned sharing has a direction: *agents give to the neighbor that waters them*.
 # In the middle is the mean over 12 seeds.
 
-# %%
+# %% tags=["hide-input"]
 AGENTS, SEEDS, OUTER_STEPS = 5, size(12, fast=3), size(150, fast=8)
 ring = dataclasses.replace(games.make("cyclical-prisoners-dilemma"), agents=AGENTS)
 INNER = {"inner.learning_rate": 1.0, "inner.entropy_coef": 0.1}

@@ -24,7 +24,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -52,7 +52,7 @@ torch.set_default_dtype(torch.float64)
 # * `lio` (*learning to incentivize others*): a payment from 0 to 2 for each action of the other agent. The
 #   payments are learned in the outer loop, and nobody is charged for them.
 
-# %%
+# %% tags=["hide-input"]
 DILEMMA, SEEDS, STEPS = "prisoners-dilemma-lase", size(16, fast=3), size(80, fast=2)
 game, runs = games.make(DILEMMA), {}
 

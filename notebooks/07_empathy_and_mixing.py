@@ -23,7 +23,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -46,7 +46,7 @@ torch.set_default_dtype(torch.float64)
 # alone, defecting alone and mutual defection. Left: the welfare during learning. Right: the rewards of the
 # agent with the larger and of the agent with the smaller one, after learning.
 
-# %%
+# %% tags=["hide-input"]
 R, S, T, P = 4.0, 0.0, 5.0, 1.0
 SEEDS, STEPS = size(16, fast=3), size(80, fast=2)
 EXACT = {"inner.exact": True, "inner.learning_rate": 1.0, "inner.entropy_coef": 0.0}

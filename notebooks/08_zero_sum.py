@@ -126,8 +126,8 @@ print(f"distance from the equilibrium: {radius[0]:.2f} at the start,", end=" ")
 print(f"{radius[-1]:.2f} after 300 steps")
 
 # %% [markdown]
-# On a circle around the equilibrium every angle would be 90 degrees: the steps go around the equilibrium, not
-# toward it. And the distance grows.
+# On a circle around the equilibrium every angle would be 90 degrees. Here the angles vary around that: the
+# steps go around the equilibrium, not toward it. And the distance grows.
 #
 # ## The key equation
 #
@@ -327,7 +327,8 @@ for name, some in (("with a", pure), ("without a", ~pure)):
 #
 # Now for games in between: random payoffs that are *correlated* between the two agents. The correlation
 # $\rho$ (rho) is 1 for a team and $-1$ for a zero-sum game; here it is $-0.5$. By the key equation the shared
-# rewards have another correlation (the variances of $c$ and $d$ are $(1 + \rho) / 2$ and $(1 - \rho) / 2$):
+# rewards have another correlation (the rewards have variance 1, so $c$ and $d$ have the variances
+# $(1 + \rho) / 2$ and $(1 - \rho) / 2$):
 #
 # $$\tilde\rho = \frac{(1 + \rho) - \kappa^2 (1 - \rho)}{(1 + \rho) + \kappa^2 (1 - \rho)}.$$
 
@@ -457,8 +458,9 @@ print(f"hypergradient for 30 steps: library      {-found.gradient:.8f}")
 print(f"                            from scratch {hypergradient(0.4, 30, 0.5):.8f}")
 
 # %% [markdown]
-# The library's method `tos` learns the share in both games. The initial share given away is 0.1, with which
-# the policies still cycle in the game with the bonus. Each outer step contains five policy steps.
+# The library's method `tos`, that of lesson 5, learns the share by such a hypergradient, here in both games.
+# The initial share given away is 0.1, with which the policies still cycle in the game with the bonus. Each
+# outer step contains five policy steps.
 
 # %%
 from bilevel.methods import Placement, Selfish, ToS
@@ -552,9 +554,9 @@ check_1(factor)
 # %% [markdown]
 # **Exercise 2 (the end of the cycles).** For two actions let
 # $a_i = r_i(0,0) - r_i(0,1) - r_i(1,0) + r_i(1,1)$: positive if $i$ prefers to match the other's action,
-# negative if it prefers not to. Learning cycles only if $\tilde a_1$ and $\tilde a_2$ have opposite signs.
-# What is the smallest share that each must give away so that they do not? `payoffs` is [action, action,
-# agent]. (If the signs agree without sharing: 0.)
+# negative if it prefers not to. $\tilde a_i$ is the same for the shared rewards $\tilde r_i$. Learning cycles
+# only if $\tilde a_1$ and $\tilde a_2$ have opposite signs. What is the smallest share that each must give
+# away so that they do not? `payoffs` is [action, action, agent]. (If the signs agree without sharing: 0.)
 
 
 # %% tags=["exercise-2"]

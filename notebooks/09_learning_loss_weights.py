@@ -67,7 +67,8 @@ def validation():
 
 # %% [markdown]
 # `LossWeightTuner` wraps an existing training loop: any `nn.Module`, any `torch.optim` optimizer. It takes
-# the losses as functions, because it evaluates them twice.
+# the losses as functions, because it evaluates them twice. Both weights start at 0.5, and `"simplex"` keeps
+# their sum at 1.
 
 # %%
 model, weights = Number(), LossWeights(["noisy", "shifted"], 0.5, "simplex")
@@ -461,9 +462,10 @@ check_2(reweight)
 
 # %% [markdown]
 # **Exercise 3 (sample weights).** Linear regression: $\theta$ has shape [input]; sample $i$ has
-# the loss $\frac12 (x_i \cdot \theta - y_i)^2$, and the step minimizes the *sum* of $w_i$ times that. $V$
-# is the mean of the same loss over verified samples. Return the derivative of $V(\theta')$ with respect to
-# each $w_i$ at $w = 0$, [sample]. Then think: which sign does a sample with a wrong label tend to have?
+# the loss $\frac12 (x_i \cdot \theta - y_i)^2$, and $\theta'$ follows by one gradient step, with the learning
+# rate `rate`, on the *sum* of $w_i$ times that. $V$ is the mean of the same loss over verified samples.
+# Return the derivative of $V(\theta')$ with respect to each $w_i$ at $w = 0$, [sample]. Then think: which
+# sign does the derivative tend to have for a sample with a wrong label?
 
 
 # %% tags=["exercise-3"]

@@ -282,7 +282,7 @@ def largest_catch(fish, days, agents=3):
 
 for days in (1, 3, 5):
     found, best = largest_catch(6, days), Pond(horizon=days).best_welfare
-    print(f"{days} days: largest catch {found:g}, best_welfare of the class {best:g}")
+    print(f"days: {days}, largest catch: {found:g}, the class's best_welfare: {best:g}")
 
 # %% [markdown]
 # Does the class, which computes a whole batch with tensors, have the same rules?
@@ -493,9 +493,9 @@ probability = with_interval(tax.probability_of_improvement)
 print(f"P(improvement) of tax over tos: {probability}")
 
 # %% [markdown]
-# P(improvement) is the probability that a seed of the method has a larger welfare than a seed of the first
-# method; 0.5 means no difference. Be critical of the figure, too. With `tos` agents initially give two thirds
-# away; the initial tax is a tenth. So part of the difference in speed is due to the initial sharing. And the
+# P(improvement) is the probability that a random run of the method has a larger welfare than a random run of
+# the first method in the table, `selfish`; 0.5 means no difference. Be critical of the figure, too. With
+# `tos` agents initially give two thirds away; the initial tax is a tenth. So part of the difference in speed is due to the initial sharing. And the
 # learned shares differ more than the welfare: with `tos` agents give away almost their *whole* catch during
 # most of the run, and keep what they receive. With a tax of 1 they still get a third of their own catch.
 #
@@ -649,9 +649,9 @@ def own_rates(phi):
 check_3(own_rates)
 
 # %% [markdown]
-# **Exercise 4 (your own game).** Write a game of your own, and replace the dots by an instance of it. The
-# check runs random episodes: shapes, random numbers, termination, and whether random actions exceed
-# `best_welfare`. Start from `Pond`, or from a dilemma of everyday life.
+# **Exercise 4 (your own game).** Write a game of your own, as a class with a new name, and replace the dots
+# by an instance of it. The check runs random episodes: shapes, random numbers, termination, and whether
+# random actions exceed `best_welfare`. Start from `Pond` and change its rules, or from a dilemma of everyday life.
 
 # %% tags=["exercise-4"]
 my_game = ...

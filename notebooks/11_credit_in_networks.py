@@ -13,7 +13,7 @@
 # help: tuning, a neighborhood, or learned sharing, which has to find the graph first.
 #
 # **Goals.** After this lesson you can derive the signal-to-noise ratio of a policy gradient from a common
-# reward, say what tuning mends and what it does not, write the hypergradient of learned sharing on a graph,
+# reward, say what tuning fixes and what it does not, write the hypergradient of learned sharing on a graph,
 # and compare methods with equal budgets.
 #
 # **Prerequisites.** Lesson 05. About 45 minutes.
@@ -27,7 +27,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import statistics
 
 import matplotlib.pyplot as plt
@@ -52,7 +52,7 @@ torch.set_default_dtype(torch.float64)
 # rewards. Right, they learn to share with their two neighbors (`ToS`, lesson 5). Both learning rates are
 # among those that are compared below. The band is the 95 % interval over seeds.
 
-# %%
+# %% tags=["hide-input"]
 SEEDS, BATCH = size(12, fast=3), 4
 SAMPLED = {"inner.exact": False, "inner.episodes": BATCH}
 mean = Prosocial().with_settings({**SAMPLED, "inner.learning_rate": 30.0})
@@ -91,7 +91,7 @@ plt.show()
 # too, at random. What I want to know is the *signal*; all that the others do is *noise*. Each other agent
 # contributes as much variance as I do, so the noise is about $\sqrt{N}$ times the signal.
 #
-# * **A larger learning rate** scales signal and noise alike. It mends the *size* of a step, not its
+# * **A larger learning rate** scales signal and noise alike. It fixes the *size* of a step, not its
 #   direction.
 # * **Larger batches** reduce the noise, but each update then costs more episodes.
 # * **Fewer rewards to learn from.** My help reaches one agent. All other rewards are noise for me. If I
@@ -232,11 +232,12 @@ plt.show()
 # $$\hat G_{ij} = \frac{1}{B - 1} \sum_{\text{episodes}} (h_i - p_i)\,(r_j - \bar r_j), \qquad
 # \mathbb E\, \hat G_{ij} = p_i (1 - p_i)\, \frac{\partial r_j}{\partial h_i} .$$
 #
-# Only two numbers of each row are not 0 in expectation: $j = i$ (the cost) and $j = i + 1$ (the benefit).
-# All learning rewards so far are sums over a row: the mean adds up all of it, and so adds the noise of the
-# zeros. With a sharing matrix $T$ (lesson 5: $T_{ji}$ is the share of $j$'s reward that $i$ receives) agent
-# $i$ learns from a *weighted* row, and the outer loop learns the weights by the hypergradient through the
-# update:
+# $r_j$ is agent $j$'s own reward, and $\bar r_j$ its mean over the batch. Only two numbers of each row are
+# not 0 in expectation: $j = i$ (the cost) and $j = i + 1$ (the benefit). The gradients so far, but for the
+# difference rewards, are weighted sums over a row: own reward takes one entry, the neighborhood three, and
+# the mean all of them, with the noise of the zeros. With a sharing matrix $T$ (lesson 5: $T_{ji}$ is the
+# share of $j$'s reward that $i$ receives) the outer loop *learns* the weights of the row, by the
+# hypergradient through agent $i$'s update:
 #
 # $$\theta_i' = \theta_i + \alpha \sum_j T_{ji}\, \hat G_{ij}, \qquad
 # \frac{dF}{dT_{ji}} = \underbrace{\frac{\partial F}{\partial \theta_i'}}_{w_i}\; \alpha\, \hat G_{ij} .$$
@@ -287,9 +288,8 @@ def learn_to_share(theta, mask, updates, estimate, rate=10.0, outer_rate=0.1):
 # The library's `ToS` with exact values, against the code above with the expected influence, from the same
 # policies. Each agent may share with itself and its two neighbors (`mask`):
 
+
 # %%
-
-
 def neighbors(agents):
     """Permitted shares: an agent itself and its two neighbors, [giver, receiver]."""
     own = torch.eye(agents, dtype=torch.bool)
@@ -323,7 +323,7 @@ print(f"library, mean of all: SNR {g.mean() / g.std():.2f}")
 print(f"formula:              SNR {((EPISODES - 1) / (AGENTS - 1)) ** 0.5:.2f}")
 
 # %% [markdown]
-# ## What tuning mends, and what it does not
+# ## What tuning fixes, and what it does not
 #
 # Now agents learn. We count the episodes until 95 % of all actions help, for the mean of all rewards: left
 # for several learning rates, with batches of 4; right for several batch sizes, each with the best of three
@@ -390,11 +390,11 @@ for agents in GROUPS:
     print(f"with the best batch, too, {best:.0f}")
 
 # %% [markdown]
-# * **The learning rate mends the scale.** The best of five rates needs less than a tenth of the episodes that
+# * **The learning rate fixes the scale.** The best of five rates needs less than a tenth of the episodes that
 #   rate 1 needs. (With 128 agents, rate 1 does not reach the level within 1000 updates.) Beyond the best
 #   rate, steps are too large for their noise: some agents become sure that they should not help, and
 #   unlearn it slowly.
-# * **It does not mend the ratio.** At every rate that is not too large, four times as many agents need
+# * **It does not fix the ratio.** At every rate that is not too large, four times as many agents need
 #   about four times as many episodes.
 # * **The batch hardly matters while it is small**: half as many updates from twice as many episodes. Large
 #   batches make each update precise, and are wasteful: with 8 agents, one update from 64 episodes is
@@ -502,10 +502,10 @@ display(Markdown("\n".join(rows)))
 # ## Does learned sharing find the graph?
 #
 # Now hide the graph: everybody may share with everybody, and shares start equal, so that agents learn from
-# the mean of all rewards at first. A *learned edge* is a share above half of an equal part of what the
-# giver gives away (`bilevel.edge_recovery`). *Precision* is the fraction of learned edges that lead to the
-# agent that helps the giver, *recall* the fraction of these agents that are found. Two learning rates of
-# the policies, slow and fast:
+# the mean of all rewards at first. Take what a giver gives away, and divide it equally among all others: a
+# *learned edge* is a share above half of such an equal part (`bilevel.edge_recovery`). *Precision* is the
+# fraction of learned edges that lead to the agent that helps the giver, *recall* the fraction of these
+# agents that are found. Two learning rates of the policies, slow and fast:
 
 # %%
 HIDDEN, UPDATES, LARGE = 16, size(300, fast=6), 16
@@ -551,7 +551,7 @@ plt.show()
 # more once all agents help. In both cases at least 95 % help. So a share that is not 0 does not prove that
 # its receiver matters.
 #
-# And do hidden edges save episodes? Learned sharing on the hidden graph, with small batches and a large
+# And does learned sharing save episodes if the graph is hidden? We run it with small batches and a large
 # learning rate, against the tuned mean of all rewards:
 
 # %%

@@ -28,7 +28,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -53,7 +53,7 @@ torch.set_default_dtype(torch.float64)
 # the first step, and after each of the four outcomes of the last step. *Naive* agents follow their own
 # gradients. *LOLA* agents differentiate through the other agent's next learning step.
 
-# %%
+# %% tags=["hide-input"]
 SEEDS, STEPS = size(64, fast=4), size(100, fast=4)
 ipd = games.make("repeated-prisoners-dilemma")
 selfish = default_config("repeated-prisoners-dilemma", "selfish").method
@@ -106,8 +106,8 @@ for rule, curves in CURVES.items():
 #   other agent's next learning step*? That step depends on my policy. If I become a little more like tit
 #   for tat, your gradient turns toward cooperation, and that is worth more to me than what I lose now.
 # * **SOS** (stable opponent shaping) asks the same, but takes back as much of the shaping as is needed not
-#   to turn against the direction of plain look-ahead. Two agents that both shape can otherwise talk
-#   themselves into an outcome that is worse for both.
+#   to turn against *look-ahead*, which only anticipates where the other agent will be. Otherwise two
+#   agents that both shape can end at an outcome that is worse for both.
 # * **Advantage alignment** reaches the same aim without second derivatives: if I have done well so far, I
 #   make those of my actions likelier that are good *for you*; if I have done badly, those that are bad for
 #   you.
@@ -161,9 +161,8 @@ def through_the_step(losses, theta, rate):
 # shaping may cancel at most a part $a$ of $\xi_0$. Second, near a fixed point, where $\xi$ is small,
 # shaping fades.
 
+
 # %%
-
-
 def terms(losses, theta):
     """The naive gradient xi, H_o xi, and the shaping term chi, each like theta."""
     slopes = jacrev(losses)  # [loss, agent, parameter]
@@ -306,14 +305,14 @@ for rule in RULES:
     )
 
 # %% [markdown]
-# * **Tandem.** Naive learners and SOS reach the line of fixed points. LOLA stops beyond it, and both agents
-#   lose: each moves forward in order to make the other one step back, and both do so. A point where LOLA
-#   stops need not be a fixed point of the game.
+# * **Tandem.** Naive learners and SOS reach the line of fixed points. LOLA stops at a larger sum $x + y$,
+#   and both agents lose: each moves forward in order to make the other one step back, and both do so.
+#   A point where LOLA stops need not be a fixed point of the game.
 # * **Matching pennies.** Naive learners circle around the equilibrium and slowly move away from it. With
 #   LOLA and SOS they spiral toward it.
-# * **Stag hunt.** Shaping agents reach the better equilibrium from more starts, among them the black dot:
-#   if I hunt the stag more often, you learn to hunt it, too. SOS takes back a part of the shaping, and
-#   reaches it from fewer starts than LOLA, but from more than naive learners.
+# * **Stag hunt.** Shaping agents reach the better equilibrium from more starts: if I hunt the stag more
+#   often, you learn to hunt it, too. SOS takes back a part of the shaping, and reaches it from fewer starts
+#   than LOLA, but from more than naive learners. From the black dot only LOLA reaches it.
 #
 # ## The repeated prisoner's dilemma
 #
@@ -383,7 +382,7 @@ ours = vmap(lambda theta: lola(dilemma, theta, 1.0))(state["theta"])
 print("one update of the library's learner: the same:", torch.allclose(moved, ours))
 
 # %% [markdown]
-# The difference falls by a factor of 100 if the rate falls by 10: LOLA is the first order.
+# The difference falls by a factor of 100 if the rate falls by a factor of 10: LOLA is right to first order.
 #
 # ## Advantage alignment
 #
@@ -531,8 +530,8 @@ display(Markdown("\n".join(rows)))
 #
 # ## What if only one agent knows?
 #
-# Each rule in the row plays agent 0, against each rule in the column. Numbers: return per step of agent 0
-# and of agent 1, interquartile means over seeds.
+# Agent 0 learns by the rule of the row, agent 1 by the rule of the column. Numbers: return per step of
+# agent 0 and of agent 1, interquartile means over seeds.
 
 # %% tags=["hide-input"]
 PAIRS = ("naive", "lola", "aligned")
@@ -548,7 +547,7 @@ display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # * **LOLA against a naive learner**: both get more than for mutual defection, and LOLA gets more than the
-#   other. It makes cooperation pay for the naive agent, as far as that pays for itself.
+#   other. It makes cooperation pay for the naive agent, but only as far as LOLA itself gains from it.
 # * **Advantage alignment against a naive learner**: mutual defection, at least with these settings. It does
 #   not look at the other agent's next step, as LOLA does.
 # * **LOLA and advantage alignment** cooperate with each other, although they shape in different ways.

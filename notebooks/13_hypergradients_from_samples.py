@@ -3,11 +3,11 @@
 #
 # **How do you differentiate through learning if rewards are only sampled?**
 #
-# Until now every objective had a formula: we could differentiate the expected reward, and the learning step,
-# exactly. Most environments are simulators. They return one reward for one sampled action, and there is
-# nothing to differentiate in between. Policy gradients solve this for *one* derivative. A hypergradient
-# through learning contains derivatives of policy gradients, that is *second* derivatives, and there the usual
-# code silently returns a wrong number.
+# In lessons 1 and 5 every objective had a formula: we could differentiate the expected reward, and the
+# learning step, exactly. Most environments are simulators. They return one reward for one sampled action,
+# and there is nothing to differentiate in between. Policy gradients solve this for *one* derivative. A
+# hypergradient through learning contains derivatives of policy gradients, that is *second* derivatives, and
+# there the usual code silently returns a wrong number.
 #
 # This lesson uses a small game whose exact hypergradient we know, so that the error of every estimator can be
 # measured: its **bias**, which remains however many episodes you sample, and its **variance**, which
@@ -29,7 +29,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -56,9 +56,9 @@ torch.set_default_dtype(torch.float64)
 #
 # Left: the distribution of many independent estimates from 256 episodes for each update. Right: the root mean
 # squared error against the number of episodes. `reinforce`, the usual policy gradient, is off by about 30 %,
-# and *more episodes do not help*. `loaded-dice` has hardly any bias, and less noise than `dice`.
+# and *more episodes do not remove this bias*. `loaded-dice` has hardly any bias, and less noise than `dice`.
 
-# %%
+# %% tags=["hide-input"]
 GAME, DRAWS = FiniteRepeatedGame(discount=0.7, horizon=8), size(200, fast=10)
 
 
@@ -109,8 +109,7 @@ right.set(ylabel="root mean squared error", title="error of one estimate, relati
 right.set_xticks(EPISODES, EPISODES)
 right.minorticks_off()
 right.set_yticks((0.03, 0.1, 0.3, 1), ("3 %", "10 %", "30 %", "100 %"))
-left.legend()
-right.legend()
+figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
 
 # %% [markdown]
@@ -275,7 +274,7 @@ def leave_one_out(returns):
 # %% [markdown]
 # Three surrogates. `own` is the log probability of the agent's own action, `joint` that of all agents'
 # actions: the distribution of episodes depends on *both* policies, and in the second derivative the effect of
-# one agent on the gradient of the other matters. (An agent that uses this effect does *opponent shaping*.)
+# one agent on the gradient of the other matters. (Agents that use this effect *shape* each other, lesson 12.)
 # In DiCE a reward depends on all actions up to its round, hence the cumulative sum. The term with the
 # baseline is 0 on average in every derivative, but correlated with the rest, and reduces the variance of the
 # first derivative. Loaded DiCE multiplies the *advantage* $A_t = G_t - b_t$ of each round by the part of the
@@ -368,7 +367,8 @@ display(Markdown("\n".join(rows)))
 
 # %% [markdown]
 # * **Through one update all three agree**, digit by digit: only first derivatives with respect to $\theta$
-#   are needed. If your hypergradient goes through a single sampled update, plain policy gradients are enough.
+#   are needed. If your hypergradient goes through a single sampled update, plain policy gradients are enough:
+#   so they were in lesson 11.
 # * **Through four updates `reinforce` is biased**, far beyond its margin. The other two are not. In the first
 #   figure the bias was positive, here it is negative: the sign depends on the game and on the policies.
 # * With one round, `dice` with its baseline and `loaded-dice` are the same formula. They differ for longer
@@ -454,6 +454,7 @@ def evolution(draws, pairs, episodes, sigma=0.1, seed=0):
 # %% [markdown]
 # The library's `Evolution(members=True, fresh_data=True)` draws separate episodes for every sample. Without
 # these settings it reuses one set of recorded episodes, which do not depend on $\varphi$, and refuses.
+# Its 256 `samples` are 128 antithetic pairs.
 
 # %%
 from bilevel.hypergradient import Evolution

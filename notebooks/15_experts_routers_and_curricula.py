@@ -113,8 +113,8 @@ for router in FIRST:
 # ## The key equation
 #
 # $z_e$ are the router's scores of $N$ experts, $p_e$ the gates, and $y = \sum_e p_e\, y_e$ the output of
-# the mixture. *Entmax* with the parameter $\alpha$ lies between softmax ($\alpha = 1$) and sparsemax
-# ($\alpha = 2$):
+# the mixture. *Entmax* with the parameter $\alpha$ lies between softmax (the limit $\alpha \to 1$) and
+# sparsemax ($\alpha = 2$):
 #
 # $$p_e = \big[(\alpha - 1)\, z_e - \tau\big]_+^{1 / (\alpha - 1)},
 # \qquad \tau \text{ such that } \sum_e p_e = 1,$$
@@ -210,8 +210,8 @@ for name, gates in GATES.items():
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# * Sparsemax with a large lead has the gate 1 and no gradient. Entmax with $\alpha = 1.5$ comes close to
-#   that; softmax keeps a small gradient.
+# * Sparsemax with a large lead has the gate 1 and no gradient, and so has entmax with $\alpha = 1.5$ here
+#   (exercise 1: from which lead on?). Softmax and entmax with $\alpha = 1.25$ keep a small gradient.
 # * `top-1` has the gate of a *softmax probability*, not 1. That is why its router learns at all. Scaled to
 #   sum 1, the gate is 1 for all scores, and the Jacobian is exactly 0: such a router never learns. This is
 #   the router of Switch Transformers, and the reason for its unscaled gate.
@@ -454,15 +454,11 @@ print("Switch:           ", torch.allclose(switch_loss(dense), switch(p, p)))
 print("importance:       ", torch.allclose(importance_loss(dense), importance(p)))
 moved = 0.02 * (0.25 - loads(z)).sign()
 routing = top_k_routing(z, 1)
-print(
-    "selection bias:   ", torch.allclose(update_bias(0 * shift, routing, 0.02), moved)
-)
+its = update_bias(0 * shift, routing, 0.02)
+print("selection bias:   ", torch.allclose(its, moved))
 use = expert_use(p, torch.zeros(200).long())
-same = (
-    abs(use.effective - effective(p)) < 1e-9,
-    abs(use.max_violation - max_violation(p)),
-)
-print("collapse measures:", bool(same[0]) and bool(same[1] < 1e-9))
+errors = use.effective - effective(p), use.max_violation - max_violation(p)
+print("collapse measures:", all(abs(error) < 1e-9 for error in errors))
 
 # %% [markdown]
 # ## When do experts collapse?
@@ -515,7 +511,8 @@ rows += [row(name, preference) for preference in (0.0, 6.0) for name in ROUTERS]
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# (The measures of collapse and the accuracy are interquartile means over seeds with 95 % intervals.)
+# (Numbers with brackets are interquartile means over seeds with 95 % intervals. "Seeds below 3.5" counts the
+# seeds with fewer than 3.5 effective experts: they have lost one, or nearly so.)
 #
 # * **Without a preference** most seeds of every router use all four experts. A few seeds lose one, with
 #   softmax, too: a good router without collapse is not guaranteed by any of these gates.
@@ -528,10 +525,10 @@ display(Markdown("\n".join(rows)))
 # * **Top-1 recovers in part**, because its router learns from the softmax probability. The Switch loss and
 #   the selection bias both work here: the loss reads the softmax probabilities, which are never constant.
 #
-# In this task `top-1` has the highest accuracy of all if nothing is preferred. In the study of the library,
-# with a router behind a graph attention and a learning rate 20 times as small, `top-1` collapses most (the
-# first figure). Whether a router collapses is a property of router, network, initialization *and* learning
-# rate. Do not infer it from one task.
+# In this task the three `top-1` routers have the highest accuracy if nothing is preferred. In the study of
+# the library, with a router behind a graph attention and a learning rate 20 times as small, `top-1`
+# collapses most (as in the first figure). Whether a router collapses is a property of router, network,
+# initialization *and* learning rate. Do not infer it from one task.
 
 # %% [markdown]
 # ## What does the curriculum change?
@@ -560,7 +557,8 @@ plt.show()
 # %% [markdown]
 # Where are the states that train the router? One seed without a preference, after training. Each dot is a
 # test state in the plane of its context; the four quadrants are the modes. Circles: a second gate is above
-# 0.001.
+# 0.001. For the curriculum, which ends with sparsemax, these are the states that train the router. Softmax
+# and `top-1` train it in nearly all states, with circles or without.
 
 # %% tags=["hide-input"]
 figure, panels = plt.subplots(1, 3, figsize=(11, 4), sharey=True)
@@ -616,8 +614,9 @@ display(Markdown("\n".join(rows)))
 # * **Against collapse the curriculum works** where sparsemax collapses from the beginning: the softmax phase
 #   removes the preference before the gates become sparse.
 # * **Without a preference there is little collapse to prevent**, and the gain over sparsemax is small. The
-#   gain over softmax comes from sharp gates at the end, which `top-1` has, too. It is even better here.
-# * The study of the library, on the larger task with 20 seeds: the curriculum ends 0.6 [0.4, 2.7] points
+#   gain over softmax probably comes from sharp gates at the end, which `top-1` has, too. It is even better
+#   here.
+# * The study of the library, on the larger task with 20 seeds: the curriculum ends 0.6 [0.3, 2.7] points
 #   above sparsemax with a balance loss. It does not do so by preventing collapse: all these routers lose an
 #   expert in 1 to 3 of 20 seeds. And the learning rate was chosen by runs of softmax and the curriculum
 #   alone, which may favor them. So the answer to the title's question is: *a little, and much if the
@@ -720,7 +719,7 @@ check_2(partial_collapse)
 # **Exercise 3 (what the router learns from one state).** The output is $y = \sum_e p_e\, y_e$, with gates
 # $p$ by entmax, and the loss is $L = \frac12 (y - t)^2$ with the target $t$. Return the derivatives
 # $\partial L / \partial z_e$, [expert], from the gates, the experts' outputs $y_e$, $t$ and $\alpha$,
-# without autograd. Then think: for which experts does the score rise?
+# without autograd. Then think: for which experts does gradient descent raise the score?
 
 
 # %% tags=["exercise-3"]

@@ -134,8 +134,8 @@ for name, history in runs.items():
 # $$\boxed{\ \text{exploitability}(\bar x, \bar y) =
 # \frac12 \Big( \max_a (A \bar y)_a - \min_b (\bar x^{\!\top}\! A)_b \Big) = \frac{R_0 + R_1}{2\,T}\ }$$
 #
-# It remains to bound the regret. With $n$ actions and payoffs in a range of length $L$, whatever the other
-# agent plays:
+# It remains to bound the regret. With $n$ actions, a uniform first strategy and payoffs in a range of length
+# $L$, whatever the other agent plays:
 #
 # $$R \le \frac{\log n}{\eta} + \frac{\eta\, T L^2}{8} \ \text{(multiplicative weights, learning rate } \eta),
 # \qquad R \le L \sqrt{n\, T} \ \text{(regret matching)}.$$
@@ -267,15 +267,15 @@ for name, (played, worth) in paths.items():
 # just that. The regret of multiplicative weights grew faster in this range: with a constant learning rate
 # its bound has a term that is linear in $T$, and theory lets the rate fall like $1 / \sqrt T$. The regret
 # of optimistic weights stops growing, since its predictions become right: the exploitability of its average
-# falls like $1 / T$. All are far below the gray bound, which allows the other agent to know everything in
-# advance.
+# falls like $1 / T$. All are far below the gray bound, which holds even if the other agent knows everything
+# in advance.
 
 # %% [markdown]
 # ## The library's version
 #
 # `zero_sum.learn` records last and average iterates of a rule. From the same start it must give the same
-# strategies. (The library's optimistic rule predicts no change in the first step; ours predicts that the
-# payoffs, at first 0, repeat. The difference is the payoff of the first step, which we subtract here.)
+# strategies. (Our optimistic rule counts the payoffs of the first round twice. The library's counts them
+# once, as it has no earlier payoffs to compare them with. Here we subtract this difference, `first`.)
 
 # %%
 first = action_values(START)
@@ -310,8 +310,9 @@ print(f"linear program:         {exact}, value {solved.value:.4f}")
 #
 # $$x^{t+1} \propto \Big( x^t\, \rho^{\,\eta \tau}\, e^{\,\eta u^t} \Big)^{1 / (1 + \eta \tau)}.$$
 #
-# With a fixed magnet that is the wrong equilibrium: the magnet's. So let the magnet follow slowly, by a
-# *magnet rate* $r$: $\rho \leftarrow \rho^{1 - r} x^r$. Where strategy and magnet are equal, the pull is 0.
+# With a fixed magnet this is the equilibrium of the regularized game, not of the original one. So let the
+# magnet follow the strategy slowly, by a *magnet rate* $r$: $\rho \leftarrow \rho^{1 - r} x^r$
+# (normalized). Where strategy and magnet are equal, the pull is 0.
 
 # %%
 
@@ -337,7 +338,7 @@ shown = {
     "fixed magnet": magnetic(STEPS),
     "moving magnet": magnetic(STEPS, magnet_rate=0.05),
 }
-NASH = solved.row
+NASH = solved.row  # of both agents: the game is symmetric
 distance = {
     name: (NASH * (NASH / path).log()).sum((-2, -1)) for name, path in shown.items()
 }
@@ -380,8 +381,9 @@ for name, values in distance.items():
 
 # %% [markdown]
 # (Dot: start; square: after 150 steps; star: equilibrium. The triangles show agent 0.) Multiplicative weights
-# ends at the border, where its probabilities are next to 0. The fixed magnet stops at a distance from the
-# equilibrium, at the quantal response equilibrium. The other two converge, at a constant factor per step.
+# spirals out to the border of the triangle, where a probability is almost 0. The fixed magnet (only in the
+# right panel) stops at the quantal response equilibrium, at a distance from the Nash equilibrium. The other
+# two converge: their divergence shrinks by a constant factor per step.
 #
 # Is that the library's magnet? The largest difference of the strategies, after the same number of steps:
 
@@ -695,7 +697,7 @@ def bluffs_per_strong_bet(bet):
 check_2(bluffs_per_strong_bet)
 
 # %% [markdown]
-# **Exercise 3 (regret matching+).** Regret matching remembers negative regrets for ever. Regret matching+
+# **Exercise 3 (regret matching+).** Regret matching remembers negative regrets forever. Regret matching+
 # sets them to 0 after every step, so that an action that becomes good is played at once. Write one step:
 # given the cumulative regrets, the strategy `x` and the payoffs `values` of this round, each [action],
 # return the new regrets and the next strategy. It is uniform if there is no positive regret.
@@ -729,8 +731,8 @@ check_4(regularized_payoffs)
 # **For discussion.** (a) A bot for online poker plays an equilibrium. Against a weak opponent it wins less
 # than a bot that learns the opponent's habits. Why would you still want it? (b) Three agents play, and all
 # have no regret. Which step of the theorem's proof fails? (c) Policies are neural networks, and no average
-# can be stored. Name two ways out. (d) Does a bluff with
-# a jack ever pay in Kuhn poker with a bet of 3, even if a queen always folds?
+# can be stored. Name two ways out. (d) Does a bluff with a jack ever pay in Kuhn poker with a bet of 3, even
+# if a queen always folds?
 
 # %% [markdown]
 # ## Three questions

@@ -110,8 +110,8 @@ print(f"{clear} are above 0, and {short} are shorter than 0.5")
 # %% [markdown]
 # ## The idea in words
 #
-# * **A result is a distribution over seeds**, and often a *bimodal* one in games with several equilibria.
-#   Show all seeds, or the fraction that succeeds, beside any mean.
+# * **A result is a distribution over seeds**, and often a *bimodal* one (with two peaks) in games with
+#   several equilibria. Show all seeds, or the fraction that succeeds, beside any mean.
 # * The **interquartile mean** (IQM), the mean of the middle half, is robust: a few extreme seeds cannot move
 #   it far. For the same reason it does not show a rare failure.
 # * A **bootstrap interval** treats the seeds that you have as the population, and draws new samples from
@@ -127,7 +127,7 @@ print(f"{clear} are above 0, and {short} are shorter than 0.5")
 # %% [markdown]
 # ## The key equation
 #
-# $x_1 \le \dots \le x_n$ are the sorted results of $n$ seeds, $c = \lfloor n / 4 \rfloor$, and
+# $x_1 \le \ldots \le x_n$ are the sorted results of $n$ seeds, $c = \lfloor n / 4 \rfloor$, and
 # $\hat\mu$ the interquartile mean. A bootstrap sample $b$ draws $n$ of the seeds with replacement. The 95 %
 # *percentile* interval contains the middle 95 % of the $\hat\mu^{(b)}$:
 #
@@ -273,7 +273,9 @@ for name, fractions in covered.items():
 # %% [markdown]
 # * **With few seeds the interval promises too much.** With 3 seeds it covers about three quarters of the time
 #   instead of 95 %, with 5 about 90 %, and from about 20 on nearly what it promises. (An interval
-#   from Student's t distribution corrects this for normal results, not for two modes.)
+#   from Student's t distribution corrects this for normal results, not for two modes.) These are intervals
+#   of one method. The intervals of the paired differences in the first figure were worse (11 of 16 contained
+#   the truth): with many ties among the pairs, five of them were a point at 0.
 # * **With two modes, 5 seeds say little.** Their interquartile means fall anywhere from one equilibrium to
 #   the other. The IQM of five discards the lowest and the highest result, so a single success is invisible.
 #   Report the fraction of successful seeds, too.
@@ -354,8 +356,8 @@ for label, fractions in POWERS.items():
 #
 # Compare 20 settings with a baseline, each at the level 5 %. If *none* of them has an effect, the probability
 # of at least one "significant" result is $1 - 0.95^{20}$. **Holm's method** keeps the probability of any
-# false discovery below $\alpha$: sort the $m$ p-values, and compare the smallest with $\alpha / m$, the next
-# with $\alpha / (m - 1)$, and so on; stop at the first that is larger than its threshold. All before it
+# false discovery at or below $\alpha$: sort the $m$ p-values, and compare the smallest with $\alpha / m$, the
+# next with $\alpha / (m - 1)$, and so on; stop at the first that is larger than its threshold. All before it
 # count. (A *p-value* is the probability of a result at least as extreme as the one found, if there is no
 # effect. Exercise 4 computes one.)
 #
@@ -435,12 +437,14 @@ print(f"or {seeds_for(found, unpaired):.0f} unpaired seeds of each method")
 print(f"difference 25, deviation of pairs 88: {seeds_for(25, 88):.0f} pairs")
 
 # %% [markdown]
-# The simulation above agrees: with 40 pairs the power was somewhat above 80 %. The last line is a plan that
-# is discussed below. The formula is for means of many seeds; for numbers below about 10 it is too optimistic,
-# as the coverage above shows. But it gives the order of magnitude *before* training:
+# (0.61 is the difference of *means*, to which the formula applies. That of interquartile means was 1.22 in
+# the first figure.) The simulation above, which uses interquartile means, agrees roughly: with 40 pairs the
+# power was 87 %. The last line is a plan that is discussed below. The formula is for means of many seeds; for
+# numbers below about 10 it is too optimistic, as the coverage above shows. But it gives the order of
+# magnitude *before* training:
 #
-# * Five unpaired seeds detect differences of about two standard deviations, and no smaller ones. "No
-#   significant difference with 5 seeds" is not evidence for equality.
+# * Five unpaired seeds detect differences of about two standard deviations with a power of 80 %, and
+#   smaller ones less often. "No significant difference with 5 seeds" is not evidence for equality.
 # * **A real plan.** In `docs/studies/world-model.md`, ten seeds left open whether learned loss weights are
 #   better than the best hand-set ones: the interval was [-23, +86]. The plan was written down before
 #   further runs: the smallest difference worth detecting (25), the deviation of pairs (88, estimated from
@@ -468,7 +472,7 @@ print(f"difference 25, deviation of pairs 88: {seeds_for(25, 88):.0f} pairs")
 #
 # 25 studies of two methods with normal results (standard deviation 1), a true difference, and a correlation
 # between the results of the same seed. How many seeds do you need to find a difference of 0.5 in most
-# studies? What happens for a difference of 0?
+# studies? What happens for a difference of 0? (The percentage is counted over more studies than are drawn.)
 
 
 # %% tags=["hide-input"]

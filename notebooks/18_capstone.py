@@ -25,7 +25,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ use_style()
 # "reproduced". (The cell trains both methods in full, so it takes longer than the first figures of other
 # lessons.)
 
-# %%
+# %% tags=["hide-input"]
 SEEDS, STEPS = size(20, fast=4), size(300, fast=4)
 FIRST_SEED = 5000  # neither the seeds of the search nor those of the toolkit's study
 PUBLISHED, MARGIN = 9.0, 0.45
@@ -114,10 +114,10 @@ for name, values in FINAL.items():
 #
 # $v$ is the published value, $\delta > 0$ the margin, and $[\ell, h]$ your 95 % interval. The decision rule:
 #
-# $$\boxed{\ \begin{array}{ll}
+# $$\boxed{\ \begin{cases}
 # \text{reproduced} & \text{if } v - \delta \le \ell \text{ and } h \le v + \delta \quad \text{(inside)} \\
 # \text{not reproduced} & \text{if } h < v - \delta \text{ or } \ell > v + \delta \quad \text{(apart)} \\
-# \text{undecided} & \text{otherwise.} \end{array}\ }$$
+# \text{undecided} & \text{otherwise.} \end{cases}\ }$$
 #
 # How many seeds $n$ give a clear verdict with a probability (power) of 80 %? Let $s$ be the standard
 # deviation of one run over seeds; the interval of a mean is then about $\pm 1.96\, s / \sqrt n$. The

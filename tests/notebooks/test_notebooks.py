@@ -157,6 +157,16 @@ def test_visible_code_fits_a_screen(script: Path) -> None:
             assert len(cell.source.splitlines()) <= 36, cell.source.splitlines()[0]
 
 
+@NUMBERED
+def test_no_code_stands_before_the_first_figure(script: Path) -> None:
+    kept = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    for cell in (cell for cell in kept.cells if cell.cell_type == "code"):
+        assert build.COLLAPSE in cell.metadata.get("tags", []), cell.source.splitlines()[0]
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            return
+    pytest.fail("There is no figure.")
+
+
 def test_every_solution_belongs_to_a_lesson() -> None:
     names = {path.name for path in SCRIPTS}
     assert {path.name for path in (build.FOLDER / "solutions").glob("*.py")} <= names

@@ -29,6 +29,10 @@ def check_1(lola_by_hand: Callable[[float, float, float], Any]) -> str:
             "Which sign has the other agent's step? It descends its own loss.",
         )
         expect(
+            not (close(first, -y - 2 * rate * x) and close(second, x - 2 * rate * y)),
+            "These directions ascend the losses: return the gradients themselves, which are descended.",
+        )
+        expect(
             close(first, y + 2 * rate * x),
             "Agent 0 is not right yet: y becomes y plus the rate times x; insert that.",
         )
@@ -65,6 +69,10 @@ def check_3(shaping_part: Callable[..., Any]) -> str:
         p1 = one if against <= 0 else (a * (xi_0 @ xi_0) / against).clamp(max=1.0)
         return torch.minimum(p1, xi @ xi if xi.norm() < b else one)
 
+    def squared(case: tuple[Tensor, Tensor, Tensor, float, float, float]) -> Tensor:
+        """The answer if the squared norm is compared with b."""
+        return truth(*case[:5], case[5] ** 0.5)
+
     base = torch.tensor([0.3, -0.4, 0.5, 0.1])
     cases: list[tuple[str, tuple[Tensor, Tensor, Tensor, float, float, float]]] = [
         ("shaping agrees with look-ahead", (base, base, -base, 1.0, 0.5, 0.1)),
@@ -97,6 +105,10 @@ def check_3(shaping_part: Callable[..., Any]) -> str:
         expect(
             not (name == "shaping opposes look-ahead weakly" and not close(answer, 1.0)),
             "p is never above 1.",
+        )
+        expect(
+            close(answer, right) or not (case[0] @ case[0] < case[5] and close(answer, squared(case))),
+            "p2 compares the norm of xi with b, not the squared norm.",
         )
         expect(close(answer, right), f"Not right yet in this case: {name}.")
     return "So much shaping, but no more: fixed points of the game stay, and those that attract still do."
