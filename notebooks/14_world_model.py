@@ -28,7 +28,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons,tasks]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -51,7 +51,7 @@ use_style()
 # weights begin at 1 (the first point of the figure is after 128 steps), and are learned from the policy
 # loss on held-out rollouts. Only the weights are meaningful in such a short run, not the returns.
 
-# %%
+# %% tags=["hide-input"]
 tiny = WorldModelSettings(
     environment_steps=size(1024, fast=64), num_envs=size(4, fast=2),
     rollout_steps=size(32, fast=8), evaluations=4, evaluation_episodes=1,

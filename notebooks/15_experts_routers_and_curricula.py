@@ -26,7 +26,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons,tasks]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -48,7 +48,7 @@ torch.set_default_dtype(torch.float64)
 # first feature leads, and two of its signs select one of four modes. Each mode has a linear policy of its
 # own, so that four linear experts would suffice if the router finds the modes. Three routers, three seeds:
 
-# %%
+# %% tags=["hide-input"]
 tiny = MixtureSettings(
     entities=3, features=4, hidden_size=8, heads=2, steps=size(300, fast=12),
     batch_size=64, learning_rate=0.01, test_size=size(1000, fast=100),

@@ -27,7 +27,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ torch.set_default_dtype(torch.float64)
 # interval is a point at 0: each of the five seeds ended in the same equilibrium with both methods, and the
 # bootstrap reports no uncertainty at all. These intervals are wrong, and look like the most precise ones.
 
-# %%
+# %% tags=["hide-input"]
 SEEDS, UPDATES = size(2000, fast=100), size(60, fast=30)
 SAMPLED = {"inner.exact": False, "inner.episodes": 4, "inner.learning_rate": 1.0}
 METHODS = {"selfish": Selfish(), "sharing": Fixed(self_interest=0.9)}
