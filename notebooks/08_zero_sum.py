@@ -23,7 +23,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -47,7 +47,7 @@ torch.set_default_dtype(torch.float64)
 # nothing is learned. Right, with a bonus: a small share has the same effect, but with a larger one the
 # policies converge to a corner, where the agents meet and their total reward is larger.
 
-# %%
+# %% tags=["hide-input"]
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits, [agent, café]
 RULE = zero_sum.MultiplicativeWeights(learning_rate=0.1)
 

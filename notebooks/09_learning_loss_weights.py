@@ -26,7 +26,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ torch.set_default_dtype(torch.float64)
 # The model is a single number $\theta$ (theta), and each loss is half its squared distance from the mean of a
 # sensor's measurements. The validation loss is the same for the verified measurements.
 
-# %%
+# %% tags=["hide-input"]
 NOISY, SHIFTED, VERIFIED = -0.3, 1.0, 0.0  # means of the measurements
 
 
@@ -70,7 +70,7 @@ def validation():
 # the losses as functions, because it evaluates them twice. Both weights start at 0.5, and `"simplex"` keeps
 # their sum at 1.
 
-# %%
+# %% tags=["hide-input"]
 model, weights = Number(), LossWeights(["noisy", "shifted"], 0.5, "simplex")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
 outer_optimizer = torch.optim.SGD(weights.parameters(), lr=0.5)

@@ -22,7 +22,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import tempfile
 from pathlib import Path
 
@@ -166,7 +166,7 @@ register_method("tax", LearnedTax)
 # Selfish agents empty the pond on the first day. With the tax they learn to leave enough fish. The tax rate
 # is learned at the same time.
 
-# %%
+# %% tags=["hide-input"]
 INNER = {"inner.learning_rate": 1.0, "inner.episodes": 32}
 
 
@@ -495,9 +495,10 @@ print(f"P(improvement) of tax over tos: {probability}")
 # %% [markdown]
 # P(improvement) is the probability that a random run of the method has a larger welfare than a random run of
 # the first method in the table, `selfish`; 0.5 means no difference. Be critical of the figure, too. With
-# `tos` agents initially give two thirds away; the initial tax is a tenth. So part of the difference in speed is due to the initial sharing. And the
-# learned shares differ more than the welfare: with `tos` agents give away almost their *whole* catch during
-# most of the run, and keep what they receive. With a tax of 1 they still get a third of their own catch.
+# `tos` agents initially give two thirds away; the initial tax is a tenth. So part of the difference in speed
+# is due to the initial sharing. And the learned shares differ more than the welfare: with `tos` agents give
+# away almost their *whole* catch during most of the run, and keep what they receive. With a tax of 1 they
+# still get a third of their own catch.
 #
 # ## Look for a simpler explanation
 #
@@ -651,7 +652,8 @@ check_3(own_rates)
 # %% [markdown]
 # **Exercise 4 (your own game).** Write a game of your own, as a class with a new name, and replace the dots
 # by an instance of it. The check runs random episodes: shapes, random numbers, termination, and whether
-# random actions exceed `best_welfare`. Start from `Pond` and change its rules, or from a dilemma of everyday life.
+# random actions exceed `best_welfare`. Start from `Pond` and change its rules, or from a dilemma of everyday
+# life.
 
 # %% tags=["exercise-4"]
 my_game = ...

@@ -28,7 +28,7 @@ if importlib.util.find_spec("bilevel") is None:  # not installed yet, as in Cola
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "bilevel[lessons]"], check=True)
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
@@ -48,7 +48,7 @@ torch.set_default_dtype(torch.float64)
 # Five rules of the library learn this game from 20 random pairs of initial strategies. **Exploitability** is
 # the gain of a best response, averaged over both agents; it is 0 exactly in a Nash equilibrium.
 
-# %%
+# %% tags=["hide-input"]
 PAYOFFS = games.make("perturbed-rock-paper-scissors").payoffs()[..., 0]  # of agent 0
 STEPS, STARTS = size(3000, fast=30), size(20, fast=3)
 draws = torch.Generator().manual_seed(0)
