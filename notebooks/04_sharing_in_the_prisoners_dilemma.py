@@ -9,11 +9,6 @@
 # each of them give a share $w$ of its reward, positive or negative, to the other. The sum of the rewards
 # does not change. And yet, above some $w$, both clean.
 #
-# Theory gives this $w$. Then two nested loops search for it: in the inner loop the agents learn their
-# policies under a fixed sharing matrix; the outer loop learns the sharing matrix by differentiating through
-# the policy updates. At first the learned share differs from the theoretical one, because the two solve
-# different problems. Once they solve the same problem, they agree.
-#
 # **Goals.** After this lesson you can explain why a sharing matrix conserves the total reward, derive the
 # minimal share for a two-player dilemma, and explain why the share learned for the welfare objective is
 # larger.
@@ -102,6 +97,11 @@ display(Markdown(caption + "\n".join(rows)))
 
 # %% [markdown]
 # ## The idea in words
+#
+# Theory gives this $w$. Then two nested loops search for it: in the inner loop the agents learn their
+# policies under a fixed sharing matrix; the outer loop learns the sharing matrix by differentiating through
+# the policy updates. At first the learned share differs from the theoretical one, because the two solve
+# different problems. Once they solve the same problem, they agree.
 #
 # * **A sharing matrix** states which share of each agent's reward every agent receives: one row for each
 #   giver, one column for each receiver. Every row sums to 1: what an agent does not keep, other agents

@@ -65,11 +65,6 @@ def validation():
     return (model.theta - VERIFIED) ** 2 / 2
 
 
-# %% [markdown]
-# `LossWeightTuner` wraps an existing training loop: any `nn.Module`, any `torch.optim` optimizer. It takes
-# the losses as functions, because it evaluates them twice. Both weights start at 0.5, and `"simplex"` keeps
-# their sum at 1.
-
 # %% tags=["hide-input"]
 model, weights = Number(), LossWeights(["noisy", "shifted"], 0.5, "simplex")
 optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
@@ -79,12 +74,6 @@ found = []
 for _ in range(size(200, fast=10)):
     found.append((model.theta.item(), *weights.as_dict().values()))
     tuner.step(losses, validation)
-
-# %% [markdown]
-# Left: the validation loss as a function of the weights, for models that are trained to convergence. In
-# practice this curve is not available: one training run per point would be too expensive. Dots: the weights
-# during this single training run; they approach the minimum. Right: the weights and the model during
-# training.
 
 
 # %% tags=["hide-input"]
@@ -114,6 +103,16 @@ path = torch.tensor(found)
 draw_learning(path[:, 0], path[:, 1:], NOISY, SHIFTED)
 optimal = (SHIFTED - VERIFIED) / (SHIFTED - NOISY)
 print(f"weight of the noisy sensor: learned {path[-1, 1]:.3f}, optimal {optimal:.3f}")
+
+# %% [markdown]
+# `LossWeightTuner` wraps an existing training loop: any `nn.Module`, any `torch.optim` optimizer. It takes
+# the losses as functions, because it evaluates them twice. Both weights start at 0.5, and `"simplex"` keeps
+# their sum at 1.
+#
+# Left: the validation loss as a function of the weights, for models that are trained to convergence. In
+# practice this curve is not available: one training run per point would be too expensive. Dots: the weights
+# during this single training run; they approach the minimum. Right: the weights and the model during
+# training.
 
 # %% [markdown]
 # ## The idea in words

@@ -162,10 +162,6 @@ class LearnedTax(OuterMethod):
 
 register_method("tax", LearnedTax)
 
-# %% [markdown]
-# Selfish agents empty the pond on the first day. With the tax they learn to leave enough fish. The tax rate
-# is learned at the same time.
-
 # %% tags=["hide-input"]
 INNER = {"inner.learning_rate": 1.0, "inner.episodes": 32}
 
@@ -208,6 +204,9 @@ left.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
+# Selfish agents empty the pond on the first day. With the tax they learn to leave enough fish. The tax rate
+# is learned at the same time.
+#
 # (Lines are interquartile means over 8 seeds, bands their 95 % intervals.)
 #
 # ## The idea in words

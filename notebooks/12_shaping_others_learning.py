@@ -8,11 +8,6 @@
 # mutual defection, although they meet again and again, and although a strategy like tit for tat would make
 # cooperation pay.
 #
-# An agent that knows that the other one *learns* can do more: my policy today decides what you will learn
-# to do tomorrow. To use that is called *opponent shaping*. No rewards are transferred, unlike in lesson 5.
-# We build three methods from scratch, look at their vector fields, and at what each of them has to know
-# about the other agent.
-#
 # **Goals.** After this lesson you can write LOLA's update by differentiating through the other agent's
 # learning step, name its two terms, explain where it fails and how SOS repairs that, compute advantage
 # alignment without second derivatives, and say which information each method needs.
@@ -99,6 +94,11 @@ for rule, curves in CURVES.items():
 
 # %% [markdown]
 # ## The idea in words
+#
+# An agent that knows that the other one *learns* can do more: my policy today decides what you will learn
+# to do tomorrow. To use that is called *opponent shaping*. No rewards are transferred, unlike in lesson 5.
+# We build three methods from scratch, look at their vector fields, and at what each of them has to know
+# about the other agent.
 #
 # * A **naive** learner asks: which change of my policy increases my return, *if the other agent stays as it
 #   is*?

@@ -9,10 +9,6 @@
 # hypergradient through learning contains derivatives of policy gradients, that is *second* derivatives, and
 # there the usual code silently returns a wrong number.
 #
-# This lesson uses a small game whose exact hypergradient we know, so that the error of every estimator can be
-# measured: its **bias**, which remains however many episodes you sample, and its **variance**, which
-# decreases with more of them.
-#
 # **Goals.** After this lesson you can derive the score-function estimator, explain which terms automatic
 # differentiation loses in a sampled learning step, write the DiCE and Loaded DiCE surrogates, estimate a
 # hypergradient with evolution strategies, and choose between a biased and a noisy estimator for a given
@@ -49,14 +45,8 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown]
 # ## A picture of the answer
 #
-# Two agents play a repeated prisoner's dilemma of 8 rounds, and learn to share (lesson 5). We take the
-# hypergradient of the welfare in the sharing logits through two policy updates. It is estimated from sampled
-# episodes with three *surrogates*: functions of the episodes that are differentiated in place of the expected
-# return. Each estimate is divided by the exact hypergradient, which this game has, so 1 is correct.
-#
-# Left: the distribution of many independent estimates from 256 episodes for each update. Right: the root mean
-# squared error against the number of episodes. `reinforce`, the usual policy gradient, is off by about 30 %,
-# and *more episodes do not remove this bias*. `loaded-dice` has hardly any bias, and less noise than `dice`.
+# Two agents play a repeated prisoner's dilemma of 8 rounds, and learn to share (lesson 5). We estimate the
+# hypergradient of the welfare through two policy updates. A value of 1 is correct.
 
 # %% tags=["hide-input"]
 GAME, DRAWS = FiniteRepeatedGame(discount=0.7, horizon=8), size(200, fast=10)
@@ -111,6 +101,19 @@ right.minorticks_off()
 right.set_yticks((0.03, 0.1, 0.3, 1), ("3 %", "10 %", "30 %", "100 %"))
 figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 plt.show()
+
+# %% [markdown]
+# This lesson uses a small game whose exact hypergradient we know, so that the error of every estimator can be
+# measured: its **bias**, which remains however many episodes you sample, and its **variance**, which
+# decreases with more of them.
+#
+# The hypergradient is that in the sharing logits. It is estimated from sampled episodes with three
+# *surrogates*: functions of the episodes that are differentiated in place of the expected return. Each
+# estimate is divided by the exact hypergradient, which this game has.
+#
+# Left: the distribution of many independent estimates from 256 episodes for each update. Right: the root mean
+# squared error against the number of episodes. `reinforce`, the usual policy gradient, is off by about 30 %,
+# and *more episodes do not remove this bias*. `loaded-dice` has hardly any bias, and less noise than `dice`.
 
 # %% [markdown]
 # ## The idea in words

@@ -9,9 +9,6 @@
 # often a 95 % interval from 5 seeds contains the true value, how much is gained by giving both methods the
 # same seeds, how good the best of 20 equal settings looks, and how many seeds a difference needs.
 #
-# We can measure that because the training runs here are small: we train thousands of seeds, treat them as the
-# truth, and then play researchers who can afford only a few.
-#
 # **Goals.** After this lesson you can compute an interquartile mean and its bootstrap interval, judge how far
 # to trust it, pair two methods by seed, correct for several comparisons, avoid the winner's curse, and plan
 # the number of seeds before you train.
@@ -53,11 +50,6 @@ torch.set_default_dtype(torch.float64)
 # has its own initial policies and sampled episodes. Left: the final welfare of many seeds, a mean of four
 # episodes (5 means that one hunt of four failed). Hardly any seed lies between the equilibria, and the mean
 # describes no seed at all. Sharing makes the good equilibrium more frequent.
-#
-# Right: 16 studies of the same question, each with 5 seeds for each method. A dot is the difference of the
-# interquartile means in a study, the bar its 95 % interval as the library computes it. In some studies the
-# interval is a point at 0: each of the five seeds ended in the same equilibrium with both methods, and the
-# bootstrap reports no uncertainty at all. These intervals are wrong, and look like the most precise ones.
 
 # %% tags=["hide-input"]
 SEEDS, UPDATES = size(2000, fast=100), size(60, fast=30)
@@ -106,6 +98,15 @@ clear = sum(low > 0 for _, low, _ in studies)
 short = sum(high - low < 0.5 for _, low, high in studies)
 print(f"of 16 intervals {contained} contain the true difference,", end=" ")
 print(f"{clear} are above 0, and {short} are shorter than 0.5")
+
+# %% [markdown]
+# We can measure that because the training runs here are small: we train thousands of seeds, treat them as the
+# truth, and then play researchers who can afford only a few.
+#
+# Right: 16 studies of the same question, each with 5 seeds for each method. A dot is the difference of the
+# interquartile means in a study, the bar its 95 % interval as the library computes it. In some studies the
+# interval is a point at 0: each of the five seeds ended in the same equilibrium with both methods, and the
+# bootstrap reports no uncertainty at all. These intervals are wrong, and look like the most precise ones.
 
 # %% [markdown]
 # ## The idea in words
