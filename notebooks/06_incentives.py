@@ -6,8 +6,7 @@
 # In lesson 5 agents learn to share their rewards, and an agent's share is the same whatever it does. Here
 # they *pay* each other, and a payment depends on an action. On *whose* action? With **gifts** it is the
 # giver's: an agent acts, and decides whether to add a gift for the other agent. With **incentives** it is the
-# receiver's: an agent announces what it pays for each action of the other agent. This lesson compares the two
-# in one dilemma. The difference turns out to decide whether agents cooperate.
+# receiver's: an agent announces what it pays for each action of the other agent. This lesson compares the two.
 #
 # **Goals.** After this lesson you can explain why agents learn not to make gifts, compute the smallest
 # incentive that makes cooperation dominant, derive the hypergradient of an incentive, and say where the
@@ -277,7 +276,7 @@ for agent in (0, 1):
     print(f"agent pays {more[least, 1 - agent]:.2f} more for C than for D.")
 
 # %% [markdown]
-# At first the difference between both incentives is too small, and both agents still learn to defect. Each
+# At first the difference between the two incentives is too small, and both agents still learn to defect. Each
 # giver pays more for cooperating and less for defecting, since the other's cooperation is worth something to
 # it. When the difference exceeds 1, cooperating becomes dominant (exercise 1), and the policies turn around.
 
@@ -298,6 +297,7 @@ def two(theta):
     return torch.stack((theta, torch.zeros(2)), -1)
 
 
+# Row i of the loss uses `own` for agent i; `others` are constants in its gradient.
 def inner_loss(own, others, phi, data):
     table = with_incentives(pay, 2.0 * phi.sigmoid())
     agent_0 = expected(two(torch.stack((own[0], others[1]))), table)[0]
@@ -364,10 +364,10 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # ## Where gifts help
 #
-# In the stag hunt there is fear, and no greed: hunting the stag is the best response to a hunter. The
-# alternative is to *forage*, which gives 1 whatever the other does. Here $(R, S, T, P) = (2, -2, 1, 1)$, and
-# a gift is worth 10. It is paid by the giver, or by an external budget. The brackets are Wilson's 95 %
-# interval of a fraction.
+# In the stag hunt there is fear ($P > S$), and no greed ($T < R$): hunting the stag is the best response
+# to a hunter. The alternative is to *forage*, which gives 1 whatever the other does. Here
+# $(R, S, T, P) = (2, -2, 1, 1)$, and a gift is worth 10. It is paid by the giver, or by an external budget.
+# The brackets are Wilson's 95 % interval of a fraction.
 
 
 # %%
@@ -484,8 +484,9 @@ check_2(hypergradient)
 # %% [markdown]
 # **Exercise 3 (when paying is worth it).** Now the giver counts its payments, and pays for cooperating only:
 # $\eta_D = 0$, $\eta_C = \eta \ge 0$. Without an incentive the receiver would cooperate with probability $q$
-# after its step; with the incentive it is $q' = q + \text{rate} \cdot \eta$, which may be assumed to stay
-# between 0 and 1. The other's cooperation is worth `worth` to the giver. So its objective is
+# after its step; with the incentive it is $q' = q + \text{rate} \cdot \eta$, which you may assume to stay
+# between 0 and 1. The receiver's cooperation is worth `worth` to the giver; `rate` and `cost` are positive.
+# So the giver's objective is
 # $\text{worth} \cdot q' - \text{cost} \cdot \eta\, q'$. Which $\eta$ maximizes it?
 
 

@@ -306,7 +306,8 @@ print("rho at the end:", [f"{x:.6f}" for x in anarchy(weights[-1], path[-1], pay
 # %%
 from bilevel.methods import anarchy_bound, gift_weights, loss_bound, relationships
 
-# LASE after the actions C, D: values [agent, action of the other or own].
+# LASE after the actions C, D: values [agent i, agent j, action of j] of i's reward;
+# only the entries with j other than i are used.
 values = torch.stack((pay[0, :, 0].expand(2, 2), pay[:, 1, 1].expand(2, 2)))
 taken, neighbors = torch.tensor([0, 1]), torch.ones(2, 2, dtype=torch.bool)
 model = policy[:, None].expand(2, 2, 2)
@@ -532,8 +533,8 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # Only LIO and sharing achieve nearly all of the gain, for both agents. LIO creates reward unless givers are
 # charged (lesson 6), and sharing needs a common objective, the welfare. LASE conserves the total and needs
-# least information of the four that help, but depends on the zero of the payoffs. The numbers hold for this
-# game, these settings and this length of training. (`docs/how-to/compare-methods.md` and
+# the least information of the four that help, but depends on the zero of the payoffs. The numbers hold for
+# this game, these settings and this length of training. (`docs/how-to/compare-methods.md` and
 # `docs/studies/grid-dilemmas.md` have other games, on some of which the ranking differs. Do not compare
 # speeds: LIO learns from sampled episodes.)
 
@@ -545,8 +546,8 @@ display(Markdown("\n".join(rows)))
 #
 # **Exercise 1 (warm up).** Which share of its reward does an agent give to one other agent by LASE? `values`:
 # its reward for each action of the other agent, given its own action; `assumed`: the policy that it assumes
-# for the other agent; `action`: the index of the other agent's action. Consider the case in which the other
-# agent's action makes no difference.
+# for the other agent (both are tensors, [action of the other agent]); `action`: the index of the other
+# agent's action. Consider the case in which the other agent's action makes no difference.
 
 
 # %% tags=["exercise-1"]

@@ -4,8 +4,8 @@
 # **Can you reproduce a published table, and say how far?**
 #
 # This is a project for a team of three or four, in two weeks. You choose one published table or figure, write
-# down *before the first run* what would count as a reproduction, train, and report what came out: also, and
-# above all, what did not. A careful "not reproduced" is worth as many points as a careful "reproduced".
+# down *before the first run* what would count as a reproduction, train, and report what came out, and
+# above all what did not. A careful "not reproduced" is worth as many points as a careful "reproduced".
 #
 # The lesson has the tables to choose from, a plan, roles, the marking scheme, and one complete example in
 # miniature: a single row of a table, from the plan to the verdict.
@@ -47,11 +47,6 @@ use_style()
 # leave through the door, for 10: the optimum of the welfare is 9. Yang and others claim that independent
 # (`selfish`) agents fail, and that agents that learn to pay each other (`lio`) come close to the optimum. We
 # chose 20 seeds and a margin of 0.45, 5 % of the optimum, before these runs.
-#
-# Left: welfare during learning. Right: the final welfare of each seed, a mean of 64 sampled episodes. The
-# gray band is the claim with its margin: the interval of `lio` must lie inside the band for the word
-# "reproduced". (The cell trains both methods in full, so it takes longer than the first figures of other
-# lessons.)
 
 # %% tags=["hide-input"]
 SEEDS, STEPS = size(20, fast=4), size(300, fast=4)
@@ -89,6 +84,12 @@ for name, values in FINAL.items():
     print(f"{name}: {over_seeds(values, 3)}")
 
 # %% [markdown]
+# Left: welfare during learning. Right: the final welfare of each seed, a mean of 64 sampled episodes. The
+# gray band is the claim with its margin: the interval of `lio` must lie inside the band for the word
+# "reproduced". (The cell trains both methods in full, so it takes longer than the first figures of other
+# lessons.)
+
+# %% [markdown]
 # ## The idea in words
 #
 # * **A claim is not yet a number.** "LIO solves Escape Room" must become: which game, which statistic over
@@ -100,7 +101,8 @@ for name, values in FINAL.items():
 # * **The margin comes first.** It says which difference would not matter to a reader. Chosen after the
 #   results, it proves nothing.
 # * **Three verdicts, not two.** An interval that reaches across the edge of the margin decides nothing. "Not
-#   significantly different from the published value" is *not* a reproduction: few seeds always achieve it.
+#   significantly different from the published value" is *not* a reproduction: with few seeds it is almost
+#   always true.
 # * **Search and report on different seeds** (the winner's curse of lesson 17), and give the baseline the same
 #   budget of search as the method.
 # * **A control** shows what causes the result: the same learner with its outer variables frozen, or without
@@ -152,7 +154,8 @@ for name, values in FINAL.items():
 # are not unique for more than two agents, and the answer changes if an agent must keep $1/n$. The table is
 # exact, so the open part is whether `tos` *learns* the share (`docs/studies/minimal-giving.md`).
 #
-# **B. Claim:** agents that learn incentives come close to the optimum, 9 in ER(2,1) and 8 in ER(3,2).
+# **B. Claim:** agents that learn incentives come close to the optimum, 9 in ER(2,1) and 8 in ER(3,2)
+# (in Escape Room ER($n$, $m$), $m$ of the $n$ agents must pull the lever).
 # **Pitfalls:** incentives are not paid from the giver's reward; the released settings are 50 000 episodes,
 # one for each step; single seeds fail (`docs/studies/papers-games.md`).
 #
@@ -170,8 +173,8 @@ for name, values in FINAL.items():
 # missing here (`docs/studies/coin-game-shaping.md`).
 #
 # **F. Claim:** on a grid whose rewards swap, an entropy weight tuned by bootstrapped targets earns most, then
-# one tuned by MGRL, then a fixed one. **Pitfalls:** against a tuned constant the toolkit's study found the
-# *reverse* order; its batches are larger than the paper's (`docs/studies/self-tuning.md`).
+# one tuned by meta-gradients (MGRL), then a fixed one. **Pitfalls:** against a tuned constant the toolkit's
+# study found the *reverse* order; its batches are larger than the paper's (`docs/studies/self-tuning.md`).
 #
 # The nearest commands. Each writes a folder of runs, tables and figures; `--seed 5000` keeps your seeds apart
 # from those of the studies.
@@ -240,7 +243,7 @@ for name, values in FINAL.items():
 # A day is a working day. If the runs of days 6 and 7 would take more than a night, reduce the number of rows,
 # not the number of seeds.
 #
-# **Roles.** One person has each, and a team of three merges the first two.
+# **Roles.** Each role belongs to one person; a team of three merges the first two.
 #
 # * The **reader** knows the paper: what is claimed, what is missing, every difference in settings.
 # * The **planner** owns the plan: margin, power, seeds, the list of deviations from the plan.
@@ -329,7 +332,7 @@ for axes, (title, (shift, quantiles)) in zip(panels, TRUTHS.items(), strict=True
     for word, values, looks in zip(WORDS, percent.T, VERDICT_LOOKS, strict=True):
         look = dict(zip(("color", "linestyle", "marker"), looks, strict=True))
         axes.plot(NUMBERS, values, label=word, **look)
-    needed = seeds_for(quantiles, SPREAD, MARGIN)
+    needed = np.ceil(seeds_for(quantiles, SPREAD, MARGIN))
     axes.axvline(needed, color=BLACK, linewidth=1, linestyle="-.")
     axes.axhline(80, color=BLACK, linewidth=1, linestyle="-.")
     axes.set(xscale="log", xlabel="seeds", title=f"{title}: {needed:.0f} seeds")
@@ -349,8 +352,8 @@ for title, (shift, quantiles) in TRUTHS.items():
 
 # %% [markdown]
 # The formulas hold within a few percentage points (each study has to estimate $s$). With few seeds most
-# honest verdicts are "undecided", whatever the truth is. That is not a failure of the rule: it is what few
-# seeds know.
+# honest verdicts are "undecided", whatever the truth is. That is not a fault of the rule: a few seeds
+# cannot tell more.
 #
 # **Step 3: the runs** were made for the first figure: the presets of the game, fresh seeds, one analysis.
 #

@@ -64,7 +64,7 @@ def check_2(row_slope: Callable[[Tensor, Tensor, Tensor], Any]) -> str:
         if rate <= 0:
             expect(
                 close(found, truth, within=1e-5),
-                "The learning of the other agents harms this agent's mixed loss nowhere: win, stay.",
+                "If the mixed loss does not grow, rho is 1 whatever the weights are: win, stay.",
             )
         expect(
             not close(found, tensors[2] / mixed, within=1e-5) or close(found, truth, within=1e-5),

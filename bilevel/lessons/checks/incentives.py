@@ -78,7 +78,7 @@ def check_3(best_incentive: Callable[[float, float, float, float], Any]) -> str:
         )
     expect(
         close(best_incentive(4.0, 0.9, 0.1, 1.0), 0.0, within=1e-4),
-        "With worth 4, q 0.9, rate 0.1, cost 1: the incentive is not negative.",
+        "With worth 4, q 0.9, rate 0.1, cost 1: an incentive cannot be negative.",
     )
     return "The more likely cooperation is anyway, and the slower it is learned, the less is worth paying."
 
