@@ -69,7 +69,7 @@ axes.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# Without sharing, the total reward is the smallest possible; with learned sharing it is the largest possible.
+# Without sharing, the total reward approaches the smallest possible; with learned sharing, the largest.
 # Nothing else differs. One *outer step* is one update of the policies and, where sharing is learned, one
 # update of the sharing weights. Each line is the *interquartile mean* over 16 seeds (the mean of the middle
 # half); every seed has its own initial policies and random numbers. The band is the 95 % confidence interval.

@@ -427,7 +427,7 @@ early, late = implicit(best, 10), implicit(best, 1000)
 print(f"implicit there: {early:.2f} after 10 steps, {late:.2f} after 1000")
 
 # %% [markdown]
-# With the truncated estimators, $\varphi$ passes the optimum and moves away from it again: they converge to a
+# With the truncated estimators, $\varphi$ passes the optimum and moves away from it again: they approach a
 # $\varphi$ where their own estimate is zero, and the true gradient is not. `implicit`, evaluated after 10
 # steps, converges to a $\varphi$ that is optimal neither after 10 steps nor at the fixed point. Evaluated at
 # the fixed point (after 1000 steps), its estimate is 0 where it should be: at the $\varphi$ that is optimal
@@ -511,8 +511,8 @@ def reverse_sweep(phi, steps):
 check_2(reverse_sweep, unrolled)
 
 # %% [markdown]
-# **Exercise 3 (Neumann series).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with
-# $J = \partial S/\partial\theta$. If steps contract,
+# **Exercise 3 (Neumann series).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with the
+# identity matrix $I$ and $J = \partial S/\partial\theta$. If each step shrinks distances, as here,
 # $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (the *Neumann series*). Stop after
 # `terms` terms, and compute the hypergradient at `theta` from them. Then compare it with `truncated` at the
 # fixed point: what do you notice?

@@ -133,10 +133,10 @@ plt.show()
 # $$u(g) = \frac{g}{|g| + \varepsilon}, \qquad
 # \boxed{\ \frac{du}{dg} = \frac{\varepsilon}{(|g| + \varepsilon)^2}\ }$$
 #
-# Look at the boxed derivative. Where $|g|$ is much larger than $\varepsilon$ it is nearly 0: the update is
-# $\pm 1$ whatever the size of the gradient. Where $|g|$ is as small as $\varepsilon$ it is about
-# $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A hypergradient contains
-# products of such derivatives, so it depends strongly on $\varepsilon$, which is rarely tuned.
+# Look at the boxed derivative. Where $|g|$ is much larger than $\sqrt{\varepsilon}$ it is nearly 0: the
+# update is $\pm 1$ whatever the size of the gradient. Where $|g|$ is much smaller than $\varepsilon$ it is
+# about $1/\varepsilon$: a hundred million, if $\varepsilon$ is the usual $10^{-8}$. A hypergradient contains
+# products of such derivatives, so it can depend strongly on $\varepsilon$, which is rarely tuned.
 
 # %% [markdown]
 # ## From scratch
@@ -331,7 +331,7 @@ display(Markdown("\n".join(rows)))
 # ## Adam's epsilon
 #
 # Left, the boxed derivative against the size of the gradient. Right, the validation loss after a single
-# step of Adam, for every weight $\varphi$. Three values of $\varepsilon$ each:
+# step of Adam, as a function of $\varphi$. Three values of $\varepsilon$ each:
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))

@@ -94,7 +94,7 @@ plt.show()
 # Game theory has a term for each part of the question:
 #
 # * A **best response** is an action that maximizes an agent's payoff, given the actions of the other agents.
-# * A **Nash equilibrium** is a profile of actions (one of each agent) that are best responses to each other:
+# * A **Nash equilibrium** is a profile of actions (one for each agent) that are best responses to each other:
 #   no agent gains by deviating alone. These strategies are *pure*. A **mixed strategy** chooses an action at
 #   random, with given probabilities; every game with finitely many agents and actions has a Nash equilibrium,
 #   pure or mixed.
@@ -396,7 +396,8 @@ plt.show()
 # are two pure Nash equilibria, and the initial policies decide between them. With greed only, one agent
 # learns to cooperate and the other to defect. At the mixed Nash equilibrium each agent is indifferent between
 # its actions; it is a saddle point, from which almost all trajectories lead away. The library's `selfish`
-# learners give the same results, from random initial policies (a *seed* is one of them):
+# learners give the same results in games of the first figure, from random initial policies (a *seed* is one
+# of them):
 
 # %%
 import bilevel

@@ -6,7 +6,7 @@
 #
 # Two roommates share a kitchen. The mess that each leaves behind costs the *other* 2. Cleaning up costs the
 # cleaner 1 and saves the other 2. Not cleaning is dominant, so neither cleans: a prisoner's dilemma. Now let
-# each of them give a share $w$ of its reward, positive or negative, to the other. The sum of the rewards
+# each of them give a share $w$ of its reward, whatever its sign, to the other. The sum of the rewards
 # does not change. And yet, above some $w$, both clean.
 #
 # **Goals.** After this lesson you can explain why a sharing matrix conserves the total reward, derive the
@@ -151,7 +151,8 @@ display(Markdown(caption + "\n".join(rows)))
 #
 # First the theory, for any game with two agents and two actions, given by its payoff table
 # `[action of agent 0, action of agent 1, agent]`. Sharing transforms this table. We compute the largest gain
-# from deviating from cooperation, and search for the smallest $w$ at which no deviation pays.
+# from deviating from cooperation, and search for the smallest $w$ at which no deviation pays. (Bisection
+# assumes that there is one, and that no deviation pays for any larger share.)
 
 # %%
 COST, BENEFIT = 1.0, 2.0  # cost of cleaning, and its benefit to the other agent
@@ -537,7 +538,8 @@ display(Markdown("\n".join(rows) + f"\n\n{note}"))
 #   and a third: where $c$ is too large the local maximum disappears, the share falls to 0, and cooperation
 #   breaks down. And with a share near a third agents do not always clean: with the entropy bonus and a share
 #   of 0.36, they clean with a probability of about two thirds.
-# * With 25 updates the learned share agrees with theory where $c$ is large. With 5 updates it is smaller, and
+# * With 25 updates the learned share agrees with theory where $c$ is large (and falls to 0 at a slightly
+#   smaller $c$ than in theory). With 5 updates it is smaller, and
 #   collapses to 0 at a smaller $c$: the hypergradient contains the effect of the sharing on the *next five*
 #   updates only. That is the truncation error of lesson 1. Here it underestimates the benefit of giving. At
 #   small $c$ even 25 updates are too few: policies that nearly always clean learn slowly ($p(1-p)$ is

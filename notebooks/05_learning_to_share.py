@@ -468,7 +468,7 @@ display(Markdown("\n".join(rows) + f"\n\n{note}"))
 #   its cost stays the same.
 # * **Long horizon: the curriculum finds a good solution, and it is stable.** The objective has two local
 #   maxima (lesson 4): one where agents give nothing, and one where they give just enough. When the cost
-#   starts, the share is above the second maximum. It decreases to that maximum and stays there. This is
+#   starts, the share is above the second maximum. It settles at that maximum after some oscillations. This is
 #   above the theoretical quarter, since with the entropy bonus agents dig more often the more is given.
 #   *Newly initialized policies learn to dig, too.*
 # * **Short horizon: the curriculum only delays the collapse.** Halfway through, agents give almost nothing,
@@ -583,8 +583,8 @@ check_3(share_slopes)
 # **Exercise 4 (test a curriculum).** A curriculum ended with the sharing matrix `T`. Does the cooperation
 # come from the sharing, or is it left over from training? Test it with newly initialized policies:
 # `new(seed)` returns policies, `learn(theta, T)` the policies after a round of updates, `welfare(theta)` a
-# number. Return the fraction of `seeds` whose policies end, after `rounds` rounds, with a welfare above
-# `threshold`.
+# number. The seeds are 0, 1, and so on; `seeds` is their number. Return the fraction of them whose policies
+# end, after `rounds` rounds, with a welfare above `threshold`.
 
 
 # %% tags=["exercise-4"]
