@@ -6,7 +6,7 @@
 # In lesson 5 agents learn to share their rewards, and an agent's share is the same whatever it does. Here
 # they *pay* each other, and a payment depends on an action. On *whose* action? With **gifts** it is the
 # giver's: an agent acts, and decides whether to add a gift for the other agent. With **incentives** it is the
-# receiver's: an agent announces what it pays for each action of the other agent. This lesson compares the two.
+# receiver's: an agent announces what it pays for each action of the other agent. We compare the two here.
 #
 # **Goals.** After this lesson you can explain why agents learn not to make gifts, compute the smallest
 # incentive that makes cooperation dominant, derive the hypergradient of an incentive, and say where the
