@@ -145,7 +145,8 @@ print(f"hypergradient by the library  {found.gradient:.6f}")
 #
 # ## Overview of the lessons
 #
-# Lessons 01 to 10 build on each other; those from 11 on are for the questions that you have by then.
+# Lessons 01 to 10 build on each other. Lessons 11 to 17 each answer one further question, and 18 is a team
+# project.
 #
 # | lesson | question | about | prerequisites |
 # |---|---|---|---|

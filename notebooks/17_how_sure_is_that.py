@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 17. How sure is that
+# # 17. How sure is that?
 #
 # **How sure is a result over seeds?**
 #

@@ -642,7 +642,7 @@ for _ in range(50):  # bisection for the probability of a call
 print(f"a queen calls with probability {calls:.4f}")
 
 # %% [markdown]
-# ## Lesson 17: how sure is that (45 minutes)
+# ## Lesson 17: how sure is that? (45 minutes)
 #
 # **Goals.** Students can compute an interquartile mean and a bootstrap interval, explain its coverage,
 # pair results by seed, apply Holm's method, recognize the winner's curse, and plan a number of seeds.

@@ -72,7 +72,7 @@ def _included(app: Sphinx, folder: Path, name: str, options: str) -> str:
 
 
 def _redirected(text: str, origin: Path, folder: Path) -> str:
-    """Links of a text that stands in `origin`, as they are from `folder`."""
+    """A text of `origin` with its links rewritten relative to `folder`."""
     parts = re.split(r"(^```.*?^```)", text, flags=re.DOTALL | re.MULTILINE)
     for index in range(0, len(parts), 2):
         parts[index] = LINK.sub(

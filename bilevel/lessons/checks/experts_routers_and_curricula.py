@@ -102,7 +102,7 @@ def check_4(
     expect(torch.as_tensor(answer).numel() == 1, "Return one number: the mean over the remaining seeds.")
     expect(not close(answer, 0.15), "The sign: first minus second.")
     expect(
-        not close(answer, (0.15 - 0.9)) and not close(answer, 0.8 - 0.3) and not close(answer, 0.8 - 0.9),
+        not close(answer, 0.15 - 0.9) and not close(answer, 0.8 - 0.3) and not close(answer, 0.8 - 0.9),
         "Each router's rate must be chosen on the tuning seeds, and each router has its own best rate.",
     )
     expect(
