@@ -33,6 +33,7 @@ exclude_patterns = ["_build", "_ext", "_static"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"
+nb_render_markdown_format = "myst"  # tables and formulas of outputs, too
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # by default from another host
 
 suppress_warnings = ["ref.python"]  # a short name in a signature may also be an attribute of classes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -67,4 +69,17 @@ def _legend(legends: list[Legend]) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    r"""The text on one line, its formulas without TeX.
+
+    >>> _line("weight $\\varphi$ of the\nloss")
+    'weight φ of the loss'
+    """
+    formulas = re.sub(r"\$([^$]*)\$", lambda found: re.sub(r"\\(?:var)?([a-z]+)", _letter, found[1]), text)
+    return " ".join(formulas.split())
+
+
+def _letter(found: re.Match[str]) -> str:
+    try:
+        return unicodedata.lookup(f"GREEK SMALL LETTER {found[1]}")
+    except KeyError:  # a command that is no letter, such as \max
+        return found[1]

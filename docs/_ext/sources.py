@@ -39,10 +39,6 @@ def _lesson(path: Path) -> str:
     """A lesson with the alternative texts of its figures where MyST-NB reads them."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            if "text/markdown" in output.get("data", {}):  # which Sphinx does not look for links in
-                shown = "".join(output["data"]["text/markdown"])
-                output["data"]["text/markdown"] = shown.replace(".ipynb)", ".html)")
         texts = [
             output["metadata"]["image/png"]["alt"]
             for output in cell.get("outputs", [])
