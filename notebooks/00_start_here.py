@@ -69,7 +69,9 @@ axes.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# Without sharing, the total reward approaches the smallest possible; with learned sharing, the largest.
+# In a *prisoner's dilemma* each agent gets more if it *defects*, whatever the other does; but if both defect,
+# both get less than if both *cooperate*. Without sharing, the total reward approaches the smallest possible;
+# with learned sharing, the largest.
 # Nothing else differs. One *outer step* is one update of the policies and, where sharing is learned, one
 # update of the sharing weights. Each line is the *interquartile mean* over 16 seeds (the mean of the middle
 # half); every seed has its own initial policies and random numbers. The band is the 95 % confidence interval.
@@ -243,10 +245,10 @@ plt.show()
 #
 # ## An experiment, and how exercises work
 #
-# Change `seeds` in the call of `train` (the function of the first figure's cell), or replace `"fixed"` by
-# `"prosocial"`, and run the cell again. (`fixed`: each agent keeps 80 % of its reward and gives 20 % to the
-# other agent. `prosocial`: each agent receives half of the total reward. The command `bilevel methods` lists
-# all methods.)
+# In the cell below, change `seeds` in the call of `train` (the function of the first figure's cell), or
+# replace `"fixed"` by `"prosocial"`, and run the cell again. (`fixed`: each agent keeps 80 % of its reward and
+# gives 20 % to the other agent. `prosocial`: each agent receives half of the total reward. The command
+# `bilevel methods` lists all methods.)
 
 # %%
 for method in ("selfish", "fixed"):

@@ -38,7 +38,7 @@ torch.set_default_dtype(torch.float64)  # double precision, for exact comparison
 # ## A picture of the answer
 #
 # Left, the inner problem: each dot is one gradient step, the gray lines are contours of the inner loss.
-# Right, the outer problem: the distance from $C$ after $K$ inner steps, as a function of $\varphi$.
+# Right, the outer problem: half the squared distance from $C$ after $K$ inner steps, for each $\varphi$.
 
 # %% tags=["hide-input"]
 A, B, C = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 2.0]), torch.tensor([1.2, 1.0])
@@ -156,6 +156,7 @@ plt.show()
 # on: $z_{k+1} = \frac{\partial S}{\partial \theta} z_k + \frac{\partial S}{\partial \varphi}$ with
 # $z_k = d\theta_k / d\varphi$ and $z_0 = 0$. *Implicit* sets $\theta_{k+1} = \theta_k$: then
 # $z = \frac{\partial S}{\partial \theta} z + \frac{\partial S}{\partial \varphi}$, a linear system for $z$.
+# Both end with $dF/d\varphi = z^\top a_K$, where *forward* takes $z = z_K$.
 
 # %% [markdown]
 # ## From scratch
@@ -511,11 +512,12 @@ def reverse_sweep(phi, steps):
 check_2(reverse_sweep, unrolled)
 
 # %% [markdown]
-# **Exercise 3 (Neumann series).** `implicit` solves $(I - J)^\top v = \partial f/\partial\theta$ with the
-# identity matrix $I$ and $J = \partial S/\partial\theta$. If each step shrinks distances, as here,
-# $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (the *Neumann series*). Stop after
-# `terms` terms, and compute the hypergradient at `theta` from them. Then compare it with `truncated` at the
-# fixed point: what do you notice?
+# **Exercise 3 (Neumann series).** `implicit` solves a linear system for $z$. Its transpose gives the same
+# result: solve $(I - J)^\top v = \partial f/\partial\theta$ with the identity matrix $I$ and
+# $J = \partial S/\partial\theta$; the hypergradient is $v^\top \partial S/\partial\varphi$. If each step
+# shrinks distances, as here, $v = \sum_{j=0}^{\infty} (J^\top)^j\, \partial f/\partial\theta$ (the
+# *Neumann series*). Stop after `terms` terms, and compute the hypergradient at `theta` from them. Then
+# compare it with `truncated` at the fixed point: what do you notice?
 
 
 # %% tags=["exercise-3"]

@@ -386,6 +386,9 @@ print(f"one step, epsilon = 0.01: {after:.4f} if added after the correction,", e
 print(f"{before:.4f} if before ({before / after:.0f} times as large)")
 
 # %% [markdown]
+# After ten steps the hypergradient is not 0 even for a tiny $\varepsilon$. From the second step on, an update
+# depends on the ratio of the new gradient to the earlier ones, and this ratio changes with $\varphi$.
+#
 # Recommendation: state which convention you use. In an inner loop that you differentiate, take an
 # $\varepsilon$ that is not small compared with the gradients, or use plain gradient descent.
 #
@@ -573,7 +576,7 @@ explore(play, phi=(0.05, 0.95, 0.05, 0.5), steps=(1, 30, 1, 3), log10_epsilon=ep
 # `solutions/02_differentiable_optimizers.py`.
 #
 # **Exercise 1 (warm up).** RMSProp's first update is $u(g) = g / (\sqrt{(1 - \beta)\, g^2} + \varepsilon)$,
-# since it has no bias correction. Differentiate it by hand, for any $g$, negative ones included.
+# since it has no bias correction. Differentiate it by hand, for any $g$: positive, negative, or 0.
 
 
 # %% tags=["exercise-1"]

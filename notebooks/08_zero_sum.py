@@ -44,8 +44,8 @@ torch.set_default_dtype(torch.float64)
 # to the other. The lines show both **mixed strategies** (probability distributions over actions, here simply
 # called policies) during learning, from the dot to the squares. Left, zero-sum: the policies cycle, and drift
 # outward. Sharing changes only the speed and the direction of the cycle; with a share of one half (black)
-# nothing is learned. Right, with a bonus: a small share has the same effect, but with a larger one the
-# policies converge to a corner, where the agents meet and their total reward is larger.
+# nothing is learned. Right, with a bonus: with a small share the policies still cycle; with a larger one
+# they converge to a corner, where the agents meet and their total reward is larger.
 
 # %% tags=["hide-input"]
 START = torch.tensor([[0.75, -0.75], [0.4, -0.4]])  # logits, [agent, café]
@@ -149,6 +149,7 @@ print(f"{radius[-1]:.2f} after 300 steps")
 # | 0 | 1 | the original game |
 # | between 0 and 1/2 | $0 < \kappa < 1$ | the same common part, a smaller opposed part |
 # | 1/2 | 0 | a **team game**: both maximize $c$ |
+# | between 1/2 and 1 | $-1 < \kappa < 0$ | the same common part, a reversed and smaller opposed part |
 # | 1 | $-1$ | rewards exchanged: opposed again |
 #
 # In a zero-sum game $c = 0$, so $\tilde r = \kappa\, r$ for both, whatever $T$ is: the original game,
@@ -389,7 +390,8 @@ print(f"welfare with g = 0.5 minus g = 0, paired by game: {over_seeds(gain)}")
 print(f"g = 0.5 reaches the social optimum in {int(reached.sum())} of {GAMES} games")
 
 # %% [markdown]
-# (Not converged: exploitability in the shared game above 0.01 at some time in the last quarter of learning.)
+# (Not converged: exploitability in the shared game above 0.01 at some time in the last quarter of learning.
+# All bands are 95 % intervals over games.)
 #
 # At $g = 1/2$ the opponents are a team: learning converges in almost all games, and the welfare is largest.
 # But it does not reach the social optimum in every game: a team can converge to an inferior Nash equilibrium,
@@ -398,7 +400,8 @@ print(f"g = 0.5 reaches the social optimum in {int(reached.sum())} of {GAMES} ga
 #
 # ## The hypergradient of the share
 #
-# Can the outer loop *learn* the share $g$, with the hypergradient of the welfare after $K$ steps of learning?
+# Can the outer loop *learn* the share $g$? The hypergradient is $dF/dg$, where $F$ is the welfare after $K$
+# steps of learning.
 
 # %%
 lengths = torch.arange(1, size(121, fast=5), 4)
@@ -476,7 +479,8 @@ for name, method in (("selfish", selfish), ("tos", tos)):
     learner = method.build(bonus_game, Placement(seeds=SEEDS))
     runs[name] = learning_curves(learner, OUTER_STEPS)
     late = runs[name]["welfare"][-OUTER_STEPS // 3 :].mean(0)
-    print(f"b = 0.5, {name}: welfare in the last third {over_seeds(late)} (maximum: 1)")
+    print(f"b = 0.5, {name}: welfare in the last third {over_seeds(late)}", end=" ")
+    print(f"(maximum: {bonus_game.payoffs().sum(-1).max():g})")
 
 # %% tags=["hide-input"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4))

@@ -120,9 +120,9 @@ print(f"weight of the noisy sensor: learned {path[-1, 1]:.3f}, optimal {optimal:
 # A training step follows the weighted sum of the gradients of the losses. Before each step, *look ahead*:
 # take the step on a copy of the model, evaluate the validation loss, and differentiate it with respect to
 # the weights. The weight of a loss increases if its gradient step decreases the validation loss, and
-# decreases otherwise. (If the weights sum to 1, as here, it increases if its gradient step decreases the
-# validation loss *more* than the weighted average of all losses does.) Then the model takes the step with the
-# new weights. This is the hypergradient through $K = 1$ step, computed at every step.
+# decreases otherwise. (If two weights sum to 1, as here, a weight increases if the gradient step on its loss
+# decreases the validation loss *more* than the step on the other loss.) Then the model takes the step with
+# the new weights. This is the hypergradient through $K = 1$ step, computed at every step.
 #
 # ## The key equation
 #
@@ -136,6 +136,9 @@ print(f"weight of the noisy sensor: learned {path[-1, 1]:.3f}, optimal {optimal:
 # the weights are functions of unconstrained outer variables $\varphi$ (phi), so that they stay positive
 # (softplus) or sum to 1 (softmax, as here), the chain rule continues:
 # $\partial V / \partial \varphi_j = \sum_k (\partial V / \partial w_k) (\partial w_k / \partial \varphi_j)$.
+# For the softmax this is
+# $w_j \left(\partial V / \partial w_j - \sum_k w_k\, \partial V / \partial w_k\right)$:
+# the logit $\varphi_j$ increases if the dot product of its loss is larger than the weighted average.
 #
 # ## From scratch
 #
@@ -225,12 +228,13 @@ explore(play, **sensors, outer_rate=(0.0, 20.0, 0.5, 0.5))
 
 # %% [markdown]
 # If the true value does not lie between the sensors, no weights reach it; then one weight converges to 1,
-# more and more slowly. Note that the verified measurements determine the weights, so a *third* data set is
-# needed to evaluate the model.
+# more and more slowly. If the learning rate of the weights is too large, they overshoot; where a weight is
+# almost 1, the softmax is flat, so it recovers slowly (try means of -1 and 1.5 with learning rate 20). Note
+# that the verified measurements determine the weights, so a *third* data set is needed to evaluate the model.
 #
 # ## Other weightings
 #
-# Now a network with 97 parameters and 4 inputs is trained on batches from both sensors. There are 50 verified
+# Now a small network with 4 inputs is trained on batches from both sensors. There are 50 verified
 # measurements, and a separate test set.
 
 
@@ -489,8 +493,8 @@ check_3(sample_slopes)
 # <details><summary>1. When does the weight of a loss increase?</summary>
 #
 # When a gradient step on this loss decreases the validation loss: when the dot product of its gradient and
-# the gradient of the validation loss, after the look-ahead step, is positive. If the weights sum to 1, it has
-# to be larger than the weighted average over all losses.
+# the gradient of the validation loss, after the look-ahead step, is positive. If the weights are a softmax,
+# the logit of the loss increases when its dot product is larger than the weighted average over all losses.
 #
 # </details>
 #

@@ -42,8 +42,8 @@ use_style()
 # %% [markdown]
 # ## A picture of the answer
 #
-# The game and the method take about 90 lines, as they would be in a file `pond.py` of your own. They are in
-# the three collapsed cells below: run them now, and read them in the section "The library's version".
+# The game and the method take about a hundred lines, as they would be in a file `pond.py` of your own. They
+# are in the three collapsed cells below: run them now, and read them in the section "The library's version".
 
 # %% tags=["pond.py", "hide-input"]
 from dataclasses import dataclass
@@ -211,7 +211,7 @@ plt.show()
 #
 # ## The idea in words
 #
-# An hour of research, in seven steps, each with its section below:
+# An hour of research, in seven steps, in the order of the sections below:
 #
 # 1. **Write the game** as a function from a state and actions to a state and rewards, for a whole batch.
 # 2. **Test it**: rewards computed by hand; a second implementation that must agree; the optimum by dynamic
@@ -243,7 +243,8 @@ plt.show()
 # ## From scratch
 #
 # First the game: the rules in plain Python, for one pond. An agent asks for one fish (action 0, spare) or two
-# (action 1, grab).
+# (action 1, grab). If there are too few, the agents get fish in proportion to what they ask for. The pond
+# holds at most `capacity` fish, two per agent.
 
 
 # %%
@@ -345,6 +346,7 @@ def welfare_after(phi, theta, alpha=1.0):
 # |---|---|
 # | `Tax.initial(seed, seeds)` | initial outer variables, [seed, ...] |
 # | `Tax.transfer(phi)` | the sharing matrix, [seed, giver, receiver], differentiable in `phi` |
+# | `Tax.exact` | true: rewards are shared by a matrix only, so exact values can be used, too |
 # | `LearnedTax` | settings, as fields, and `build`, which returns a learner for a game |
 #
 # `learner.update` takes one outer step. With plain gradient ascent at learning rate 1, the change of
@@ -621,9 +623,9 @@ check_1(share_given_away)
 
 # %% [markdown]
 # **Exercise 2 (the game).** Make reproduction random: each remaining fish has one young with a given
-# probability, independently; the number of fish is limited to `capacity`. `left` has shape [batch]. All
-# randomness must come from the generator: then the result depends on its seed only. (`torch.binomial` takes
-# a generator.)
+# probability, independently; the number of fish is limited to `capacity`. `left` is an integer tensor of
+# shape [batch], and so is the result. All randomness must come from the generator: then the result depends
+# on its seed only. (`torch.binomial` takes floats and a generator.)
 
 
 # %% tags=["exercise-2"]
@@ -651,8 +653,8 @@ check_3(own_rates)
 # %% [markdown]
 # **Exercise 4 (your own game).** Write a game of your own, as a class with a new name, and replace the dots
 # by an instance of it. The check runs random episodes: shapes, random numbers, termination, and whether
-# random actions exceed `best_welfare`. Start from `Pond` and change its rules, or from a dilemma of everyday
-# life.
+# random actions exceed `best_welfare`. It requires `best_welfare` and `cooperates`. Start from `Pond` and
+# change its rules, or from a dilemma of everyday life.
 
 # %% tags=["exercise-4"]
 my_game = ...

@@ -26,7 +26,8 @@ def check_1(slope: Callable[[float, float, float], float]) -> str:
     )
     expect(
         close(slope(3.0, 0.99, 0.5), truth(3.0, 0.99, 0.5)),
-        "Right at 0, wrong at g = 3. The denominator depends on g, too: use the quotient rule.",
+        "Right at 0, wrong at g = 3. The denominator depends on g, too: use the quotient rule. "
+        "And what is the root of (1 - beta) g^2?",
     )
     expect(
         close(slope(-3.0, 0.99, 0.5), truth(-3.0, 0.99, 0.5)),
@@ -92,7 +93,7 @@ def check_3(
     )
     expect(
         close(segmented(phi, 6, 3), unrolled(phi, 6), within=1e-9),
-        "Right for every = 1, not for every = 3: the segment has to apply sgd_step from the checkpoint on.",
+        "Right for every = 1, not for every = 3: is each entry one sgd_step after the one before?",
     )
     expect(
         close(segmented(phi, 7, 3), unrolled(phi, 7), within=1e-9),

@@ -15,7 +15,7 @@ def check_1(fraction_of_last: Callable[[float, float, int], float]) -> str:
     """At the fixed point, k steps account for 1 - (1 - r m)^k of the derivative."""
     expect(
         close(fraction_of_last(0.7, 0.5, 0), 0.0),
-        "With k = 0 no step counts, so the fraction must be 0; yours is larger.",
+        "With k = 0 no step counts, so the fraction must be 0; yours is not.",
     )
     expect(
         close(fraction_of_last(0.5, 0.4, 1), 0.2),
@@ -39,7 +39,7 @@ def check_2(reverse_sweep: Callable[[Tensor, int], Tensor], unrolled: Callable[[
     phi = torch.tensor(0.4)
     expect(
         close(reverse_sweep(phi, 1), unrolled(phi, 1), within=1e-9),
-        "Wrong even for one step: add the second of the two values that vjp(a) returns to total.",
+        "Wrong even for one step: add the second value of vjp(a) to total, and only then replace a.",
     )
     expect(
         close(reverse_sweep(phi, 2), unrolled(phi, 2), within=1e-9),
@@ -69,7 +69,7 @@ def check_3(
     )
     expect(
         close(neumann(fixed, phi, 2), truncated(phi, 600, 2), within=1e-9),
-        "The first term is right, the second is not. Each is J transposed (J.T) times the one before.",
+        "Right with one term, not with two. Does v sum the terms? Is each J transposed times the one before?",
     )
     expect(
         close(neumann(fixed, phi, 600), implicit(phi, 600), within=1e-9),

@@ -34,8 +34,8 @@ def check_1(share_given_away: Callable[[float, int], float]) -> str:
 def check_2(breed: Breed) -> str:
     """A binomial number of young, drawn from the generator only, limited to the capacity."""
 
-    def generator() -> Generator:
-        return torch.Generator().manual_seed(1)
+    def generator(seed: int = 1) -> Generator:
+        return torch.Generator().manual_seed(seed)
 
     left = torch.full((20000,), 10)
     certain = breed(left, 1.0, 100, generator())
@@ -61,6 +61,10 @@ def check_2(breed: Breed) -> str:
     young = (once - left).double()
     expect(young.std() > 0, "All ponds had the same number of young: draw independently for each pond.")
     expect(
+        not torch.equal(once, breed(left, 0.3, 100, generator(2))),
+        "Two seeds gave the same ponds: use the generator that is passed to you, and do not seed it.",
+    )
+    expect(
         abs(float(young.mean()) - 3) < 0.1,
         "Ten fish with probability 0.3 have 3 young on average; yours do not.",
     )
@@ -68,6 +72,9 @@ def check_2(breed: Breed) -> str:
         abs(float(young.var()) - 2.1) < 0.2,
         "The mean is right, the variance is not: do you draw independently for each *fish*?",
     )
+    few = torch.arange(7).repeat(500)
+    more = breed(few, 0.5, 100, generator())
+    expect(bool((more >= few).all() and (more <= 2 * few).all()), "Each fish has one young at most.")
     expect(not once.is_floating_point(), "The number of fish is an integer: return an integer tensor.")
     return "The same seed gives the same pond: results are reproducible."
 
@@ -93,7 +100,14 @@ def check_3(own_rates: Callable[[Tensor], Tensor]) -> str:
     )
     rates = phi.sigmoid()[..., None]
     expect(close(sharing, (1 - rates) * eye + rates / 3), "Right for rates of 0 and 1, not in between.")
+    pair = torch.tensor([[0.5, -1.5]], dtype=torch.float64)
+    rates = pair.sigmoid()[..., None]
+    expect(close(own_rates(pair), (1 - rates) * torch.eye(2) + rates / 2), "Right for 3 agents, not for 2.")
     slope = torch.func.jacrev(own_rates)(phi)[0, 1, 1, 0]
+    expect(
+        bool(slope.any()),
+        "The numbers are right, but they have no derivative: keep phi in the graph of autograd.",
+    )
     expect(
         bool(slope[1] < 0) and not slope[0],
         "Agent 1's row must depend on its own phi only.",
@@ -117,10 +131,10 @@ def check_4(game: Game) -> str:
     first = _episode(game, copies, draws.manual_seed(1), actions)
     again = _episode(game, copies, draws.manual_seed(1), actions)
     expect(
-        torch.equal(first, again),
-        "The same seed and actions gave other rewards: all randomness must come from the generator.",
+        all(torch.equal(one, other) for one, other in zip(first, again, strict=True)),
+        "The same seed gave other rewards or observations: all randomness must come from the generator.",
     )
-    total = float(game.episode_value(first).sum(-1).max())
+    total = float(game.episode_value(first[0]).sum(-1).max())
     best = game.best_welfare
     expect(best is not None, "Set best_welfare, the largest total that all agents can get together.")
     assert best is not None
@@ -140,16 +154,17 @@ def check_4(game: Game) -> str:
     return f"{agents} agents, {actions} actions, horizon {game.horizon}: now compare methods on it."
 
 
-def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Tensor:
-    """Rewards of an episode of random actions, [time, copy, agent], 0 after the end."""
+def _episode(game: Game, copies: int, generator: Generator, actions: int) -> tuple[Tensor, Tensor]:
+    """Rewards of random actions, [time, copy, agent], 0 after the end; observations, [time, copy, ...]."""
     state: State = game.reset(copies, generator)
-    mask, rewards = torch.ones(copies, dtype=torch.bool), []
+    mask, rewards, seen = torch.ones(copies, dtype=torch.bool), [], []
     for _ in range(game.horizon):
         observation = game.observe(state)
         expect(
             tuple(observation.shape[:2]) == (copies, game.num_agents),
             f"observe must return [batch, agent], {[copies, game.num_agents]}, not {[*observation.shape]}.",
         )
+        seen.append(observation.clone())
         chosen = torch.randint(actions, (copies, game.num_agents), generator=generator)
         before = [leaf.clone() for leaf in state]
         after, paid, done = game.step(state, chosen, generator)
@@ -158,14 +173,16 @@ def _episode(game: Game, copies: int, generator: Generator, actions: int) -> Ten
             "step changed its input state in place: return a new one.",
         )
         expect(
-            tuple(paid.shape) == (copies, game.num_agents) and paid.is_floating_point(),
+            isinstance(paid, Tensor)
+            and tuple(paid.shape) == (copies, game.num_agents)
+            and paid.is_floating_point(),
             "Rewards must be floats of shape [batch, agent].",
         )
         expect(
-            tuple(done.shape) == (copies,) and done.dtype == torch.bool,
+            isinstance(done, Tensor) and tuple(done.shape) == (copies,) and done.dtype == torch.bool,
             "done must be true or false, [batch].",
         )
         rewards.append(paid * mask[:, None])
         state, mask = after, mask & ~done
     expect(not mask.any(), "After `horizon` steps every copy must be done.")
-    return torch.stack(rewards)
+    return torch.stack(rewards), torch.stack(seen)

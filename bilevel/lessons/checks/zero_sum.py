@@ -70,9 +70,12 @@ def check_3(
 ) -> str:
     """2 now - before."""
     same = torch.tensor([0.3, -1.2])
-    expect(close(push(same, same), same), "If the values did not change, predict the same values.")
-    rising = push(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0]))
-    expect(isinstance(rising, Tensor) and rising.shape == (2,), "Give one number for each action.")
+    expect(
+        close(push(same.clone(), same.clone()), same),
+        "If the values did not change, predict the same values.",
+    )
+    rising = torch.as_tensor(push(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.0])))
+    expect(rising.shape == (2,), "Give one number for each action.")
     expect(float(rising[0]) > 1, "A value that has just risen from 0 to 1 is predicted to rise further.")
     expect(
         close(rising, [2.0, 0.0]),
@@ -86,7 +89,7 @@ def check_3(
     before = action_values(games, logits.softmax(-1))
     for _ in range(1500):
         now = action_values(games, logits.softmax(-1))
-        logits, before = logits + 0.3 * push(now, before), now
+        logits, before = logits + 0.3 * torch.as_tensor(push(now.clone(), before)), now
     remaining = float(exploitability(games, logits.softmax(-1)).max())
     expect(remaining < 0.05, f"After 1500 steps the exploitability is still {remaining:.2f}.")
     return "The final policy itself is hardly exploitable: no averaging is needed."

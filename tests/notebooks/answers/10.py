@@ -93,6 +93,13 @@ def breed(left, probability, capacity, generator):
 
 # %% wrong 2
 def breed(left, probability, capacity, generator):
+    generator.manual_seed(0)
+    young = torch.binomial(left.double(), torch.full(left.shape, probability).double(), generator=generator)
+    return (left + young.long()).clamp(max=capacity)
+
+
+# %% wrong 2
+def breed(left, probability, capacity, generator):
     young = torch.poisson(probability * left.double(), generator=generator)
     return (left + young.long()).clamp(max=capacity)
 
@@ -152,6 +159,12 @@ def own_rates(phi):
 def own_rates(phi):
     rate = phi.sigmoid()[..., None].detach()
     return (1 - rate) * torch.eye(phi.shape[-1]).to(phi) + rate / phi.shape[-1]
+
+
+# %% wrong 3
+def own_rates(phi):
+    rate = phi.sigmoid()[..., None]
+    return (1 - rate) * torch.eye(3).to(phi) + rate / 3
 
 
 # %% right 4
@@ -238,3 +251,12 @@ class Dice(Pond):
 
 
 my_game = Dice()
+
+
+# %% wrong 4
+class Blurred(Pond):
+    def observe(self, state):
+        return super().observe(state) + torch.randint(2, (1, self.agents))
+
+
+my_game = Blurred(horizon=2)
