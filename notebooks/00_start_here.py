@@ -152,25 +152,25 @@ print(f"hypergradient by the library  {found.gradient:.6f}")
 #
 # | lesson | question | about | prerequisites |
 # |---|---|---|---|
-# | [01_two_levels](01_two_levels.ipynb) | How do you optimize a variable that acts only through a learner? | 35 minutes | none |
-# | [02_differentiable_optimizers](02_differentiable_optimizers.ipynb) | How do you differentiate an optimizer, and where do gradients get lost? | 40 minutes | 01 |
-# | [03_social_dilemmas](03_social_dilemmas.ipynb) | When does selfish behavior hurt everybody? | 35 minutes | none |
-# | [04_sharing_in_the_prisoners_dilemma](04_sharing_in_the_prisoners_dilemma.ipynb) | What share of the rewards must agents give away so that all cooperate, and does a learner find that share? | 35 minutes | 01, 03 |
-# | [05_learning_to_share](05_learning_to_share.ipynb) | What does "end to end" mean if agents learn their sharing *while* they learn their policies, and does the training schedule matter? | 45 minutes | 04 |
-# | [06_incentives](06_incentives.ipynb) | What if agents pay each other for their actions? | 35 minutes | 05 |
-# | [07_empathy_and_mixing](07_empathy_and_mixing.ipynb) | What if agents care about each other's rewards? | 40 minutes | 05, 06 |
-# | [08_zero_sum](08_zero_sum.ipynb) | What do agents learn, and what is the effect of sharing, if one agent's gain is the other's loss? | 35 minutes | 01, 03 |
-# | [09_learning_loss_weights](09_learning_loss_weights.ipynb) | A model is trained on a weighted sum of several losses. How do you choose the weights? | 40 minutes | 02 |
-# | [10_your_own_game_and_method](10_your_own_game_and_method.ipynb) | You have a new dilemma, and an idea for a method that might solve it. How do you get a result that you can defend? | 30 minutes | 05 |
-# | [11_credit_in_networks](11_credit_in_networks.ipynb) | Why is it hard to know whose reward an action caused, if there are many agents? | 45 minutes | 05 |
-# | [12_shaping_others_learning](12_shaping_others_learning.ipynb) | What if an agent knows that the others learn? | 45 minutes | 03, 05 |
-# | [13_hypergradients_from_samples](13_hypergradients_from_samples.ipynb) | How do you differentiate through learning if rewards are only sampled? | 45 minutes | 01, 05 |
-# | [14_world_model](14_world_model.ipynb) | How are encoder, dynamics and controller trained end to end, and who decides how much each loss counts? | 50 minutes | 02, 09 |
-# | [15_experts_routers_and_curricula](15_experts_routers_and_curricula.ipynb) | When do experts collapse, and does a curriculum from softmax to sparsemax help? | 45 minutes | 02 |
-# | [16_zero_sum_learning](16_zero_sum_learning.ipynb) | Which learning rule finds an equilibrium of a zero-sum game, and what converges: the average or the last iterate? | 45 minutes | 08 |
-# | [17_how_sure_is_that](17_how_sure_is_that.ipynb) | How sure is a result over seeds? | 45 minutes | 00, 10 |
-# | [18_capstone](18_capstone.ipynb) | Can you reproduce a published table, and say how far? | 60 minutes | 05, 10, 17 |
-# | [teacher](teacher.ipynb) | How do you teach these lessons? Plans, common misconceptions, exam questions | 20 minutes | none |
+# | [01 Two levels](01_two_levels.ipynb) | How do you optimize a variable that acts only through a learner? | 35 minutes | none |
+# | [02 Differentiable optimizers](02_differentiable_optimizers.ipynb) | How do you differentiate an optimizer, and where do gradients get lost? | 40 minutes | 01 |
+# | [03 Social dilemmas](03_social_dilemmas.ipynb) | When does selfish behavior hurt everybody? | 35 minutes | none |
+# | [04 Sharing in the prisoner's dilemma](04_sharing_in_the_prisoners_dilemma.ipynb) | What share of the rewards must agents give away so that all cooperate, and does a learner find that share? | 35 minutes | 01, 03 |
+# | [05 Learning to share](05_learning_to_share.ipynb) | What does "end to end" mean if agents learn their sharing *while* they learn their policies, and does the training schedule matter? | 45 minutes | 04 |
+# | [06 Incentives](06_incentives.ipynb) | What if agents pay each other for their actions? | 35 minutes | 05 |
+# | [07 Empathy and mixing](07_empathy_and_mixing.ipynb) | What if agents care about each other's rewards? | 40 minutes | 05, 06 |
+# | [08 Zero-sum](08_zero_sum.ipynb) | What do agents learn, and what is the effect of sharing, if one agent's gain is the other's loss? | 35 minutes | 01, 03 |
+# | [09 Learning loss weights](09_learning_loss_weights.ipynb) | A model is trained on a weighted sum of several losses. How do you choose the weights? | 40 minutes | 02 |
+# | [10 Your own game and method](10_your_own_game_and_method.ipynb) | You have a new dilemma, and an idea for a method that might solve it. How do you get a result that you can defend? | 30 minutes | 05 |
+# | [11 Credit in networks](11_credit_in_networks.ipynb) | Why is it hard to know whose reward an action caused, if there are many agents? | 45 minutes | 05 |
+# | [12 Shaping others' learning](12_shaping_others_learning.ipynb) | What if an agent knows that the others learn? | 45 minutes | 03, 05 |
+# | [13 Hypergradients from samples](13_hypergradients_from_samples.ipynb) | How do you differentiate through learning if rewards are only sampled? | 45 minutes | 01, 05 |
+# | [14 A world model, built](14_world_model.ipynb) | How are encoder, dynamics and controller trained end to end, and who decides how much each loss counts? | 50 minutes | 02, 09 |
+# | [15 Experts, routers and curricula](15_experts_routers_and_curricula.ipynb) | When do experts collapse, and does a curriculum from softmax to sparsemax help? | 45 minutes | 02 |
+# | [16 Zero-sum learning](16_zero_sum_learning.ipynb) | Which learning rule finds an equilibrium of a zero-sum game, and what converges: the average or the last iterate? | 45 minutes | 08 |
+# | [17 How sure is that?](17_how_sure_is_that.ipynb) | How sure is a result over seeds? | 45 minutes | 00, 10 |
+# | [18 Capstone: reproduce a paper's table](18_capstone.ipynb) | Can you reproduce a published table, and say how far? | 60 minutes | 05, 10, 17 |
+# | [Teacher's guide](teacher.ipynb) | How do you teach these lessons? Plans, common misconceptions, exam questions | 20 minutes | none |
 #
 # The same as a graph. An arrow leads from a lesson to one that needs it. (If a lesson needs another one only
 # because a lesson between them does, there is no arrow.)

@@ -393,11 +393,12 @@ plt.show()
 
 # %% [markdown]
 # With greed and fear, learning converges to mutual defection from all initial policies. With fear only, there
-# are two pure Nash equilibria, and the initial policies decide between them. With greed only, one agent
-# learns to cooperate and the other to defect. At the mixed Nash equilibrium each agent is indifferent between
-# its actions; it is a saddle point, from which almost all trajectories lead away. The library's `selfish`
-# learners give the same results in games of the first figure, from random initial policies (a *seed* is one
-# of them):
+# are two pure Nash equilibria, and the initial policies decide between them. (For those with $p + q = 1$,
+# exactly on the boundary, rounding errors decide: hence the percentage is not exactly 50.) With greed only,
+# one agent learns to cooperate and the other to defect. At the mixed Nash equilibrium each agent is
+# indifferent between its actions; it is a saddle point, from which almost all trajectories lead away. The
+# library's `selfish` learners give the same results in games of the first figure, from random initial
+# policies (a *seed* is one of them):
 
 # %%
 import bilevel
@@ -423,8 +424,8 @@ display(Markdown("\n".join(rows) + f"\n\nNumbers of {seeds} seeds."))
 # Replace the dots by your answer, run its cell, then the check below it. The solutions are in
 # `solutions/03_social_dilemmas.py`.
 #
-# **Exercise 1 (warm up).** Which motives to defect are present in a two-agent game? Return a pair of
-# booleans, greed first.
+# **Exercise 1 (warm up).** Which motives to defect are present in a two-agent game, whether or not it is a
+# social dilemma? Return a pair of booleans, greed first.
 
 
 # %% tags=["exercise-1"]
@@ -481,9 +482,10 @@ check_4(my_strategy, play_match, always_defect, sorry)
 
 # %% [markdown]
 # **For discussion.** (a) The library's chicken has $T + S = 2R$ (it lies on the line of the first figure),
-# and `dilemma_test` says that it is no dilemma. Do you agree? (b) Name a dilemma from everyday life with
-# fear and no greed. (c) The price of anarchy of the prisoner's dilemma in years is 2: a total of 4 years
-# instead of 2. What does it become if 10 is added to all payoffs? Is it a good measure?
+# and so has the one with $S = 0.5$ and $T = 1.5$ above. `dilemma_test` says that such a game is no dilemma.
+# Do you agree? (b) Name a dilemma from everyday life with fear and no greed. (c) The price of anarchy of the
+# prisoner's dilemma in years is 2: a total of 4 years instead of 2. What does it become if 10 is added to
+# all payoffs? Is it a good measure?
 
 # %% [markdown]
 # ## Three questions

@@ -180,9 +180,8 @@ display(Markdown("\n".join(rows)))
 # Sharing has changed the rewards but not their sums. For $w = 0.4$ cleaning is the best response to both
 # actions of the other agent. Where does that begin?
 
+
 # %%
-
-
 def deviation_gain(table, w):
     """The largest gain from deviating, over both agents and the other's actions."""
     shared = table @ sharing(w, w)
@@ -206,9 +205,8 @@ print(f"minimal share: {minimal_share(KITCHEN):.9f}")
 # %% [markdown]
 # Next the inner loop: the policy update from above, for both agents at once.
 
+
 # %%
-
-
 def rewards(p):
     """Individual rewards, [..., agent]; agent i cleans with probability p[..., i]."""
     return -2 - COST * p + BENEFIT * p.flip(-1)
@@ -263,9 +261,8 @@ plt.show()
 # agents would learn to cooperate. Instead, each agent differentiates its own $\tilde r_i$ with respect to its
 # own policy, with the other agent's policy as a constant:
 
+
 # %%
-
-
 def shared_rewards(own, other, T):
     """Each agent's shared reward, given its own probability and the other agent's."""
     own_reward = -2 - COST * own + BENEFIT * other.flip(-1)
@@ -295,9 +292,8 @@ print("autograd, sum of all (wrong) ", group_gradient)
 # Then the outer loop. It keeps the graph of the policy updates and backpropagates through it. The sharing
 # matrix is the softmax of the outer variables $\varphi$ (phi), so that its rows sum to 1.
 
+
 # %%
-
-
 def outer_objective(theta, T, cost):
     """F: the welfare under the policies theta, minus the cost of giving."""
     return (rewards(theta.sigmoid()) - cost * (1 - kept(T))).sum(-1)
@@ -371,7 +367,7 @@ for name in ("prisoners-dilemma", "prisoners-dilemma-axelrod", "chicken", "stag-
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# Both loops, from the same initial policies:
+# The library's two loops and those from scratch, with the same initial policies:
 
 # %%
 learner, steps = build_tos(cost=4.0, outer_rate=0.02, K=5), size(20, fast=3)
@@ -539,11 +535,11 @@ display(Markdown("\n".join(rows) + f"\n\n{note}"))
 #   breaks down. And with a share near a third agents do not always clean: with the entropy bonus and a share
 #   of 0.36, they clean with a probability of about two thirds.
 # * With 25 updates the learned share agrees with theory where $c$ is large (and falls to 0 at a slightly
-#   smaller $c$ than in theory). With 5 updates it is smaller, and
-#   collapses to 0 at a smaller $c$: the hypergradient contains the effect of the sharing on the *next five*
-#   updates only. That is the truncation error of lesson 1. Here it underestimates the benefit of giving. At
-#   small $c$ even 25 updates are too few: policies that nearly always clean learn slowly ($p(1-p)$ is
-#   small). (With 5 updates and a small $c$, the share has not fully converged either.)
+#   smaller $c$ than in theory). With 5 updates it is smaller, and collapses to 0 at a smaller $c$: the
+#   hypergradient contains the effect of the sharing on the *next five* updates only. That is the truncation
+#   error of lesson 1. Here it underestimates the benefit of giving. At small $c$ even 25 updates are too few:
+#   policies that nearly always clean learn slowly ($p(1-p)$ is small). (With 5 updates and a small $c$, the
+#   share has not fully converged either.)
 # * In the left figure, as long as $c$ is not too large, a curve has *two* local maxima: one at $w = 0$, and
 #   one above a third. Gradient ascent converges to the one in whose basin of attraction it starts. All runs
 #   with a cost start at $w = 0.5$, in the basin of the second. Add `own=0.8` to the call of `learn_to_share`
@@ -556,7 +552,8 @@ display(Markdown("\n".join(rows) + f"\n\n{note}"))
 #
 # Now the agents may give different shares. Left: the learning dynamics for all probabilities of cleaning,
 # and the final policies from 5 initial ones. Right: the four regions by theory, without the entropy bonus.
-# Find shares with which only one agent cleans. Can one of them give nothing at all, and still both clean?
+# The sliders start where only agent 0 cleans. Find shares with which only agent 1 cleans. Can one of them
+# give nothing at all, and still both clean?
 
 
 # %% tags=["hide-input"]

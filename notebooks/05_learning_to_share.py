@@ -240,7 +240,8 @@ def train(
 
 
 # %% [markdown]
-# What happens to the gradient if we cut the graph at these updates?
+# What happens to the gradient if we cut the graph at these updates? The table shows it for the shares that
+# agent 0 gives (and, first, keeps): $dF/d\varphi_{0j}$, on average over the seeds.
 
 # %%
 phi = INITIAL.clone().requires_grad_()
@@ -310,8 +311,8 @@ print("shares of agent 0 in the second case:", theory.general.matrix[0].round(3)
 # the lever costs 1, and lets the other agent leave through the door for a reward of 10. Policies are small
 # networks trained by policy gradients on batches of 64 episodes, with an entropy bonus that is annealed to 0
 # over the first two thirds of training (in *staged*: of each half). Agents initially keep 0.95, which is too
-# much: the agent at the lever then bears 0.95 of its cost, and receives 0.5 of the reward of 10. With `fixed`
-# they keep 0.95 throughout.
+# much: the agent at the lever then bears 0.95 of its cost of 1, and receives only 0.05 of the reward of 10,
+# that is, 0.5. With `fixed` they keep 0.95 throughout.
 
 # %%
 UPDATES = size(120, fast=10)

@@ -70,7 +70,9 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 for height, words, side in ((8, "cooperation", 0.1), (2, "defection", -0.4)):
     left.axhline(height, color=GRAY, linewidth=1, linestyle="--")
     left.text(STEPS, height + side, f"mutual {words}", ha="right", color=GRAY)
-for name, look in looks(list(LABELS)).items():
+styles = looks(list(LABELS))
+styles["gifting"]["linestyle"] = "-"  # dots are for no payments
+for name, look in styles.items():
     step, found = range(1, STEPS + 1), runs[name]
     draw_band(left, step, found["welfare"], label=LABELS[name], **look)
     if "given" in found:
@@ -160,7 +162,7 @@ def learn_step(logits, effective, rate=1.0):
     values = effective[..., 0] @ policy[1], policy[0] @ effective[..., 1]
     value = torch.stack(values)  # of each action, [agent, action]
     slope = policy * (value - (policy * value).sum(-1, keepdim=True))
-    if logits.shape[-1] == 2:  # the second of two logits is fixed at 0
+    if logits.shape[-1] == 2:  # one logit is enough: the second stays 0
         slope = slope * torch.tensor([1.0, 0.0])
     return logits + rate * slope
 
@@ -406,8 +408,9 @@ display(Markdown("\n".join(rows)))
 # under the policy. Giving is so costly that at first both hunting and foraging without a gift have a large
 # advantage. Both become more likely, the more likely one faster, before the difference between the two
 # matters. So the outcome depends more on the initial policies, and less on fear. The third column agrees: it
-# has the seeds in which both agents initially prefer hunting to foraging. (Agents with gifts have four
-# initial logits, not two, so the fair comparison is between the last two lines.)
+# has the seeds in which both agents initially prefer hunting to foraging. (Agents with gifts start
+# from four random logits, agents without gifts from one. So the fair comparison is between the last two
+# lines.)
 #
 # So gifts may help, in a coordination game with fear, without rewarding anybody for anything.
 
@@ -415,9 +418,9 @@ display(Markdown("\n".join(rows)))
 # ## Play
 #
 # LIO from scratch, in any dilemma with $R = 4$, $S = 0$ and $P = 1$. Choose the maximum incentive, the
-# temptation, and the weight of payments in the givers' outer objective (`cost`). Two questions: (1) Below
-# which maximum incentive does cooperation fail, and how does it depend on the temptation? (2) Set `cost` to a
-# small number, and watch for long enough. What happens after agents have learned to cooperate?
+# temptation, and the weight of payments in the givers' outer objective (`cost`). Two questions: (1) At a cost
+# of 0, below which maximum incentive does cooperation fail, and how does it depend on the temptation?
+# (Exercise 1 has the formula.) (2) At a small cost, what happens after agents have learned to cooperate?
 
 
 # %% tags=["hide-input"]
@@ -436,7 +439,7 @@ explore(play, limit=limits, temptation=temptations, cost=(0.0, 1.0, 0.05, 0.2))
 # collapses. Once the other agent cooperates almost surely, its policy hardly changes within one learning
 # step. So the hypergradient contains the cost of paying, and hardly any of its benefit, and the giver stops
 # paying. The short horizon of lesson 5 has the same effect on sharing. Exercise 3 computes when paying is
-# worth it.
+# worth it. At a smaller cost the collapse comes later, so the table is for 600 outer steps, not 250:
 
 # %%
 rows = ["| cost | most cooperation | at outer step | at the end |", "|---|---|---|---|"]
@@ -466,11 +469,11 @@ def minimal_payment(R, S, T, P):
 check_1(minimal_payment)
 
 # %% [markdown]
-# **Exercise 2 (the hypergradient of LIO).** Let the receiver's parameter be its probability of cooperating,
-# $q$, itself: in a step it adds `rate` times the derivative of its effective reward in $q$. The effective
-# reward includes a payment $\eta_C$ when it cooperates, $\eta_D$ when it defects. What are the derivatives
-# of the *giver's* own expected reward after the step in $\eta_C$ and in $\eta_D$? After the step the giver
-# cooperates with probability $p$. Return the pair.
+# **Exercise 2 (the hypergradient of LIO).** Let the receiver's only parameter be $q$, its probability of
+# cooperating. In a step it adds to $q$ `rate` times the derivative of its expected effective reward with
+# respect to $q$. The effective reward includes a payment $\eta_C$ when it cooperates, $\eta_D$ when it
+# defects. After the step the giver cooperates with probability $p$. What are the derivatives of the *giver's*
+# expected game reward after the step with respect to $\eta_C$ and $\eta_D$? Return the pair.
 
 
 # %% tags=["exercise-2"]
@@ -484,7 +487,7 @@ check_2(hypergradient)
 # %% [markdown]
 # **Exercise 3 (when paying is worth it).** Now the giver counts its payments, and pays for cooperating only:
 # $\eta_D = 0$, $\eta_C = \eta \ge 0$. Without an incentive the receiver would cooperate with probability $q$
-# after its step; with the incentive it is $q' = q + \text{rate} \cdot \eta$, which you may assume to stay
+# after its step; with the incentive it is $q' = q + \text{rate} \cdot \eta$, which you may assume stays
 # between 0 and 1. The receiver's cooperation is worth `worth` to the giver; `rate` and `cost` are positive.
 # So the giver's objective is
 # $\text{worth} \cdot q' - \text{cost} \cdot \eta\, q'$. Which $\eta$ maximizes it?

@@ -3,7 +3,7 @@
 #
 # **What if agents care about each other's rewards?**
 #
-# In lesson 6 agents pay each other fixed amounts. Here an agent's objective contains a share of the *other
+# In lesson 6 agents pay each other for actions. Here an agent's objective contains a share of the *other
 # agent's reward* itself. **LASE** is a fixed rule of *gratitude*: an agent gives a share of its reward to an
 # agent whose action was better for it than expected. **D3C** *mixes losses*: each agent minimizes a weighted
 # sum of all losses, and learns the weights. In the dilemma of lesson 6, both methods end with one agent that
@@ -88,7 +88,9 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
 for height, words, side in ((8, "cooperation", 0.1), (2, "defection", -0.4)):
     left.axhline(height, color=GRAY, linewidth=1, linestyle="--")
     left.text(STEPS, height + side, f"mutual {words}", ha="right", color=GRAY)
-for row, (name, look) in enumerate(looks(list(LABELS)).items()):
+styles = looks(list(LABELS))
+styles["d3c"]["linestyle"] = "-"  # dots are for selfish agents
+for row, (name, look) in enumerate(styles.items()):
     found = runs[name]
     draw_band(left, range(1, STEPS + 1), found["welfare"], label=LABELS[name], **look)
     for values, marker in zip(both_rewards(found), "^v", strict=True):
@@ -140,9 +142,9 @@ display(Markdown("\n".join(rows) + f"\n\n{note}"))
 #
 # The total is conserved if the rows of $W$ sum to 1.
 #
-# **LASE.** With two agents, $Q_i(a)$ is $i$'s expected reward for the joint action $a$, and $b_{ij}$ is the
-# mean of $Q_i$ over $j$'s actions, under the policy that $i$ assumes for $j$. The maximum and minimum are
-# over $j$'s actions, too:
+# **LASE.** With two agents, $Q_i(a)$ is $i$'s expected reward for the joint action $a$ (here its payoff), and
+# $b_{ij}$ is the mean of $Q_i$ over $j$'s actions, under the policy that $i$ assumes for $j$. The maximum and
+# minimum are over $j$'s actions, too:
 #
 # $$W_{ij}(a) = \max\Big(0,\ \frac{Q_i(a) - b_{ij}}{\max Q_i - \min Q_i}\Big), \qquad W_{ii} = 1 - W_{ij}.$$
 #
@@ -291,12 +293,18 @@ for agent in (0, 1):
     print(f"agent {agent}: weight of the other's loss {ends[0]:.2f}, ", end="")
     print(f"probability of cooperating {ends[1]:.2f}")
 print("rho at the end:", [f"{x:.6f}" for x in anarchy(weights[-1], path[-1], pay)])
+stop = int((weights.diff(dim=0).abs().amax((1, 2)) > 1e-9).sum())
+mine = [float(expected(path[step], pay)[1]) for step in (stop, -1)]
+print(f"The weights stop at step {stop}. Reward of agent 1: ", end="")
+print(f"{mine[0]:.2f} there, {mine[1]:.2f} at the end.")
 
 # %% [markdown]
 # At first each agent learns to defect, which harms the other agent, so both change their weights ("lose,
-# shift"). Then one agent cooperates, the other profits, and no learning step harms anybody: $\rho = 1$ for
-# both, and the weights stop ("win, stay"). The rule stops there although the outcome is unequal, and the
-# welfare is below its maximum.
+# shift"). Then agent 1 cares enough about the other agent's loss to learn to cooperate. Agent 0 still learns
+# to defect: this gains it $T - R = P - S = 1$, and costs agent 1 $R - S = T - P = 4$. Once
+# $1 \cdot A_{10} > 4 \cdot A_{11}$, the *mixed* loss of agent 1 no longer increases, although its reward
+# still falls. So $\rho = 1$ for both, and the weights stop ("win, stay"). The rule stops there although the
+# outcome is unequal, and the welfare is below its maximum.
 
 # %% [markdown]
 # ## The library's version
@@ -590,8 +598,9 @@ check_3(fixed_point, with_gratitude, learn_step)
 
 # %% [markdown]
 # **For discussion.** (a) LASE expects the other agent to act like oneself. When is this assumption wrong for
-# people? (b) D3C stops when nobody's learning harms anybody. Would you add fairness to the bound, and how?
-# (c) Which of the methods in the table could run on robots of two manufacturers that share no code?
+# people? (b) D3C's weights stop when no agent's learning increases the other's mixed loss. Would you add
+# fairness to the bound, and how? (c) Which of the methods in the table could run on robots of two
+# manufacturers that share no code?
 
 # %% [markdown]
 # ## Three questions
@@ -607,8 +616,10 @@ check_3(fixed_point, with_gratitude, learn_step)
 #
 # <details><summary>2. Why does D3C stop at an unequal outcome?</summary>
 #
-# The weights change only while the other agent's learning increases an agent's mixed loss. If one agent
-# cooperates and the other defects, no learning step harms anybody, so $\rho = 1$ and its gradient is 0.
+# The weights change only while the other agent's learning increases an agent's mixed loss. The cooperator
+# has a large weight on the defector's loss, so the defector's learning does not increase the cooperator's
+# mixed loss, although it costs the cooperator reward. And the cooperator's learning helps the defector. So
+# $\rho = 1$ for both, and its gradient is 0.
 #
 # </details>
 #

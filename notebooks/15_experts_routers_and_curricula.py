@@ -45,8 +45,8 @@ torch.set_default_dtype(torch.float64)
 # ## A picture of the answer
 #
 # The library's task `mixture-of-experts`, made small. A state has three entities; the one with the largest
-# first feature leads, and two of its signs select one of four modes. Each mode has a linear policy of its
-# own, so that four linear experts would suffice if the router finds the modes. Three routers, three seeds:
+# first feature leads, and the signs of its next two select one of four modes. Each mode has its own linear
+# policy, so four linear experts would suffice if the router finds the modes. Three routers, three seeds:
 
 # %% tags=["hide-input"]
 tiny = MixtureSettings(
@@ -130,7 +130,8 @@ for router in FIRST:
 # schedule of $\alpha$ from 1 to 2.
 #
 # Two *balance losses* over a batch, with the load $f_e$ (the fraction of states whose largest gate is
-# $e$'s), the mean probability $P_e$, and the total gates $G_e$:
+# $e$'s), the mean probability $P_e$ (the mean gate; for top-k the mean softmax probability before the
+# selection), and the total gates $G_e$:
 #
 # $$L_\text{Switch} = N \sum_e f_e P_e, \qquad
 # L_\text{importance} = \frac{\operatorname{Var}(G)}{\operatorname{Mean}(G)^2}.$$
@@ -212,9 +213,9 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # * Sparsemax with a large lead has the gate 1 and no gradient, and so has entmax with $\alpha = 1.5$ here
 #   (exercise 1: from which lead on?). Softmax and entmax with $\alpha = 1.25$ keep a small gradient.
-# * `top-1` has the gate of a *softmax probability*, not 1. That is why its router learns at all. Scaled to
-#   sum 1, the gate is 1 for all scores, and the Jacobian is exactly 0: such a router never learns. This is
-#   the router of Switch Transformers, and the reason for its unscaled gate.
+# * The gate of `top-1` is a *softmax probability*, not 1. That is why its router learns at all. Scaled to
+#   sum 1, the gate is 1 for all scores, and the Jacobian is exactly 0: such a router never learns. Switch
+#   Transformers therefore use the unscaled gate.
 #
 # With two experts everything depends on the difference of their scores. Left the gate of the first expert,
 # right its derivative:
@@ -243,9 +244,9 @@ left.legend()
 plt.show()
 
 # %% [markdown]
-# The router of sparsemax learns only from states between -1 and 1, where two experts share the state.
-# The curve of `top-1` jumps at 0: between the two sides there is no gradient, and where its gate is 0,
-# expert 1 learns nothing.
+# The router of sparsemax learns only from states with a score difference between -1 and 1, which two experts
+# share. The gate of `top-1` jumps at 0: no derivative says what a jump to the other expert would change. And
+# where its gate is 0, expert 1 learns nothing.
 
 # %% [markdown]
 # ## From scratch: collapse and balance
@@ -310,8 +311,8 @@ for name, (z, alpha) in CASES.items():
 display(Markdown("\n".join(rows)))
 
 # %% [markdown]
-# * "Undecided" has the best value of the Switch loss and of importance, too: they do not demand decisions.
-#   Its MaxVio is 3 because a tie counts for the first expert.
+# * "Undecided" has the same Switch loss and importance as "balanced": they do not demand decisions. Its
+#   MaxVio is 3, and its Switch loss has a gradient, because a tie counts as a load of the first expert.
 # * **A collapsed sparsemax has no gradient of any balance loss.** The losses are at their maximum, and the
 #   router cannot learn from them, because its gates are constant. A balance loss must act *before* the
 #   collapse. Loss-free balance needs no gradient, but applies to routers that select by rank (top-k).
@@ -320,8 +321,8 @@ display(Markdown("\n".join(rows)))
 # ## From scratch: a task and its training
 #
 # A state has a *context* of two numbers, whose signs are the mode, and six *features*. In mode $m$ the
-# right action is the largest of four linear scores of the features, with weights of this mode. The router
-# is linear in the context, and experts are linear in the features. All seeds train in one batch.
+# right action is the one with the largest of four linear scores of the features, with weights of this mode.
+# The router is linear in the context, and experts are linear in the features. All seeds train in one batch.
 #
 # The router can begin with a *preference*: an initial bias for expert 0. It is a parameter, so training
 # may change it. This is our handle on collapse.
@@ -582,7 +583,8 @@ figure.legend(*handles, ncols=5, loc="outside lower center")
 plt.show()
 
 # %% [markdown]
-# What does "end to end" mean here? A gradient of the action's loss exists at all parts. But:
+# Router and experts are trained *end to end*: by one loss, that of the action, which has a gradient at all
+# parts. But:
 #
 # * An **expert** learns from the states in which its gate is above 0.
 # * The **router** of the curriculum learns from all states at first, and at the end from those near the
@@ -614,8 +616,8 @@ display(Markdown("\n".join(rows)))
 # * **Against collapse the curriculum works** where sparsemax collapses from the beginning: the softmax phase
 #   removes the preference before the gates become sparse.
 # * **Without a preference there is little collapse to prevent**, and the gain over sparsemax is small. The
-#   gain over softmax probably comes from sharp gates at the end, which `top-1` has, too. It is even better
-#   here.
+#   gain over softmax probably comes from sharp gates at the end, which `top-1` has, too; without a preference
+#   `top-1` is even better than the curriculum.
 # * The study of the library, on the larger task with 20 seeds: the curriculum ends 0.6 [0.3, 2.7] points
 #   above sparsemax with a balance loss. It does not do so by preventing collapse: all these routers lose an
 #   expert in 1 to 3 of 20 seeds. And the learning rate was chosen by runs of softmax and the curriculum
@@ -702,9 +704,9 @@ def smallest_lead(alpha):
 check_1(smallest_lead, entmax)
 
 # %% [markdown]
-# **Exercise 2 (partial collapse).** A router of $N$ experts uses only `used` of them, with equal loads, and
-# a gate of 1 in every state. Return the effective number of experts, MaxVio, the Switch loss, and the
-# importance loss, in this order, as formulas.
+# **Exercise 2 (partial collapse).** A sparsemax router of $N$ experts uses only `used` of them, with equal
+# loads, and a gate of 1 in every state. Return the effective number of experts, MaxVio, the Switch loss, and
+# the importance loss, in this order, as formulas.
 
 
 # %% tags=["exercise-2"]

@@ -210,7 +210,7 @@ def regrets(played, worth):
 
 
 # %% [markdown]
-# Does the theorem hold? The third and the fourth column must be the same number.
+# Does the theorem hold? In each row the last two numbers must be the same.
 
 # %%
 ours = {
@@ -267,8 +267,8 @@ for name, (played, worth) in paths.items():
 # just that. The regret of multiplicative weights grew faster in this range: with a constant learning rate
 # its bound has a term that is linear in $T$, and theory lets the rate fall like $1 / \sqrt T$. The regret
 # of optimistic weights stops growing, since its predictions become right: the exploitability of its average
-# falls like $1 / T$. All are far below the gray bound, which holds even if the other agent knows everything
-# in advance.
+# falls like $1 / T$. All are far below the gray bound. It holds for regret matching even if the other agent
+# knows everything in advance; fictitious play has no such guarantee.
 
 # %% [markdown]
 # ## The library's version
@@ -302,16 +302,16 @@ print(f"linear program:         {exact}, value {solved.value:.4f}")
 # **Optimism.** The optimistic rule anticipates where the other agent is going. Its steps point a little
 # inward, and the spiral turns inward.
 #
-# **Regularization.** Let $\rho$ (rho) be a fixed strategy, the magnet. Subtract
-# $\tau\, \mathrm{KL}(x \| \rho)$ from the agent's payoff, with the temperature $\tau$ (tau). KL is the
-# Kullback-Leibler divergence, a distance between distributions. The regularized game has a single
-# equilibrium, the *quantal response equilibrium*, and learning converges to it. One step of magnetic mirror
-# descent, with the learning rate $\eta$, is
+# **Regularization.** Let $\rho$ (rho) be a fixed strategy, the magnet (here the uniform one). Subtract
+# $\tau\, \mathrm{KL}(x \| \rho)$ from the agent's payoff, with the temperature $\tau$ (tau). The
+# Kullback-Leibler divergence $\mathrm{KL}(x \| \rho) = \sum_a x_a \log (x_a / \rho_a)$ is 0 if $x = \rho$,
+# and positive otherwise. The regularized game has a single equilibrium, the *quantal response equilibrium*,
+# and learning converges to it. One step of magnetic mirror descent, with the learning rate $\eta$, is
 #
 # $$x^{t+1} \propto \Big( x^t\, \rho^{\,\eta \tau}\, e^{\,\eta u^t} \Big)^{1 / (1 + \eta \tau)}.$$
 #
-# With a fixed magnet this is the equilibrium of the regularized game, not of the original one. So let the
-# magnet follow the strategy slowly, by a *magnet rate* $r$: $\rho \leftarrow \rho^{1 - r} x^r$
+# With a fixed magnet the limit is the equilibrium of the regularized game, not of the original one. So let
+# the magnet follow the strategy slowly, by a *magnet rate* $r$: $\rho \leftarrow \rho^{1 - r} x^r$
 # (normalized). Where strategy and magnet are equal, the pull is 0.
 
 # %%
@@ -487,7 +487,8 @@ print(f"value if all probabilities are 1/2: {value(torch.full((4, 3), 0.5)):.4f}
 # per agent, and in real poker far too many. Counterfactual regret minimization (CFR) runs regret
 # matching in each information set separately. The payoff of a move is its *counterfactual value*: the
 # expected payoff, weighted with the probability that chance and the *other* agent lead to the set, as if
-# the agent itself had tried to get there. The sum of these regrets bounds the regret of the whole strategy.
+# the agent itself had tried to get there. The sum of these regrets (the positive ones) bounds the regret of
+# the whole strategy.
 # Here is the counterfactual value of the risky move minus that of the safe one, in all 12 information sets
 # at once:
 
@@ -520,7 +521,7 @@ def own_reach(x):
 
 
 # %% [markdown]
-# The loop. The agents update in turn, as in the released solvers: agent 0 in the situations 0 and 3, then
+# The loop. The agents update in turn, as in the library's version: agent 0 in the situations 0 and 3, then
 # agent 1 in 1 and 2, against agent 0's new strategy. The average weighs a strategy by the agent's *own*
 # probability of getting to the information set: a strategy for a situation that the agent itself avoids
 # should count little.
@@ -669,6 +670,9 @@ print(f"value from {worth.min():.6f} to {worth.max():.6f}")
 # %% [markdown]
 # ## Exercises
 #
+# Put your answer in the place of the dots and run the cell below it. The solutions are in
+# `solutions/16_zero_sum_learning.py`.
+#
 # **Exercise 1 (regret).** Compute an agent's external regret *per round*. `played` are its strategies
 # and `worth` the payoffs of its actions, both tensors [round, action].
 
@@ -777,4 +781,4 @@ check_4(regularized_payoffs)
 #   two-player zero-sum games*, arXiv 2206.05825: the magnet. Perolat and others, *Mastering the game of
 #   Stratego with model-free multiagent reinforcement learning*, arXiv 2206.15378: the same idea, large.
 # * In this toolkit: `docs/how-to/zero-sum-games.md`, and the command `bilevel solve`.
-# * Next: `17_how_sure_is_that`
+# * Next: `17_how_sure_is_that`.

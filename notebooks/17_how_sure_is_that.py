@@ -207,9 +207,9 @@ for name, library, ours in (
     print(f"{name:18} {estimate:.3f} [{low:.3f}, {high:.3f}]   the same: {bool(same)}")
 
 # %% [markdown]
-# (With other picks the bound of the first line was another one: ten results with two values have few possible
-# interquartile means, so the bounds jump.) `over_seeds` and `draw_band` of the lessons use these functions,
-# and so do `bilevel compare` and `bilevel sweep`.
+# (The previous section had other picks, and so another upper bound for the same ten seeds: ten results with
+# two values have few possible interquartile means, so the bounds jump.) `over_seeds` and `draw_band` of the
+# lessons use these functions, and so do `bilevel compare` and `bilevel sweep`.
 #
 # ## Coverage: few seeds cover too little
 #
@@ -272,11 +272,11 @@ for name, fractions in covered.items():
     print(f"coverage for {name:8} (seeds: coverage) {', '.join(words)}")
 
 # %% [markdown]
-# * **With few seeds the interval promises too much.** With 3 seeds it covers about three quarters of the time
-#   instead of 95 %, with 5 about 90 %, and from about 20 on nearly what it promises. (An interval
-#   from Student's t distribution corrects this for normal results, not for two modes.) These are intervals
-#   of one method. The intervals of the paired differences in the first figure were worse (11 of 16 contained
-#   the truth): with many ties among the pairs, five of them were a point at 0.
+# * **With few seeds the interval promises too much.** With 3 seeds it contains the truth much less often than
+#   in 95 % of the studies, with 5 somewhat less often, and from about 20 on nearly as often as it promises.
+#   (An interval from Student's t distribution corrects this for normal results, not for two modes.) These are
+#   intervals of one method. The intervals of the paired differences in the first figure were worse than those
+#   for 5 seeds here: with many ties among the pairs, some of them were a point at 0.
 # * **With two modes, 5 seeds say little.** Their interquartile means fall anywhere from one equilibrium to
 #   the other. The IQM of five discards the lowest and the highest result, so a single success is invisible.
 #   Report the fraction of successful seeds, too.
@@ -435,14 +435,16 @@ display(Markdown("\n".join(rows)))
 found = (sharing - selfish).mean()
 print(f"sharing minus selfish: {found:.2f}, so {seeds_for(found, paired):.0f} pairs,")
 print(f"or {seeds_for(found, unpaired):.0f} unpaired seeds of each method")
+simulated = POWERS["paired"][LARGER.index(40)]
+print(f"difference of interquartile means: {iqm(sharing) - iqm(selfish):.2f},", end=" ")
+print(f"simulated power of 40 pairs: {simulated:.0%}")
 print(f"difference 25, deviation of pairs 88: {seeds_for(25, 88):.0f} pairs")
 
 # %% [markdown]
-# (0.61 is the difference of *means*, to which the formula applies. That of interquartile means was 1.22 in
-# the first figure.) The simulation above, which uses interquartile means, agrees roughly: with 40 pairs the
-# power was 87 %. The last line is a plan that is discussed below. The formula is for means of many seeds; for
-# numbers below about 10 it is too optimistic, as the coverage above shows. But it gives the order of
-# magnitude *before* training:
+# The formula applies to the difference of *means*, in the first line. The simulation above uses interquartile
+# means, whose difference is larger. It agrees roughly: about as many pairs have a power near 80 %. The
+# last line is a plan that is discussed below. The formula is for means of many seeds; for numbers below about
+# 10 it is too optimistic, as the coverage above shows. But it gives the order of magnitude *before* training:
 #
 # * Five unpaired seeds detect differences of about two standard deviations with a power of 80 %, and
 #   smaller ones less often. "No significant difference with 5 seeds" is not evidence for equality.

@@ -80,6 +80,7 @@ def read(script: Path) -> Any:
         zip(notebook.cells, slide_types(notebook.cells), strict=True)
     ):
         cell.id = f"cell-{index:03d}"
+        cell.source = cell.source.strip("\n")  # of the two lines that a formatter puts before `def`
         tags = cell.metadata.get("tags", [])
         cell.metadata = nbformat.from_dict(
             {
@@ -203,6 +204,7 @@ def solved(notebook: Any, solutions: Any) -> Any:
                     ]
     for index, cell in enumerate(result.cells):
         cell.id = f"cell-{index:03d}"
+        cell.source = cell.source.strip("\n")  # of the two lines that a formatter puts before `def`
     return result
 
 

@@ -3,8 +3,8 @@
 #
 # **How do you teach these lessons, where do students struggle, and how do you test what they have learned?**
 #
-# Each lesson has a section with its learning goals, a schedule, common misconceptions, each with a question
-# to ask in return, and two exam questions with answers. Numerical answers are computed in this notebook.
+# Each lesson from 1 on has a section with its learning goals, a schedule, common misconceptions, each with a
+# question to ask in return, and exam questions with answers. Numerical answers are computed in this notebook.
 
 # %% tags=["setup", "hide-input"]
 import importlib.util
@@ -27,8 +27,8 @@ torch.set_default_dtype(torch.float64)
 # %% [markdown]
 # ## A picture of the answer: three plans
 #
-# A semester takes one lesson a week: 0 to 10 in the first ten weeks (0 and 1 together), four of 11 to 17 by
-# interest, and the capstone, 18, in the last two weeks.
+# A semester takes one lesson a week: 0 to 10 in the first ten weeks (0 and 1 together), 17 and three of 11
+# to 16 by interest, and the capstone, 18, which needs 17, in the last two weeks.
 
 # %%
 PLANS = {  # lesson or break, minutes
@@ -94,12 +94,13 @@ for name, plan in PLANS.items():
 # * `make notebooks` executes all lessons again. Run it if you changed a lesson; otherwise the saved outputs
 #   are sufficient.
 # * Run all cells before the class. Most take a few seconds. The slow ones take up to a minute on two cores:
-#   in lesson 5 the three schedules, in 9 the baselines and the noisy labels, in 10 the comparison and the
-#   fixed taxes.
+#   in lesson 9 the baselines and the noisy labels, in 10 the fixed taxes, in 11 the fair comparison, in 12
+#   the vector fields and the pairs of which one agent knows, in 14 the loss weights and imagined rollouts, in
+#   15 the preferences of experts.
 # * Where sliders are not available (for instance in a web viewer), figures show their initial values.
 # * On slow machines reduce the first number in `size(2000, fast=20)`. `BILEVEL_NOTEBOOKS=fast` reduces all of
 #   them, but then the text no longer agrees with the figures.
-# * Solutions are in `solutions/`, with a common mistake for most exercises. Checks never reveal an answer.
+# * Solutions are in `solutions/`, with a common mistake for each exercise. Checks never reveal an answer.
 #
 # Students need Python, the chain rule, and a little PyTorch. They need neither game theory nor reinforcement
 # learning.
@@ -597,7 +598,8 @@ print("slopes in phi:", [round(value, 3) for value in logits.grad.tolist()])
 # %%
 scores = torch.tensor([0.9, 0.5, -1.0])
 tau = (scores[:2].sum() - 1) / 2
-print("sparsemax:", (scores - tau).clamp(min=0).tolist())
+gates = (scores - tau).clamp(min=0).tolist()
+print("sparsemax:", [round(gate, 3) for gate in gates])
 shares = torch.tensor([0.5, 0.5, 0, 0, 0, 0, 0, 0])
 number = (-torch.xlogy(shares, shares).sum()).exp()
 print(f"effective {number:.1f}, MaxVio {shares.max() * 8 - 1:.0f},", end=" ")
@@ -692,10 +694,12 @@ for rank, p_value in enumerate(sorted((0.04, 0.001, 0.02, 0.015))):
 # * "We add seeds until it is decided." → What did the plan say? How many looks at the data is that?
 # * "All 20 seeds succeeded, so it always works." → How often do 20 seeds show none of the failures that
 #   have a probability of 5 %?
+# * "The interquartile mean is the optimum, so the method solves the game." → What do the last two columns of
+#   the miniature's table say? Which statistic is the claim about?
 #
 # **Exam.** (1) The published value is 40, the margin 2. Give the verdicts for the intervals [38.5, 41.0],
 # [36.0, 39.0] and [30.0, 37.5]. (2) One run has the standard deviation 6 over seeds, and the truth is 3
-# beyond the edge of the margin. How many seeds give a clear verdict with a power of 80 %?
+# beyond the edge of the margin. How many seeds give the verdict "not reproduced" with a power of 80 %?
 #
 # **Answers.** (1) Reproduced, undecided, not reproduced. (2) $2.8^2 \cdot 36 / 9 = 31.4$, so 32 seeds.
 
@@ -715,7 +719,8 @@ print(
 # one may take an evening. A fair weighting is half for exercises 1 and 2 of the lessons taught, a quarter for
 # a written answer to one discussion question, and a quarter for the project of lesson 10. Grade the project
 # by three criteria only: a test that could have failed, a well-tuned baseline, and a sentence on the
-# limitations of the result.
+# limitations of the result. A course that ends with the capstone grades that instead of the project, by the
+# marking scheme in lesson 18.
 #
 # ## What to read
 #

@@ -76,7 +76,7 @@ def slope(theta, w, alpha):
 # the money, and learners can exploit the payments. But a payment can depend on the action: to reward one
 # action, it is not necessary to share all rewards.
 #
-# **Play.** Only agent 0 cleans, for instance, if it gives 0.2 and agent 1 gives 0.5: the agent that
+# **Play.** Only agent 1 cleans, for instance, if it gives 0.2 and agent 0 gives 0.5: the agent that
 # *receives* the larger share has an incentive to clean. If agent 0 gives nothing, agent 1 bears the cost
 # $1 - w_1$ of cleaning and receives no benefit, so it does not clean. If it keeps nothing at all, it is
 # indifferent.

@@ -35,13 +35,13 @@ def hypergradient(R, S, T, P, p, rate):
 
 
 # %% [markdown]
-# **Exercise 3.** The derivative of $\text{worth}\,(q + r \eta) - c\,\eta\,(q + r \eta)$ in $\eta$ is
-# $r \cdot \text{worth} - c\,(q + 2 r \eta)$, which is 0 at $\eta = (\text{worth}/c - q/r)/2$. If that is
-# negative, the giver pays nothing. So it pays at most half of what cooperation is worth per unit of cost. It
-# pays nothing if $q \ge r \cdot \text{worth} / c$: the other agent cooperates anyway, or learns too slowly.
-# For policies with logits, $r$ is the learning rate times $q^2 (1 - q)^2$ (one factor $q (1 - q)$ from the
-# gradient of the logit, one from the step of the probability), which vanishes as $q$ approaches 1. The
-# mistake allows negative incentives.
+# **Exercise 3.** The derivative of $\text{worth}\,(q + r \eta) - c\,\eta\,(q + r \eta)$ with respect to
+# $\eta$ is $r \cdot \text{worth} - c\,(q + 2 r \eta)$, which is 0 at $\eta = (\text{worth}/c - q/r)/2$. If
+# that is negative, the giver pays nothing. So it pays at most half of what cooperation is worth per unit of
+# cost. It pays nothing if $q \ge r \cdot \text{worth} / c$: the other agent cooperates anyway, or learns too
+# slowly. For policies with logits, $r$ is the learning rate times $q^2 (1 - q)^2$ (one factor $q (1 - q)$
+# from the gradient of the logit, one from the step of the probability), which vanishes as $q$ approaches 1.
+# The mistake allows negative incentives.
 
 
 # %% tags=["wrong-3"]

@@ -66,6 +66,6 @@ def fixed_point(R, S, T, P):
 # %% [markdown]
 # **For discussion.** (a) If the other agent has other preferences or other information, its action earns
 # gratitude, or none, although it would have taken it anyway. (b) For instance, add the variance of the losses
-# to $\rho_i$. Then weights also change while nobody is harmed, and the rule is no longer a bound of the price
-# of anarchy. (c) Gifting: the other agents only need to observe what they receive. LASE must observe the
-# other agents' actions, LIO must know how they learn, and D3C and `tos` must know their rewards.
+# to $\rho_i$. Then weights also change while no mixed loss grows, and $\rho_i$ is no longer a bound of the
+# price of anarchy. (c) Gifting: the other agents only need to observe what they receive. LASE must observe
+# the other agents' actions, LIO must know how they learn, and D3C and `tos` must know their rewards.

@@ -116,7 +116,7 @@ def test_cells_that_draw_are_collapsed(script: Path) -> None:
 def overview() -> dict[str, tuple[str, str, str]]:
     """The rows of lesson 0's table: lesson -> question, minutes, prerequisites."""
     rows = re.findall(
-        r"^# \| \[(\w+)\]\(\w+\.ipynb\) \| (.+?) \| (.+?) \| (.+?) \|$",
+        r"^# \| \[[^\]]+\]\((\w+)\.ipynb\) \| (.+?) \| (.+?) \| (.+?) \|$",
         SCRIPTS[0].read_text(encoding="utf-8"),
         re.MULTILINE,
     )

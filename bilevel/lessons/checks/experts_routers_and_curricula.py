@@ -11,19 +11,26 @@ from torch import Tensor
 from bilevel.lessons import close, expect, graded, parts
 
 
+def single(answer: Any, ask: str = "Return one number.") -> Tensor:
+    """The answer as a tensor without axes; it must be one number."""
+    found: Tensor = torch.as_tensor(answer, dtype=torch.float64).detach()
+    expect(found.numel() == 1, ask)
+    return found.reshape(())
+
+
 @graded("Exercise 1")
 def check_1(smallest_lead: Callable[[float], float], entmax: Callable[[Tensor, float], Tensor]) -> str:
     """The second gate is 0 from a lead of 1 / (alpha - 1) on."""
     expect(
-        close(smallest_lead(2.0), 1.0),
+        close(single(smallest_lead(2.0)), 1.0, within=1e-4),
         "Try sparsemax, alpha = 2: gates are z - tau where positive. Which tau gives the gates 1 and 0?",
     )
     expect(
-        close(smallest_lead(1.5), 2.0),
+        close(single(smallest_lead(1.5)), 2.0, within=1e-4),
         "Right for sparsemax, not for alpha = 1.5. The scores are multiplied by alpha - 1 before tau.",
     )
     for alpha in (1.1, 1.25, 1.8):
-        lead = float(torch.as_tensor(smallest_lead(alpha)))
+        lead = float(single(smallest_lead(alpha)))
         expect(close(lead, 1 / (alpha - 1), within=1e-4), "Right for two values of alpha, not for others.")
         inside = entmax(torch.tensor([lead - 0.3, 0.0], dtype=torch.float64), alpha)
         expect(float(inside[1]) > 0, "With a smaller lead the gate is already 0.")
@@ -98,8 +105,9 @@ def check_4(
     """Each router's own best setting on the tuning seeds; the difference on the others."""
     first = torch.tensor([[0.9, 0.9, 0.1, 0.2], [0.5, 0.6, 0.7, 0.9]], dtype=torch.float64)
     second = torch.tensor([[0.1, 0.2, 0.9, 0.9], [0.8, 0.8, 0.4, 0.2]], dtype=torch.float64)
-    answer = fair_difference(first, second, 2)
-    expect(torch.as_tensor(answer).numel() == 1, "Return one number: the mean over the remaining seeds.")
+    answer = single(
+        fair_difference(first, second, 2), "Return one number: the mean over the remaining seeds."
+    )
     expect(not close(answer, 0.15), "The sign: first minus second.")
     expect(
         not close(answer, 0.15 - 0.9) and not close(answer, 0.8 - 0.3) and not close(answer, 0.8 - 0.9),
@@ -117,7 +125,7 @@ def check_4(
         one, two = torch.rand(2, 4, 9, generator=generator, dtype=torch.float64)
         rows = [values[values[:, :tuning].mean(1).argmax(), tuning:] for values in (one, two)]
         wrong = "Right for two rates and two tuning seeds, not for others."
-        expect(close(fair_difference(one, two, tuning), float((rows[0] - rows[1]).mean())), wrong)
+        expect(close(single(fair_difference(one, two, tuning)), float((rows[0] - rows[1]).mean())), wrong)
     tuning = curriculum.shape[1] // 2
-    points = 100 * float(torch.as_tensor(fair_difference(curriculum, balanced, tuning)))
+    points = 100 * float(single(fair_difference(curriculum, balanced, tuning)))
     return f"Here, with {tuning} tuning seeds: curriculum minus sparsemax + Switch is {points:+.1f} points."

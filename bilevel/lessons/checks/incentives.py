@@ -38,7 +38,7 @@ def check_2(hypergradient: Callable[..., Any]) -> str:
     expect(torch.as_tensor(answer).shape == (2,), "Give a pair: by eta_C, by eta_D.")
     expect(
         close(float(answer[0]), -float(answer[1])),
-        "The effective reward contains eta_C q + eta_D (1 - q). What is its derivative in q?",
+        "The effective reward contains eta_C q + eta_D (1 - q). What is its derivative with respect to q?",
     )
     for (R, S, T, P), p in zip(GAMES, (0.0, 0.3, 0.8, 1.0), strict=True):
         found = list(hypergradient(R, S, T, P, p, 0.1))

@@ -94,6 +94,11 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
         return alpha * after * (1 - after) * spread, alpha * spread
 
     answers = [slope(*case) for case in cases]
+    expect(
+        all(torch.as_tensor(one).numel() == 1 for one in answers),
+        "One number is asked for: the derivative in w[0] alone, the share that agent 0 gives.",
+    )
+    answers = [torch.as_tensor(one).reshape(()) for one in answers]
     truths = [parts(*case) for case in cases]
 
     def all_close(expected: list[Tensor]) -> bool:

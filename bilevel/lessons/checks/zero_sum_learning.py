@@ -14,36 +14,41 @@ GAME = torch.tensor([[0.0, -3.0, 3.0], [3.0, 0.0, -1.0], [-3.0, 1.0, 0.0]], dtyp
 """Rock-paper-scissors with unequal stakes, the row agent's payoffs; it is symmetric."""
 
 
+def single(answer: Any, ask: str = "Return one number.") -> Tensor:
+    """The answer as a tensor without axes; it must be one number."""
+    found: Tensor = torch.as_tensor(answer, dtype=torch.float64).detach()
+    expect(found.numel() == 1, ask)
+    return found.reshape(())
+
+
 @graded("Exercise 1")
 def check_1(regret_per_round: Callable[[Tensor, Tensor], Any]) -> str:
     """max_a mean_t u_a - mean_t x . u."""
     safe = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
-    worth = torch.tensor([[0.0, 4.0], [2.0, 0.0]], dtype=torch.float64)
-    found = regret_per_round(safe, worth)
-    expect(torch.as_tensor(found).numel() == 1, "Give one number.")
-    found = torch.as_tensor(found).reshape(())
-    hint = "Two rounds of action 0: it earned 0 + 2, and action 1 would have earned 4 + 0."
-    expect(not close(found, 2.0), f"{hint} Yours is 2: is that per round?")
-    expect(not close(found, 2.0 / 2 + 1), f"{hint} One action for all the rounds, not the best of each.")
-    expect(close(found, 1.0), hint)
-    flipped = regret_per_round(1 - safe, worth)
+    worth = torch.tensor([[1.0, 4.0], [2.0, 0.0]], dtype=torch.float64)
+    found = single(regret_per_round(safe, worth))
+    hint = "Two rounds of action 0: it earned 1 + 2, and action 1 would have earned 4 + 0."
+    expect(not close(found, 1.0), f"{hint} Yours is 1: is that per round?")
+    expect(not close(found, 1.5), f"{hint} One action for all the rounds, not the best of each.")
+    expect(not close(found, 2.0), f"{hint} Did you subtract what the agent earned?")
+    expect(close(found, 0.5), f"{hint} Yours is {float(found):g}.")
     expect(
-        close(torch.as_tensor(flipped).reshape(()), 0.0),
+        close(single(regret_per_round(1 - safe, worth)), 0.0),
         "An agent that always plays the best fixed action has no regret.",
     )
     draw = torch.Generator().manual_seed(0)
-    for rounds in (1, 7, 50):
+    for rounds in (7, 1, 50):
         played = torch.randn(rounds, 3, generator=draw, dtype=torch.float64).softmax(-1)
         values = torch.randn(rounds, 3, generator=draw, dtype=torch.float64)
         truth = values.mean(0).max() - (played * values).sum(-1).mean()
         expect(
-            close(torch.as_tensor(regret_per_round(played, values)).reshape(()), truth),
-            f"Right in the small case, but not for {rounds} rounds of mixed strategies in a random game.",
+            close(single(regret_per_round(played, values)), truth),
+            f"Right for two rounds of pure strategies, not for {rounds} of mixed ones in a random game.",
         )
     best = torch.eye(3, dtype=torch.float64)[values.argmax(-1)]
     expect(
         close(
-            torch.as_tensor(regret_per_round(best, values)).reshape(()),
+            single(regret_per_round(best, values)),
             values.mean(0).max() - values.max(-1).values.mean(),
         ),
         "Regret can be negative: an agent may change its action in time and beat every fixed one.",
@@ -54,21 +59,23 @@ def check_1(regret_per_round: Callable[[Tensor, Tensor], Any]) -> str:
 @graded("Exercise 2")
 def check_2(bluffs_per_strong_bet: Callable[[float], Any]) -> str:
     """b / (b + 2)."""
+    found = single(bluffs_per_strong_bet(1.0))
+    expect(not close(found, 3.0), "That is bets with a king for each bet with a jack.")
     expect(
-        close(bluffs_per_strong_bet(1.0), 1 / 3, within=1e-4),
+        close(found, 1 / 3, within=1e-4),
         "With a bet of 1 it is 1/3: a call wins 2 against a jack and loses 2 against a king; a fold loses 1.",
     )
     expect(
-        float(bluffs_per_strong_bet(1e6)) < 1 + 1e-4,
+        float(single(bluffs_per_strong_bet(1e6))) < 1 + 1e-4,
         "A very large bet: more bluffs than strong bets, and calling would always pay.",
     )
     for bet in (2.0, 0.5, 5.0):
-        found = float(bluffs_per_strong_bet(bet))
+        ratio = float(single(bluffs_per_strong_bet(bet)))
         expect(
-            found >= -1e-6,
-            f"A ratio of probabilities is 0 or more; for a bet of {bet:g} it is {found:g}.",
+            ratio >= -1e-6,
+            f"A ratio of probabilities is 0 or more; for a bet of {bet:g} yours is {ratio:g}.",
         )
-        call = ((1 + bet) * found - (1 + bet)) / (1 + found)
+        call = ((1 + bet) * ratio - (1 + bet)) / (1 + ratio)
         expect(
             abs(call + 1) < 1e-3 * (1 + bet),
             f"With a bet of {bet:g} and your ratio calling is worth {call:.3f}, and folding -1.",

@@ -183,6 +183,13 @@ def slope(theta, w, alpha):
     return ...
 
 
+# %% right 3
+def slope(theta, w, alpha):
+    v = theta.sigmoid() * (1 - theta.sigmoid())
+    q = (theta + alpha * v * (2 * w.flip(0) - (1 - w))).sigmoid()
+    return alpha * (q * (1 - q) * v) @ torch.tensor([[1.0], [2.0]])
+
+
 # %% wrong 3
 def slope(theta, w, alpha):
     p = theta.sigmoid()
@@ -208,3 +215,12 @@ def slope(theta, w, alpha):
     v = theta.sigmoid() * (1 - theta.sigmoid())
     q = (theta + alpha * v * (2 * w.flip(0) - (1 - w))).sigmoid()
     return alpha * (q * (1 - q) * v * torch.tensor([-1.0, 2.0])).sum()
+
+
+# %% wrong 3
+def slope(theta, w, alpha):
+    def F(w):
+        v = theta.sigmoid() * (1 - theta.sigmoid())
+        return (theta + alpha * v * (2 * w.flip(0) - (1 - w))).sigmoid().sum()
+
+    return torch.func.grad(F)(w)
