@@ -44,8 +44,8 @@ class D3C(UpdateRuleMethod):
     strategies: the inner steps are taken with perturbed log-weights, and rho_i is the relu of the increase of
     log f_i^A over them; log-weights descend the estimate.
 
-    Win-stay, lose-shift: weights do not change while the other agents' learning harms no agent, so the rule
-    stops short of the optimum if learning an unequal outcome harms nobody.
+    Win-stay, lose-shift: an agent's weights change only while the other agents' learning increases its mixed
+    loss, so the rule can stop short of the optimum, at an unequal outcome.
 
     Needs: the other agents' rewards; with exact values, the gradients of all losses by all policies. The
     total is not conserved: the metric `imbalance` is the mean distance of the column sums of A from 1, at

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pytest
+from fontTools.ttLib import TTFont
 
 from tests.docs.search_scorer import MOST_OF_TEXT, load, search
 
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 FETCHING = {"script": "src", "img": "src", "source": "src", "iframe": "src", "link": "href"}
 """Elements that a browser fetches by itself."""
+VERBATIM = {"pre", "code", "script", "style", "math"}
+"""Elements whose text may hold any characters."""
 FIRST = {
     "trajectory": {"reference/glossary", "reference/api/bilevel.sharing.Trajectory"},
     "replay buffer": {"reference/glossary", "reference/api/bilevel.agents.ReplayBuffer"},
@@ -46,6 +49,9 @@ class Page(HTMLParser):
         self.fetched: list[str] = []
         self.anchors: set[str] = set()
         self.without_words: list[str] = []
+        self.prose: list[str] = []
+        self.formulas: list[str] = []
+        self.open: list[str] = []
         self.path = path
         self.text = path.read_text(encoding="utf-8")
         self.feed(self.text)
@@ -59,6 +65,20 @@ class Page(HTMLParser):
             self.fetched.append(given[FETCHING[tag]])
         if tag == "img" and not given.get("alt", "").strip():
             self.without_words.append(given.get("src", ""))
+        if tag == "img":
+            self.prose.append(given.get("alt", ""))
+        if tag in VERBATIM:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VERBATIM:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self.open:
+            self.prose.append(data)
+        elif self.open[0] == "math":
+            self.formulas.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +129,21 @@ def test_formulas_are_mathml(pages: dict[Path, Page]) -> None:
     lesson = next(page for path, page in pages.items() if path.name == "01_two_levels.html")
     assert lesson.text.count("<math") > 20
     assert not [path.name for path, page in pages.items() if "mathjax" in " ".join(page.fetched).lower()]
+
+
+def test_the_font_of_formulas_has_their_letters(site: Path, pages: dict[Path, Page]) -> None:
+    formulas = "".join(formula for page in pages.values() for formula in page.formulas)
+    letters = set(formulas) - set("\n\u2061")  # space and function application are not drawn
+    assert len(letters) > 80
+    assert not letters - {
+        chr(code) for code in TTFont(site / "_static/STIXTwoMath-Regular.woff").getBestCmap()
+    }
+
+
+def test_no_page_shows_the_source_of_a_table_or_formula(pages: dict[Path, Page]) -> None:
+    source = re.compile(r"\|\s*:?(?:-{2,}|[\u2013\u2014]):?\s*\||\$[^$\n]+\$|\\[a-z]+[{ ]")
+    shown = {path.name: source.findall("\n".join(page.prose)) for path, page in pages.items()}
+    assert not {name: found for name, found in shown.items() if found}
 
 
 def test_every_public_name_has_a_page(site: Path) -> None:

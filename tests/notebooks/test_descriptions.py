@@ -25,6 +25,13 @@ def test_every_part_is_named_and_line_breaks_are_not() -> None:
     plt.close(figure)
 
 
+def test_formulas_are_words_without_tex() -> None:
+    figure, axes = plt.subplots()
+    axes.set(xlabel=r"weight $\varphi$", ylabel=r"$\max(z_1 - \alpha, 0)$")
+    assert describe(figure) == "Figure. max(z_1 - \u03b1, 0) against weight \u03c6."
+    plt.close(figure)
+
+
 def test_a_picture_of_words_alone_says_them() -> None:
     figure, axes = plt.subplots()
     axes.text(0, 0, "two\nlevels")
@@ -64,3 +71,4 @@ def test_saved_pictures_have_one(kept: Path) -> None:
         text = output.metadata["image/png"]["alt"]
         assert text.startswith("Figure. ")
         assert len(text) > len("Figure. ") + 10
+        assert "$" not in text
