@@ -131,7 +131,7 @@ for rule, curves in CURVES.items():
 #
 # LOLA's direction is $\xi - \alpha H_o \xi - \alpha \chi$, where $H_o \xi$ collects the second terms. SOS
 # descends $\xi_0 - p\, \alpha\, \chi$ with $\xi_0 = \xi - \alpha H_o \xi$ and $0 \le p \le 1$, chosen in
-# each step.
+# each step. ($\xi_0$ is the paper's symbol for both agents' directions, not agent 0's gradient.)
 
 # %% [markdown]
 # ## From scratch
@@ -197,10 +197,10 @@ def sos(losses, theta, rate, a=0.5, b=0.1):
 
 
 # %% [markdown]
-# Three games with one parameter per agent. In the **tandem** game both want to move forward (to have a
-# large $x_i$), and both pay for the sum: $L_i = (x + y)^2 - 2 x_i$. In **matching pennies** and in the
-# **stag hunt** (payoffs 4 for both hunting the stag, 3 or 2 for the hare, 1 for hunting the stag alone)
-# parameters are log-odds of the first action.
+# Three games with one parameter per agent, $x_0 = x$ and $x_1 = y$. In the **tandem** game both want to
+# move forward (to have a large $x_i$), and both pay for the sum: $L_i = (x + y)^2 - 2 x_i$. In **matching
+# pennies** and in the **stag hunt** (payoffs 4 for both hunting the stag, 3 or 2 for the hare, 1 for
+# hunting the stag alone) parameters are log-odds of the first action.
 
 
 # %%
@@ -569,8 +569,8 @@ display(Markdown("\n".join(rows)))
 # ## Play
 #
 # Choose the rate that agents ascribe to each other, and the start of the path, in the tandem game (left)
-# and the stag hunt (right), for LOLA. What happens in tandem as the rate approaches 0.25? From which starts
-# does LOLA reach the stag and naive learning (rate 0) does not?
+# and the stag hunt (right, with ten times this rate), for LOLA. What happens in tandem as the rate
+# approaches 0.25? From which starts does LOLA reach the stag and naive learning (rate 0) does not?
 
 
 # %% tags=["hide-input"]
@@ -629,8 +629,8 @@ check_2(where_lola_stops)
 # %% [markdown]
 # **Exercise 3 (how much to shape).** Write the $p$ of SOS, for directions as flat tensors.
 # $p = \min(p_1, p_2)$. Let $m = \alpha \langle \chi, \xi_0 \rangle$. If $m \le 0$, shaping helps, and
-# $p_1 = 1$; otherwise $p_1 = \min(1, a \lVert \xi_0 \rVert^2 / m)$. And $p_2 = \lVert \xi \rVert^2$ if
-# $\lVert \xi \rVert < b$, otherwise 1.
+# $p_1 = 1$; otherwise $p_1 = \min(1, a \|\xi_0\|^2 / m)$. And $p_2 = \|\xi\|^2$ if
+# $\|\xi\| < b$, otherwise 1.
 
 
 # %% tags=["exercise-3"]

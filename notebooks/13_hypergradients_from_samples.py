@@ -126,7 +126,7 @@ plt.show()
 #
 # The *value* of this product means nothing; only its first derivative is right. Differentiate it twice, and
 # the same effect is missing again: the episodes in the gradient estimate were sampled from the policy, too,
-# and would have been others if the policy had been different.
+# and another policy would have produced other episodes.
 #
 # * **DiCE** multiplies each reward by a factor whose value is 1, and which produces the missing term
 #   in every derivative, of any order.
@@ -371,7 +371,7 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # * **Through one update all three agree**, digit by digit: only first derivatives with respect to $\theta$
 #   are needed. If your hypergradient goes through a single sampled update, plain policy gradients are enough:
-#   so they were in lesson 11.
+#   as they were in lesson 11.
 # * **Through four updates `reinforce` is biased**, far beyond its margin. The other two are not. In the first
 #   figure the bias was positive, here it is negative: the sign depends on the game and on the policies.
 # * With one round, `dice` with its baseline and `loaded-dice` are the same formula. They differ for longer
@@ -456,7 +456,8 @@ def evolution(draws, pairs, episodes, sigma=0.1, seed=0):
 
 # %% [markdown]
 # The library's `Evolution(members=True, fresh_data=True)` draws separate episodes for every sample. Without
-# these settings it reuses one set of recorded episodes, which do not depend on $\varphi$, and refuses.
+# these settings it would reuse one set of recorded episodes, which does not depend on $\varphi$, and it
+# raises an error instead of returning a wrong number.
 # Its 256 `samples` are 128 antithetic pairs.
 
 # %%
@@ -472,8 +473,9 @@ for name, found in (("library", by_library), ("from scratch", from_scratch)):
     print(f"{name:13} bias {bias:+.1%} ± {margin:.1%}, deviation {deviation:.1%}")
 
 # %% [markdown]
-# Here the outer loss of the library's problem has the value of `dice`, the mean return. (The *value* of
-# `reinforce` is not a return.)
+# The two draw different random numbers, so they agree only within their margins, which are those of few
+# draws. Here the outer loss of the library's problem has the value of `dice`, the mean return. (The *value*
+# of `reinforce` is not a return.)
 #
 # ## Bias and variance against the number of episodes
 #
@@ -570,6 +572,9 @@ bias, margin, _, _ = by_length["dice", LENGTHS[-1]]
 print(f"dice with {LENGTHS[-1]} rounds: bias {bias:+.1%} ± {margin:.1%}")
 
 # %% [markdown]
+# In longer episodes the noise of `dice` grows, while that of the other two decreases. `reinforce` has the
+# least noise, and keeps its bias.
+#
 # ## Baselines
 #
 # A baseline is a number that is subtracted from every return. It leaves the expectation of the score-function

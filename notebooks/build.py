@@ -80,7 +80,8 @@ def read(script: Path) -> Any:
         zip(notebook.cells, slide_types(notebook.cells), strict=True)
     ):
         cell.id = f"cell-{index:03d}"
-        cell.source = cell.source.strip("\n")  # of the two lines that a formatter puts before `def`
+        # A formatter puts two blank lines before a function that begins a cell.
+        cell.source = cell.source.strip("\n")
         tags = cell.metadata.get("tags", [])
         cell.metadata = nbformat.from_dict(
             {
@@ -204,7 +205,6 @@ def solved(notebook: Any, solutions: Any) -> Any:
                     ]
     for index, cell in enumerate(result.cells):
         cell.id = f"cell-{index:03d}"
-        cell.source = cell.source.strip("\n")  # of the two lines that a formatter puts before `def`
     return result
 
 

@@ -62,6 +62,7 @@ def parts(answer: Any, count: int, sentence: str) -> list[Any]:
     [tensor(1.), tensor(2.)]
     """
     expect(hasattr(answer, "__len__") and hasattr(answer, "__getitem__"), sentence)
+    expect(getattr(answer, "ndim", 1) > 0, sentence)  # a tensor of one number has no length
     expect(not isinstance(answer, (str, dict)) and len(answer) == count, sentence)
     return [answer[place] for place in range(count)]
 

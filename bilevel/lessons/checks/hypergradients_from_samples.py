@@ -91,16 +91,16 @@ def check_3(best_baseline: Callable[[Tensor, Tensor, Tensor], float]) -> str:
         probs, scores, rewards = case(actions)
         weights = probs * scores**2
         truth = weights @ rewards / weights.sum()
-        answer = best_baseline(probs, scores, rewards)
-        if close(answer, truth, within=1e-4):
+        answer = torch.as_tensor(best_baseline(probs, scores, rewards), dtype=torch.float64)
+        expect(answer.numel() == 1, "Return one number, the same baseline for all actions.")
+        number = answer.detach().reshape(())
+        if close(number, truth, within=1e-4):
             continue
         expect(
-            not close(answer, probs @ rewards),
+            not close(number, probs @ rewards),
             "This is the mean reward. Its variance is lower than without a baseline, but not minimal: "
             "actions with a large score contribute more to it.",
         )
-        number = torch.as_tensor(answer, dtype=torch.float64)
-        expect(number.numel() == 1, "Return one number, the same baseline for all actions.")
         expect(
             abs(float(number)) < 1e6,
             "The mean of the scores is 0 up to rounding, so it cannot be a denominator. "
@@ -146,6 +146,10 @@ def check_4(
         all(close(torch.stack(both).mean(0), phi) for both in by_seed.values()),
         "The two calls with the same seed must be at phi + sigma noise and phi - sigma noise.",
     )
+    expect(
+        len({tuple(at.tolist()) for _, at in seen}) > 3800,
+        "Several pairs have the same perturbation: draw new noise for each pair.",
+    )
     spread = torch.stack([at - phi for _, at in seen]).std(0)
     expect(
         close(spread, torch.full((3,), 0.1), within=0.02),
@@ -154,7 +158,7 @@ def check_4(
     expect(
         close(found, slope, within=0.3),
         "For a linear F the mean over many pairs must be its slope, and yours is not. Look at the "
-        "denominator 2 sigma, at the sign, and at the factor noise.",
+        "denominator 2 sigma, at the sign, at the factor noise, and at the sum over all pairs.",
     )
 
     def noisy(at: Tensor, seed: int) -> Tensor:

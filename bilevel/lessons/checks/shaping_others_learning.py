@@ -15,7 +15,9 @@ from bilevel.lessons import close, expect, graded, parts
 def check_1(lola_by_hand: Callable[[float, float, float], Any]) -> str:
     """(y + 2 rate x, -x + 2 rate y)."""
     for x, y, rate in ((1.0, 2.0, 0.1), (-0.5, 0.7, 0.4), (0.3, -1.2, 1.0)):
-        first, second = parts(lola_by_hand(x, y, rate), 2, "Return a pair: both agents' directions.")
+        pair = parts(lola_by_hand(x, y, rate), 2, "Return a pair: both agents' directions.")
+        # [agent, parameter] is as good as a pair
+        first, second = (one.squeeze() if isinstance(one, Tensor) else one for one in pair)
         expect(
             not (close(first, y) and close(second, -x)),
             "That is the naive gradient. Insert the other agent's step before you differentiate.",
@@ -50,7 +52,11 @@ def check_2(where_lola_stops: Callable[[float], Any]) -> str:
             not close(answer, (1 - 2 * rate) / (1 - 3 * rate)),
             "The derivative of L_i in the other's parameter is 2 s; how does it come into chi?",
         )
-        expect(not close(answer, 2 * truth - 1), "Compare with the sum that the lesson printed for rate 0.1.")
+        expect(
+            not close(answer, 1 / (1 - 2 * rate)),
+            "Look-ahead is missing: LOLA stops where xi_0, not xi, is the rate times chi.",
+        )
+        expect(not close(answer, truth / 2), "That is one of two equal parameters: s is the sum of both.")
         expect(
             close(answer, truth, within=1e-4),
             f"Not yet for a rate of {rate}: solve (1 - 2 rate) (2 s - 2) = rate chi for s; chi depends on s.",
@@ -103,7 +109,7 @@ def check_3(shaping_part: Callable[..., Any]) -> str:
             "Where shaping and look-ahead agree (m is at most 0), nothing has to be taken back: p is 1.",
         )
         expect(
-            not (name == "shaping opposes look-ahead weakly" and not close(answer, 1.0)),
+            not (name == "shaping opposes look-ahead weakly" and close(answer, 5.0)),
             "p is never above 1.",
         )
         expect(
@@ -124,10 +130,10 @@ def check_4(align: Callable[[Tensor, Tensor, float, float], Any]) -> str:
     for mine, yours, discount, beta in cases:
         steps = range(len(mine))
 
-        def sums(offset: int, last: int, mine: Tensor = mine, discount: float = discount) -> Tensor:
-            """Discounted sums of earlier advantages; the exponent and the last term may be wrong."""
+        def sums(last: int, mine: Tensor = mine, discount: float = discount) -> Tensor:
+            """Discounted sums of earlier advantages; the last term may be wrong."""
             found = [
-                sum((discount ** (t - k + offset) * mine[k] for k in range(t + last)), torch.zeros(()))
+                sum((discount ** (t - k) * mine[k] for k in range(t + last)), torch.zeros(()))
                 for t in range(len(mine))
             ]
             return torch.stack(found)
@@ -139,23 +145,30 @@ def check_4(align: Callable[[Tensor, Tensor, float, float], Any]) -> str:
         )
         long = len(mine) > 1
         expect(
-            not (long and close(answer, mine + beta * discount * sums(0, 1) * yours)),
+            not (long and close(answer, mine + beta * discount * sums(1) * yours)),
             "Only earlier steps count: k < t, without t itself.",
         )
         expect(
-            not (long and close(answer, mine + beta * sums(0, 0) * yours)),
-            "The factor gamma in front of the sum is missing.",
-        )
-        expect(
-            not (long and close(answer, mine + beta * discount * sums(-1, 0) * yours)),
-            "The advantage of the step just before, k = t - 1, already has a factor gamma in the sum.",
+            not (long and close(answer, mine + beta * sums(0) * yours)),
+            "A factor gamma is missing: one is in front of the sum, and the term of k = t - 1 has one, too.",
         )
         expect(
             close(torch.as_tensor(answer)[0], mine[0]),
             "In the first step there is no past: only your own advantage.",
         )
+        past, whose = sums(0), sums(0, yours)
         expect(
-            close(answer, mine + beta * discount * sums(0, 0) * yours),
+            not (
+                long
+                and any(
+                    close(answer, mine + beta * discount * one)
+                    for one in (past * mine, whose * mine, whose * yours)
+                )
+            ),
             "The first step is right. Whose advantages are summed over the past, and whose is multiplied?",
+        )
+        expect(
+            close(answer, mine + beta * discount * past * yours),
+            "The first step is right. Compare each factor: beta, the discount, and its powers in the sum.",
         )
     return "A product of two first-order quantities does the work of a second derivative."

@@ -34,15 +34,19 @@ def check_1(trained_by: Callable[[str], Iterable[str]]) -> str:
 @graded("Exercise 2")
 def check_2(encoder_slopes: Callable[[float, float, float, float], Any]) -> str:
     """(q e x - e x') q x, and (q e x - e x') (q x - x')."""
+    exchanged, stop_right, free_right = [], [], []
     for e, q, x, after in ((1.0, 1.0, 1.0, 2.0), (0.5, -2.0, 3.0, 1.0), (2.0, 0.3, -1.0, 0.7)):
         error = q * e * x - e * after
         stop, free = parts(encoder_slopes(e, q, x, after), 2, "Return two derivatives.")
-        expect(
-            not (close(stop, error * (q * x - after)) and close(free, error * q * x)),
-            "The two are exchanged: with the stop-gradient the target does not depend on e.",
-        )
-        expect(close(stop, error * q * x), "With the stop-gradient only the prediction q e x depends on e.")
-        expect(close(free, error * (q * x - after)), "Without it the target e x' depends on e, too.")
+        exchanged.append(close(stop, error * (q * x - after)) and close(free, error * q * x))
+        stop_right.append(close(stop, error * q * x))
+        free_right.append(close(free, error * (q * x - after)))
+    expect(
+        not all(exchanged),
+        "The two are exchanged: with the stop-gradient the target does not depend on e.",
+    )
+    expect(all(stop_right), "With the stop-gradient only the prediction q e x depends on e.")
+    expect(all(free_right), "Without it the target e x' depends on e, too.")
     return "Without the stop-gradient the slope is (q x - x')^2 e: descent shrinks the encoder toward e = 0."
 
 
@@ -57,7 +61,7 @@ def check_3(advantages: Callable[[Tensor, float], Any]) -> str:
         "The baseline is the mean over the other copies; yours contains the copy itself.",
     )
     expect(
-        not close(answer, torch.tensor([[1.0, -1.0], [0.5, -0.5], [2.0, -2.0]])),
+        not close(answer, torch.tensor([[1.0, -1.0], [0.5, -0.5], [4.25, -4.25]])),
         "Sum the rewards from this step on, not those before it.",
     )
     expect(

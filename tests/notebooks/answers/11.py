@@ -45,6 +45,16 @@ def episodes_for(ratio, agents):
     return agents - 1
 
 
+# %% wrong 1
+def episodes_for(ratio, agents):
+    return ratio * (agents - 1)
+
+
+# %% wrong 1
+def episodes_for(ratio, agents):
+    return ratio**2 * (agents - 1) + 1
+
+
 # %% right 2
 def signal_to_noise(effects, i, noise):
     others = torch.cat((effects[:i], effects[i + 1 :]))
@@ -93,6 +103,11 @@ def signal_to_noise(effects, i, noise):
 # %% wrong 2
 def signal_to_noise(effects, i, noise):
     return effects[i] ** 2 / (effects.square().sum() - effects[i] ** 2 + 4 * noise**2)
+
+
+# %% wrong 2
+def signal_to_noise(effects, i, noise):
+    return effects[i] / (effects.square().sum() - effects[i] ** 2 + noise**2 / 4).sqrt()
 
 
 # %% right 3
@@ -152,6 +167,23 @@ def logit_slopes(phi, G, w, rate):
 def logit_slopes(phi, G, w, rate):
     T, s = phi.softmax(-1), rate * (w[:, None] * G).T
     return T * s
+
+
+# %% wrong 3
+def logit_slopes(phi, G, w, rate):
+    T, s = phi.softmax(-1), rate * w[:, None] * G
+    return T * (s - (T * s).sum(-1, keepdim=True))
+
+
+# %% wrong 3
+def logit_slopes(phi, G, w, rate):
+    T, s = phi.softmax(-1), -rate * (w[:, None] * G).T
+    return T * (s - (T * s).sum(-1, keepdim=True))
+
+
+# %% wrong 3
+def logit_slopes(phi, G, w, rate):
+    return (rate * phi.softmax(-1) * (w[:, None] * G).T).sum(-1)
 
 
 # %% right 4
@@ -245,3 +277,54 @@ def compare(methods, tuning_seeds, test_seeds):
         best = min(settings[:trials], key=lambda a: statistics.median(train(a, s) for s in test_seeds))
         out[name] = statistics.median(train(best, s) for s in test_seeds) * episodes
     return out
+
+
+# %% wrong 4
+def compare(methods, tuning_seeds, test_seeds):
+    trials = min(len(settings) for settings, _, _ in methods.values())
+    out = {}
+    for name, (settings, train, episodes) in methods.items():
+        best = min(settings[:trials], key=lambda a: min(train(a, s) for s in tuning_seeds))
+        out[name] = statistics.median(train(best, s) for s in test_seeds) * episodes
+    return out
+
+
+# %% wrong 4
+def compare(methods, tuning_seeds, test_seeds):
+    trials = min(len(settings) for settings, _, _ in methods.values())
+    out = {}
+    for name, (settings, train, episodes) in methods.items():
+        best = min(settings[:trials], key=lambda a: statistics.median(train(a, s) for s in tuning_seeds))
+        out[name] = statistics.mean(train(best, s) for s in test_seeds) * episodes
+    return out
+
+
+# %% wrong 4
+def compare(methods, tuning_seeds, test_seeds):
+    trials = min(len(settings) for settings, _, _ in methods.values())
+    out = {}
+    for name, (settings, train, episodes) in methods.items():
+        out[name] = min(statistics.median(train(a, s) for s in tuning_seeds) for a in settings[:trials])
+        out[name] *= episodes
+    return out
+
+
+# %% wrong 4
+def compare(methods, tuning_seeds, test_seeds):
+    trials = min(len(settings) for settings, _, _ in methods.values())
+    out = {}
+    for name, (settings, train, episodes) in methods.items():
+        best = min(settings[:trials], key=lambda a: statistics.median(train(a, s) for s in tuning_seeds))
+        results = {a: statistics.median(train(a, s) for s in test_seeds) for a in settings[:trials]}
+        out[name] = results[best] * episodes
+    return out
+
+
+# %% wrong 4
+def compare(methods, tuning_seeds, test_seeds):
+    trials = min(len(settings) for settings, _, _ in methods.values())
+    out = {}
+    for name, (settings, train, episodes) in methods.items():
+        best = min(settings[:trials], key=lambda a: statistics.median(train(a, s) for s in tuning_seeds))
+        out[name] = statistics.median(train(best, s) for s in test_seeds) * episodes
+    return list(out.values())

@@ -29,6 +29,11 @@ def lola_by_hand(x, y, rate):
     return grad(lambda x: x * (y + rate * x))(x), grad(lambda y: -(x - rate * y) * y)(y)
 
 
+# %% right 1
+def lola_by_hand(x, y, rate):
+    return through_the_step(lambda v: torch.stack((v.prod(), -v.prod())), torch.tensor([[x], [y]]), rate)
+
+
 # %% wrong 1
 def lola_by_hand(x, y, rate):
     return y, -x
@@ -47,6 +52,21 @@ def lola_by_hand(x, y, rate):
 # %% wrong 1
 def lola_by_hand(x, y, rate):
     return y + 2 * rate * x
+
+
+# %% wrong 1
+def lola_by_hand(x, y, rate):
+    return y + rate * x, -x + rate * y
+
+
+# %% wrong 1
+def lola_by_hand(x, y, rate):
+    return -y - 2 * rate * x, x - 2 * rate * y
+
+
+# %% wrong 1
+def lola_by_hand(x, y, rate):
+    return -x + 2 * rate * y, y + 2 * rate * x
 
 
 # %% right 2
@@ -97,6 +117,11 @@ def where_lola_stops(rate):
 # %% wrong 2
 def where_lola_stops(rate):
     return 0.5 * (1 - 2 * rate) / (1 - 4 * rate)
+
+
+# %% wrong 2
+def where_lola_stops(rate):
+    return 1.0
 
 
 # %% right 3
@@ -166,6 +191,19 @@ def shaping_part(xi, xi_0, chi, rate, a=0.5, b=0.1):
     return min(p1, float(xi @ xi)) if xi.norm() < b else p1
 
 
+# %% wrong 3
+def shaping_part(xi, xi_0, chi, rate, a=0.5, b=0.1):
+    p1 = min(1.0, float(a * (xi_0 @ xi_0) / (rate * (chi @ xi_0))))
+    return min(p1, float(xi @ xi)) if xi.norm() < b else p1
+
+
+# %% wrong 3
+def shaping_part(xi, xi_0, chi, rate, a=0.5, b=0.1):
+    m = rate * (chi @ xi_0)
+    p1 = 1.0 if m <= 0 else min(1.0, float(a * (xi_0 @ xi_0) / m))
+    return min(p1, float(xi @ xi)) if xi @ xi < b else p1
+
+
 # %% right 4
 def align(mine, yours, discount, beta):
     out = []
@@ -231,3 +269,26 @@ def align(mine, yours, discount, beta):
 # %% wrong 4
 def align(mine, yours, discount, beta):
     return mine + beta * yours
+
+
+# %% wrong 4
+def align(mine, yours, discount, beta):
+    out = []
+    for t in range(1, len(mine)):
+        past = sum(discount ** (t - k) * mine[k] for k in range(t))
+        out.append(mine[t] + beta * discount * past * yours[t])
+    return out
+
+
+# %% wrong 4
+def align(mine, yours, discount, beta):
+    past, out = 0.0, []
+    for own, other in zip(mine, yours, strict=True):
+        out.append(own + beta * discount * past * other)
+        past = discount * past + own
+    return torch.stack(out)
+
+
+# %% wrong 4
+def align(mine, yours, discount, beta):
+    return mine + beta * discount * (mine.cumsum(0) - mine) * yours

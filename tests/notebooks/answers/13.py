@@ -54,7 +54,7 @@ def second_derivatives(theta, heads, tails):
 # %% wrong 1
 def second_derivatives(theta, heads, tails):
     p = torch.as_tensor(theta).sigmoid()
-    return p * (1 - p) * (1 - 2 * p) * (heads - tails)
+    return float(p * (1 - p) * (1 - 2 * p) * (heads - tails))
 
 
 # %% wrong 1
@@ -62,6 +62,19 @@ def second_derivatives(theta, heads, tails):
     p = torch.as_tensor(theta).sigmoid()
     true = p * (1 - p) * (1 - 2 * p) * (heads - tails)
     return true, -p * (1 - p) * (heads - tails)
+
+
+# %% wrong 1
+def second_derivatives(theta, heads, tails):
+    p = torch.as_tensor(theta).sigmoid()
+    mean = p * heads + (1 - p) * tails
+    return p * (1 - p) * (1 - 2 * p) * mean, -p * (1 - p) * mean
+
+
+# %% wrong 1
+def second_derivatives(theta, heads, tails):
+    p = torch.as_tensor(theta).sigmoid()
+    return (1 - 2 * p) * (heads - tails), -p * (1 - p) * (p * heads + (1 - p) * tails)
 
 
 # %% right 2
@@ -161,6 +174,12 @@ def best_baseline(probs, scores, rewards):
     return low
 
 
+# %% right 3
+def best_baseline(probs, scores, rewards):
+    weights = probs * scores**2
+    return (weights * rewards).sum(0, keepdim=True) / weights.sum()
+
+
 # %% wrong 3
 def best_baseline(probs, scores, rewards):
     return rewards.mean()
@@ -185,6 +204,16 @@ def best_baseline(probs, scores, rewards):
 # %% wrong 3
 def best_baseline(probs, scores, rewards):
     return rewards
+
+
+# %% wrong 3
+def best_baseline(probs, scores, rewards):
+    return probs @ rewards
+
+
+# %% wrong 3
+def best_baseline(probs, scores, rewards):
+    return (probs * scores * rewards).sum() / (probs * scores).sum()
 
 
 # %% right 4
@@ -287,3 +316,56 @@ def evolution_common(F, phi, sigma, pairs, seed):
         up, down = F(phi + sigma * noise, pair), F(phi - sigma * noise, pair)
         total = total + noise * (up - down) / (2 * sigma)
     return total / pairs
+
+
+# %% wrong 4
+def evolution_common(F, phi, sigma, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(phi)
+    for pair in range(pairs):
+        noise = torch.randn(phi.shape, generator=generator)
+        total = total + noise * F(phi + sigma * noise, pair) / sigma
+    return total / pairs
+
+
+# %% wrong 4
+def evolution_common(F, phi, sigma, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(phi)
+    for pair in range(pairs):
+        noise = torch.randn(phi.shape, generator=generator)
+        up, down = F(phi + sigma * noise, seed), F(phi - sigma * noise, seed)
+        total = total + noise * (up - down) / (2 * sigma)
+    return total / pairs
+
+
+# %% wrong 4
+def evolution_common(F, phi, sigma, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(phi)
+    for pair in range(pairs):
+        noise = torch.randn(phi.shape, generator=generator)
+        up, down = F(phi + noise, pair), F(phi - noise, pair)
+        total = total + noise * (up - down) / 2
+    return total / pairs
+
+
+# %% wrong 4
+def evolution_common(F, phi, sigma, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros_like(phi)
+    for pair in range(pairs):
+        noise = torch.randn(phi.shape, generator=generator)
+        up, down = F(phi + sigma * noise, pair), F(phi - sigma * noise, pair)
+        total = noise * (up - down) / (2 * sigma)
+    return total / pairs
+
+
+# %% wrong 4
+def evolution_common(F, phi, sigma, pairs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(pairs, len(phi), generator=generator)
+    up = torch.stack([F(phi + sigma * e, pair) for pair, e in enumerate(noise)])
+    down = torch.stack([F(phi - sigma * e, pair) for pair, e in enumerate(noise)])
+    baseline = (up + down).mean() / 2
+    return (noise * (up - baseline)[:, None]).mean(0) / sigma

@@ -50,6 +50,12 @@ def trained_by(part):
     return ["encoder"]
 
 
+# %% wrong 1
+def trained_by(part):
+    rest = {"encoder": list(NAMES), "decoder": ["reconstruction"], "dynamics": ["dynamics"]}
+    return {**rest, "controller": ["policy", "dynamics"]}[part]
+
+
 # %% right 2
 def encoder_slopes(e, q, x, x_next):
     return e * (q * x - x_next) * q * x, e * (q * x - x_next) ** 2
@@ -106,6 +112,17 @@ def encoder_slopes(e, q, x, x_next):
 def encoder_slopes(e, q, x, x_next):
     error = q * e * x - e * x_next
     return 0.0, error * (q * x - x_next)
+
+
+# %% wrong 2
+def encoder_slopes(e, q, x, x_next):
+    error = e * x_next - q * e * x
+    return error * q * x, error * (q * x - x_next)
+
+
+# %% wrong 2
+def encoder_slopes(e, q, x, x_next):
+    return (q * e * x - e * x_next) * q * x
 
 
 # %% right 3
@@ -174,6 +191,29 @@ def advantages(rewards, discount):
     return later
 
 
+# %% wrong 3
+def advantages(rewards, discount):
+    later = rewards.clone()
+    for t in range(len(rewards) - 2, -1, -1):
+        later[t] += discount * later[t + 1]
+    return later - later.mean(1, keepdim=True)
+
+
+# %% wrong 3
+def advantages(rewards, discount):
+    later = rewards.clone()
+    for t in range(len(rewards) - 2, -1, -1):
+        later[t] += discount * later[t + 1]
+    return later - (later.sum(1, keepdim=True) - later)
+
+
+# %% wrong 3
+def advantages(rewards, discount):
+    powers = discount ** torch.arange(len(rewards), dtype=torch.float64)
+    total = powers @ rewards
+    return total - (total.sum() - total) / (len(total) - 1)
+
+
 # %% right 4
 def logit_slopes(phi, slopes):
     w = len(phi) * phi.softmax(0)
@@ -224,3 +264,8 @@ def logit_slopes(phi, slopes):
 def logit_slopes(phi, slopes):
     p = phi.softmax(0)
     return len(phi) * (slopes - p @ slopes)
+
+
+# %% wrong 4
+def logit_slopes(phi, slopes):
+    return len(phi) * phi.softmax(0) * (slopes - slopes.mean())
