@@ -732,7 +732,7 @@ check_4(evolution_common)
 #
 # Answer each from memory before you open its answer.
 #
-# <details><summary>1. Why is `reinforce` enough for a hypergradient through one sampled update?</summary>
+# <details><summary>1. Why is reinforce enough for a hypergradient through one sampled update?</summary>
 #
 # The outer variable enters the update through the rewards, so the hypergradient contains one derivative of
 # the rewards and first derivatives in the policies only. The missing terms belong to second derivatives in
