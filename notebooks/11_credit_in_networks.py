@@ -478,7 +478,7 @@ display(Markdown("\n".join(rows)))
 # %% [markdown]
 # The mean of all rewards needs episodes about in proportion to $N$, as the ratio predicts: the growth is
 # not a matter of tuning. The other three hardly depend on $N$. Learned sharing is not better than the known
-# neighborhood here: equal shares do already, and its second batch doubles the episodes. What it buys
+# neighborhood here: equal shares are good enough, and its second batch doubles the episodes. What it buys
 # elsewhere (agents that differ, minimal giving) is in `docs/studies/regimes.md`.
 #
 # What would have been unfair? Two comparisons of the mean with learned sharing, at 128 agents:

@@ -5,6 +5,7 @@ from ._grading import close as close
 from ._grading import expect as expect
 from ._grading import graded as graded
 from ._grading import parts as parts
+from ._grading import single as single
 from ._helpers import AMBER as AMBER
 from ._helpers import BLACK as BLACK
 from ._helpers import BLUE as BLUE

@@ -62,9 +62,23 @@ def parts(answer: Any, count: int, sentence: str) -> list[Any]:
     [tensor(1.), tensor(2.)]
     """
     expect(hasattr(answer, "__len__") and hasattr(answer, "__getitem__"), sentence)
-    expect(getattr(answer, "ndim", 1) > 0, sentence)  # a tensor of one number has no length
+    expect(getattr(answer, "ndim", 1) > 0, sentence)  # the length of a scalar tensor raises an error
     expect(not isinstance(answer, (str, dict)) and len(answer) == count, sentence)
     return [answer[place] for place in range(count)]
+
+
+def single(answer: Any, sentence: str = "Return one number.") -> torch.Tensor:
+    """One number, also given as a list, an array or a tensor with one entry, as a tensor without axes.
+
+    Raises:
+        NotYetError: there are more numbers, or none; the sentence says what is expected.
+
+    >>> single([0.5])
+    tensor(0.5000, dtype=torch.float64)
+    """
+    found: torch.Tensor = torch.as_tensor(answer, dtype=torch.float64).detach()
+    expect(found.numel() == 1, sentence)
+    return found.reshape(())
 
 
 def graded(title: str) -> Callable[[Callable[..., str]], Callable[..., None]]:

@@ -15,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
 FONT = "STIXTwoMath-Regular.ttf"
-"""In `ziamath`: a font with positions of subscripts and sizes of brackets (SIL Open Font License)."""
+"""A math font within `ziamath` (SIL Open Font License)."""
 
 LETTERS = tuple(
     chain(
@@ -33,20 +33,20 @@ LETTERS = tuple(
         range(0x1D6E2, 0x1D71C),  # Greek, italic
     )
 )
-"""Unicode characters that formulas may have, those of variables in italics."""
+"""Unicode characters that formulas may use; variables are in italics."""
 
 SIZES = re.compile(r"\\[Bb]igg?(?=([(\[])|[)\]])")
-"""Sizes of brackets, where MathML wants pairs."""
+"""Commands for the size of a bracket, which `mathml` replaces by \\left and \\right."""
 
 FUNCTION = re.compile(r"(<mi>(?:exp|log)</mi>)(?=<m(?:i|sub|sup|subsup)>)")
-"""A function whose argument has no brackets."""
+"""A function applied without brackets, as in log x."""
 
 WORD_JOINER = "\u2060"
 """Keeps brackets and commas on the line of the formula beside them."""
 
 
 def mathml(formula: str, display: str) -> str:
-    """Convert a formula from LaTeX to MathML, which `display` places "inline" or as a "block"."""
+    """Convert a formula from LaTeX to MathML; `display` is "inline" or "block"."""
     paired = SIZES.sub(lambda found: r"\left" if found[1] else r"\right", formula)
     return FUNCTION.sub(r'\1<mspace width="0.17em"/>', convert(paired, display=display))
 
@@ -67,7 +67,7 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def write_font(app: Sphinx, error: Exception | None) -> None:
-    """Write the font with the letters of formulas only, so that a page loads fast."""
+    """Write the subset of the font that formulas use, so that pages load fast."""
     if error or app.builder.format != "html":
         return
     logging.getLogger(subset.__name__).setLevel(logging.WARNING)

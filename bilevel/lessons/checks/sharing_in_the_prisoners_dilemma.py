@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bilevel.lessons import close, expect, graded
+from bilevel.lessons import close, expect, graded, single
 
 DILEMMAS = [
     (-1.0, -3.0, 0.0, -2.0),
@@ -93,12 +93,8 @@ def check_3(slope: Callable[[Tensor, Tensor, float], Tensor]) -> str:
         after = (theta + alpha * spread * (2 * w.flip(0) - (1 - w))).sigmoid()
         return alpha * after * (1 - after) * spread, alpha * spread
 
-    answers = [slope(*case) for case in cases]
-    expect(
-        all(torch.as_tensor(one).numel() == 1 for one in answers),
-        "One number is asked for: the derivative in w[0] alone, the share that agent 0 gives.",
-    )
-    answers = [torch.as_tensor(one).reshape(()) for one in answers]
+    ask = "One number is asked for: the derivative in w[0] alone, the share that agent 0 gives."
+    answers = [single(slope(*case), ask) for case in cases]
     truths = [parts(*case) for case in cases]
 
     def all_close(expected: list[Tensor]) -> bool:

@@ -8,17 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bilevel.lessons import close, expect, graded, parts
+from bilevel.lessons import close, expect, graded, parts, single
 
 GAME = torch.tensor([[0.0, -3.0, 3.0], [3.0, 0.0, -1.0], [-3.0, 1.0, 0.0]], dtype=torch.float64)
 """Rock-paper-scissors with unequal stakes, the row agent's payoffs; it is symmetric."""
-
-
-def single(answer: Any, ask: str = "Return one number.") -> Tensor:
-    """The answer as a tensor without axes; it must be one number."""
-    found: Tensor = torch.as_tensor(answer, dtype=torch.float64).detach()
-    expect(found.numel() == 1, ask)
-    return found.reshape(())
 
 
 @graded("Exercise 1")
