@@ -104,8 +104,9 @@ plt.show()
 # derivative 0. $A_t$ is an estimated advantage. Means are over time and copies of the environment:
 #
 # $$L_1 = \operatorname{mean} \|d(z_t) - x_t\|^2, \qquad
-# L_2 = \operatorname{mean} \big(\|\hat z_{t+1} - \operatorname{sg}(z_{t+1})\|^2 + (\hat r_t - r_t)^2\big),
-# \qquad L_3 = -\operatorname{mean}\, A_t \log \pi(a_t \mid z_t) .$$
+# L_2 = \operatorname{mean} \big(\|\hat z_{t+1} - \operatorname{sg}(z_{t+1})\|^2 + (\hat r_t - r_t)^2\big),$$
+#
+# $$L_3 = -\operatorname{mean}\, A_t \log \pi(a_t \mid z_t) .$$
 #
 # The step on the weighted sum, with all parameters $\theta$, and the derivative of the validation loss
 # $V$ (the policy loss on the next rollout) in the weights, as in lesson 9:
